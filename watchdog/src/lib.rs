@@ -1,0 +1,2 @@
+//! The engine of watchdog.
+pub mod spec;

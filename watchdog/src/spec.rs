@@ -1,0 +1,368 @@
+//! What one service should be, and what the instance that runs it should be: plain, validated, without an `Option`
+//! where a default exists. The front door (`src/`) builds these; the machine reads them; nobody changes them.
+
+use serde::Serialize;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A signal number as the kernel counts them (1..=64).
+pub type SignalNumber = i32;
+
+/// One service: what to run and how to keep it running.
+#[derive(Clone, Debug, Serialize)]
+pub struct Spec {
+    /// Instance and service name, `[A-Za-z0-9._-]{1,64}`. Default: the basename of the program.
+    pub name: String,
+    /// For people; empty when not given.
+    pub title: String,
+    /// For people; empty when not given.
+    pub description: String,
+    /// Program and arguments, byte for byte.
+    pub command: Vec<OsString>,
+    /// How the process is set up before exec.
+    pub launch: Launch,
+    /// When and how often it is started again.
+    pub restart: Restart,
+    /// How it is ended.
+    pub stop: Stop,
+    /// FROM:TO pairs, applied before anything else looks at a received signal; TO 0 drops it. Default none.
+    pub rewrite_signal: Vec<(SignalNumber, SignalNumber)>,
+    /// Graceful recycle this long after ready. Default none.
+    pub max_age: Option<Duration>,
+    /// Spread of `max_age`, in percent of it (0..=100). Default 10.
+    pub max_age_jitter: u8,
+    /// Where its output goes.
+    pub log: Log,
+}
+
+/// How a worker is launched. Everything that is `None` is inherited.
+#[derive(Clone, Debug, Serialize)]
+pub struct Launch {
+    /// Working directory, entered as the worker's user.
+    pub cwd: Option<PathBuf>,
+    /// The worker's whole environment, already resolved (inherited, env_file, env, HOME/USER/LOGNAME). The engine adds
+    /// the variables of the contract to it at each spawn. Never shown to anybody.
+    #[serde(skip)]
+    pub env: Vec<(OsString, OsString)>,
+    /// User and groups to become.
+    pub identity: Option<Identity>,
+    /// File mode creation mask (0..=0o777).
+    pub umask: Option<u32>,
+    /// Nice value (-20..=19).
+    pub nice: Option<i32>,
+    /// `/proc/PID/oom_score_adj` (-1000..=1000).
+    pub oom_score_adj: Option<i32>,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// PR_SET_NO_NEW_PRIVS before exec.
+    pub no_new_privs: bool,
+    /// Standard input. Default: inherit.
+    pub stdin: Stdin,
+}
+
+/// A user as the kernel knows one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// User id; `None` leaves the user and only changes the group.
+    pub uid: Option<u32>,
+    /// Primary group.
+    pub gid: u32,
+    /// Supplementary groups, the primary one among them. `None`: leave as they are (only a group was asked for).
+    pub groups: Option<Vec<u32>>,
+}
+
+/// One resource limit; `u64::MAX` is infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Rlimit {
+    /// RLIMIT_* number.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// What a worker reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Stdin {
+    /// Ours, byte for byte.
+    Inherit,
+    /// `/dev/null`.
+    Null,
+}
+
+/// When a worker that ended is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// After every end.
+    Always,
+    /// After a failure (default).
+    OnFailure,
+    /// After a success.
+    OnSuccess,
+    /// Always, and a stop by hand outlives the watchdog where `state` is set.
+    UnlessStopped,
+    /// Not at all.
+    Never,
+}
+
+/// The pauses before consecutive restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Delays {
+    /// `first * factor^n`, at most `max`; factor in thousandths (2000 = 2.0, 1000 = fixed).
+    Growing {
+        /// Before the first restart of a streak. Default 1 s.
+        first: Duration,
+        /// Thousandths. Default 2000.
+        factor_milli: u32,
+        /// Cap. Default 60 s.
+        max: Duration,
+    },
+    /// Taken as it stands; the last entry repeats. Never empty.
+    List(Vec<Duration>),
+}
+
+/// The restart policy.
+#[derive(Clone, Debug, Serialize)]
+pub struct Restart {
+    /// Default `OnFailure`.
+    pub policy: Policy,
+    /// Default growing 1 s, 2, 60 s.
+    pub delays: Delays,
+    /// Spread of a delay, in percent of it (0..=100), both ways. Default 20.
+    pub jitter: u8,
+    /// The first failure after a stable run restarts at once. Default true.
+    pub fast_first: bool,
+    /// Ready for max(this, last delay) resets the streak. Default 30 s.
+    pub stable_after: Duration,
+    /// Consecutive unstable restarts, then give up; 0 = never. Default 5.
+    pub limit: u32,
+    /// Automatic restarts inside the window, then a pause; 0 = off. Default 5.
+    pub crash_loop_limit: u32,
+    /// Default 60 s.
+    pub crash_loop_window: Duration,
+    /// Default 60 s.
+    pub crash_loop_pause: Duration,
+    /// Restarts in all, then give up. Default none.
+    pub total: Option<u32>,
+    /// What giving up means. Default `Exit` (prefix form).
+    pub give_up: GiveUp,
+    /// Ends that count as success. Default code 0, death by HUP INT TERM PIPE.
+    pub success_on: Ends,
+    /// Ends that forbid a restart, whatever the policy. Default codes 78 and 125.
+    pub no_restart_on: Ends,
+}
+
+/// A set of exit codes and of signals a worker may die by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ends {
+    /// Exit codes, 0..=255.
+    pub codes: Vec<i32>,
+    /// Signal numbers.
+    pub signals: Vec<SignalNumber>,
+}
+
+/// What follows when the watchdog stops trying.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum GiveUp {
+    /// End the watchdog with the worker's status (1 if that was 0).
+    Exit,
+    /// Stay failed, wait for `start`.
+    Stay,
+    /// Stop every service, end with the status of the first failed one.
+    StopAll,
+    /// Run a command (argv, no shell; 30 s at most), then end as `Exit` does.
+    Exec(Vec<OsString>),
+}
+
+/// Who gets the first signal of a stop, and the forwarded ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// The main process.
+    Main,
+    /// Its process group (default); in a group shared with us, the worker and its descendants one by one.
+    Group,
+    /// Every descendant.
+    Tree,
+}
+
+/// How a worker is ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stop {
+    /// `stop_signal` where it was set. `None`: TERM, and a received INT stays INT.
+    pub signal: Option<SignalNumber>,
+    /// Signal to SIGKILL. Default 10 s; 0 kills at once.
+    pub timeout: Duration,
+    /// The same for the watchdog's own end. Default: `timeout`.
+    pub shutdown_timeout: Duration,
+    /// Default `Group`.
+    pub scope: Scope,
+    /// SIGKILL to the state `stuck`. Default 1 s.
+    pub kill_wait: Duration,
+    /// What the main process gets when the watchdog dies. Default `Stop`.
+    pub on_watchdog_death: OnDeath,
+}
+
+/// What a worker's main process gets as parent-death signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDeath {
+    /// The stop signal (default).
+    Stop,
+    /// SIGKILL.
+    Kill,
+    /// Nothing: it goes on.
+    Keep,
+}
+
+/// Where a worker's output goes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Log {
+    /// Default `Inherit` (prefix form).
+    pub mode: LogMode,
+    /// Also written here, raw, with rotation. Needs tee or capture. Default none.
+    pub file: Option<PathBuf>,
+    /// Size at which the file is rotated, bytes. Default 10 MiB.
+    pub max_size: u64,
+    /// Rotated files kept. Default 10.
+    pub keep: u32,
+    /// Lines kept in memory (with 256 KiB in all). Default 1000.
+    pub lines: usize,
+}
+
+/// The three ways of a worker's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogMode {
+    /// The worker writes to our stdout and stderr itself; we see nothing.
+    Inherit,
+    /// Through us: ring, file, and byte for byte to our stdout and stderr.
+    Tee,
+    /// Through us: ring and file only.
+    Capture,
+}
+
+/// The instance: one watchdog process.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    /// Shown by `ls`; the first service's name unless one was given.
+    pub name: String,
+    /// True when `name` was given by the user (then `NAME.sock`, else `NAME.PID.sock`).
+    pub name_given: bool,
+    /// Where the control socket is to be.
+    pub control: Control,
+    /// JSON lines of every event. Default none.
+    pub events_file: Option<PathBuf>,
+    /// Parent-death signal for the watchdog itself. Default none.
+    pub die_with_parent: Option<SignalNumber>,
+    /// The file the services came from, shown in `status`.
+    pub file: Option<PathBuf>,
+    /// True in the prefix form: the end of the service is the end of the watchdog.
+    pub prefix: bool,
+    /// Version shown in `status`.
+    pub version: String,
+}
+
+/// Where the control socket is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// No socket.
+    Off,
+    /// In the first runtime directory of the contract (`$WATCHDOG_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/watchdog`,
+    /// `/run/watchdog` for root, `/tmp/watchdog-UID`).
+    RuntimeDir(PathBuf),
+    /// At this path.
+    Path(PathBuf),
+}
+
+/// The grace a descendant gets between TERM and KILL when its worker is gone: this, or `stop_timeout` if that is less.
+pub const SWEEP_GRACE: Duration = Duration::from_secs(2);
+/// How long a text file that is busy (ETXTBSY) is tried again at the first start. Case LAU-05.
+pub const TEXT_BUSY_FOR: Duration = Duration::from_secs(5);
+
+impl Default for Spec {
+    fn default() -> Self {
+        Spec {
+            name: String::new(),
+            title: String::new(),
+            description: String::new(),
+            command: Vec::new(),
+            launch: Launch::default(),
+            restart: Restart::default(),
+            stop: Stop::default(),
+            rewrite_signal: Vec::new(),
+            max_age: None,
+            max_age_jitter: 10,
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Launch {
+            cwd: None,
+            env: Vec::new(),
+            identity: None,
+            umask: None,
+            nice: None,
+            oom_score_adj: None,
+            rlimits: Vec::new(),
+            no_new_privs: false,
+            stdin: Stdin::Inherit,
+        }
+    }
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Restart {
+            policy: Policy::OnFailure,
+            delays: Delays::Growing {
+                first: Duration::from_secs(1),
+                factor_milli: 2000,
+                max: Duration::from_secs(60),
+            },
+            jitter: 20,
+            fast_first: true,
+            stable_after: Duration::from_secs(30),
+            limit: 5,
+            crash_loop_limit: 5,
+            crash_loop_window: Duration::from_secs(60),
+            crash_loop_pause: Duration::from_secs(60),
+            total: None,
+            give_up: GiveUp::Exit,
+            success_on: Ends { codes: vec![0], signals: vec![1, 2, 15, 13] },
+            no_restart_on: Ends { codes: vec![78, 125], signals: Vec::new() },
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop {
+            signal: None,
+            timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(10),
+            scope: Scope::Group,
+            kill_wait: Duration::from_secs(1),
+            on_watchdog_death: OnDeath::Stop,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { mode: LogMode::Inherit, file: None, max_size: 10 * 1024 * 1024, keep: 10, lines: 1000 }
+    }
+}
+
+impl Ends {
+    /// Whether an end by this code or this signal is in the set.
+    pub fn has(&self, code: Option<i32>, signal: Option<SignalNumber>) -> bool {
+        code.is_some_and(|c| self.codes.contains(&c)) || signal.is_some_and(|s| self.signals.contains(&s))
+    }
+}
