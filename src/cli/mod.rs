@@ -83,6 +83,10 @@ pub(crate) struct Control {
     pub(crate) wait_for: String,
 }
 
+const USAGE: &str =
+    "no program: usage: watchdog [SETTINGS] -- PROGRAM [ARGS]..., or watchdog VERB; see watchdog --help";
+const NO_PROGRAM: &str = "no program: it stands behind the settings and --";
+
 /// Reads a command line, without the name of the program in front.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Command, Fault> {
     let first = arguments.first().filter(|a| !a.as_bytes().starts_with(b"-")).cloned();
@@ -116,7 +120,7 @@ fn supervise(mut parser: Parser) -> Result<Command, Fault> {
             let mut command: Vec<OsString> = parser.raw_args().map(Iterator::collect).unwrap_or_default();
             command.remove(0);
             if command.is_empty() {
-                return Err(Fault::usage("no program behind --"));
+                return Err(Fault::usage(NO_PROGRAM));
             }
             return Ok(Command::Supervise { flags, command });
         }
@@ -132,9 +136,9 @@ fn supervise(mut parser: Parser) -> Result<Command, Fault> {
                 return Err(missing_dashes(&flags, &word, &rest));
             }
             None if flags.is_empty() => {
-                return Err(Fault::usage("no program: watchdog [SETTINGS] -- PROGRAM [ARGS]..."));
+                return Err(Fault::usage(USAGE));
             }
-            None => return Err(Fault::usage("no program: it stands behind the settings and --")),
+            None => return Err(Fault::usage(NO_PROGRAM)),
         }
     }
 }
