@@ -57,6 +57,11 @@ impl Book {
         *self = Book { total: self.total, ..Book::default() };
     }
 
+    /// A run was stable: its end, whatever it was, finds the streak at zero.
+    pub fn rested(&mut self) {
+        self.streak = 0;
+    }
+
     /// How long a run has to have been ready to reset the streak.
     pub fn stable_needs(&self, rules: &Restart) -> Duration {
         rules.stable_after.max(self.last_delay)
@@ -66,7 +71,7 @@ impl Book {
     /// 0..=u32::MAX is the dice for the jitter. Order: streak, total, crash loop.
     pub fn judge(&mut self, now: MonoTime, rules: &Restart, stable: bool, failure: bool, roll: u32) -> Ruling {
         if stable {
-            self.streak = 0;
+            self.rested();
         }
         if rules.limit > 0 && self.streak >= rules.limit {
             return Ruling::GiveUp(Limit::Streak(rules.limit));

@@ -266,6 +266,9 @@ impl Service {
         let needs = self.book.stable_needs(&self.spec.restart);
         let stable = ready.is_some_and(|at| seen_alive.since(at) >= needs);
         let uptime = seen_alive.since(spawned);
+        if stable {
+            self.book.rested();
+        }
         self.status = Some(exit.status());
         self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested });
         let cause = if requested { Cause::Requested } else { end_cause(&exit) };
