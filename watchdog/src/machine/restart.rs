@@ -11,8 +11,10 @@ use std::time::Duration;
 pub struct Book {
     /// Consecutive restarts of runs that never became stable.
     pub streak: u32,
-    /// Automatic restarts in all.
+    /// Automatic restarts in all; only grows.
     pub total: u32,
+    /// What `total` was when `start` cleared the counters: `restart_total` counts from there.
+    pub forgiven: u32,
     /// When the automatic restarts of the sliding window happened.
     pub window: VecDeque<MonoTime>,
     /// The delay that was last applied; a run must outlast it to count as stable.
@@ -54,7 +56,7 @@ pub enum Ruling {
 impl Book {
     /// Back to the beginning: `start` from a terminal state.
     pub fn clear(&mut self) {
-        *self = Book { total: self.total, ..Book::default() };
+        *self = Book { total: self.total, forgiven: self.total, ..Book::default() };
     }
 
     /// A run was stable: its end, whatever it was, finds the streak at zero.
@@ -76,7 +78,7 @@ impl Book {
         if rules.limit > 0 && self.streak >= rules.limit {
             return Ruling::GiveUp(Limit::Streak(rules.limit));
         }
-        if let Some(total) = rules.total.filter(|t| self.total >= *t) {
+        if let Some(total) = rules.total.filter(|t| self.total.saturating_sub(self.forgiven) >= *t) {
             return Ruling::GiveUp(Limit::Total(total));
         }
         let attempt = self.streak.saturating_add(1);
