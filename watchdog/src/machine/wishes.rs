@@ -19,6 +19,7 @@ impl Service {
         match self.state {
             State::Stopped | State::Done | State::Failed => {
                 self.book.clear();
+                self.busy_since = None;
                 self.spawn(cx, Some(Cause::Requested), "start asked for".into());
             }
             State::Backoff { .. } | State::CrashLoop { .. } => {
