@@ -402,7 +402,7 @@ impl Service {
             }
             (Timer::GiveUp, State::Failed) => {
                 cx.out.push(Action::EndGiveUp { service: self.id });
-                self.on_give_up_ran();
+                self.leave = true;
             }
             // A timer is cleared by every change of state, so no other pair can be armed.
             (Timer::Stop | Timer::KillWait | Timer::Sweep | Timer::Rescan | Timer::MaxAge | Timer::GiveUp, _) => {}

@@ -18,6 +18,7 @@ impl Service {
         self.goal = Goal::Up;
         match self.state {
             State::Stopped | State::Done | State::Failed => {
+                self.end_give_up(cx);
                 self.book.clear();
                 self.busy_since = None;
                 self.spawn(cx, Some(Cause::Requested), "start asked for".into());
@@ -42,11 +43,8 @@ impl Service {
             State::Backoff { .. } | State::CrashLoop { .. } => {
                 self.rest(cx, Some(Cause::Requested), format!("{reason} while it waited for a restart"));
             }
-            State::Failed if self.timers.get(Timer::GiveUp).is_some() => {
-                cx.out.push(Action::EndGiveUp { service: self.id });
-                self.on_give_up_ran();
-            }
-            State::Stopped | State::Done | State::Failed | State::Stuck { .. } => {}
+            State::Failed => self.leave |= self.end_give_up(cx),
+            State::Stopped | State::Done | State::Stuck { .. } => {}
         }
     }
 
