@@ -75,6 +75,8 @@ pub struct Service {
     pub ended: Option<Ended>,
     /// A start that is free of limits and delay, as soon as nothing of the old tree lives.
     pub free_start: Option<Cause>,
+    /// The ladder of a stop that was asked for while the exec was under way: climbed as soon as there is a process.
+    pub pending: Option<Ladder>,
     /// Some exec succeeded.
     pub ever_ran: bool,
     /// The program file is busy since then.
@@ -108,6 +110,7 @@ impl Service {
             run: None,
             ended: None,
             free_start: None,
+            pending: None,
             ever_ran: false,
             busy_since: None,
             status: None,
@@ -134,6 +137,10 @@ impl Service {
 
     pub(super) fn enter(&mut self, cx: &mut Cx<'_>, state: State, cause: Option<Cause>, reason: String) {
         self.timers.clear_all();
+        self.pending = None;
+        if state.is_terminal() {
+            self.free_start = None;
+        }
         self.state = state;
         self.since = cx.now;
         self.cause = cause;
@@ -192,13 +199,18 @@ impl Service {
         self.ever_ran = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
-        self.on_ready(cx);
+        if self.goal == Goal::Up && self.free_start.is_none() {
+            return self.on_ready(cx);
+        }
+        // The wish changed while the exec was under way.
+        let ladder = self.pending.take().unwrap_or_else(|| self.ladder(None));
+        let wish = if self.goal == Goal::Down { "stop" } else { "restart" };
+        self.begin_stop(cx, ladder, format!("{wish} asked for while it was starting"));
     }
 
     /// `ready = spawned`: the exec is all there is to wait for.
     pub(super) fn on_ready(&mut self, cx: &mut Cx<'_>) {
         let State::Starting { child } = self.state else { return };
-        let wanted = self.goal == Goal::Up && self.free_start.is_none();
         if let Some(run) = self.run.as_mut() {
             run.ready = Some(cx.now);
         }
@@ -208,10 +220,6 @@ impl Service {
         if let Some(age) = self.spec.max_age {
             let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
             self.timers.set(Timer::MaxAge, cx.now.after(age));
-        }
-        if !wanted {
-            // The wish changed while the exec was under way.
-            self.begin_stop(cx, self.ladder(None), "stop asked for while it was starting".into());
         }
     }
 

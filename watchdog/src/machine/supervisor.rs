@@ -251,6 +251,8 @@ impl Supervisor {
             } else if !again && matches!(service.state, State::Stopping { .. }) {
                 // The first TERM after an INT, or the first INT after a TERM; the clock goes on.
                 service.forward(&mut cx, signal);
+            } else if !again && matches!(service.state, State::Starting { .. }) {
+                service.want_down(&mut cx, Ladder { signal, grace }, "the watchdog was asked to end");
             }
         }
     }

@@ -27,6 +27,13 @@ impl Service {
                 self.spawn(cx, Some(Cause::Requested), "start asked for".into());
             }
             State::Stopping { .. } | State::Stuck { .. } => self.free_start = Some(Cause::Requested),
+            State::Starting { .. } if self.free_start.is_none() => {
+                // A stop that did not begin is forgotten, and with it that this run's end was asked for.
+                self.pending = None;
+                if let Some(run) = self.run.as_mut() {
+                    run.end_requested = false;
+                }
+            }
             State::Starting { .. } | State::Running { .. } => {}
         }
     }
@@ -87,7 +94,10 @@ impl Service {
         match self.state {
             State::Starting { child } | State::Running { child, .. } => {
                 if self.living().is_none() {
-                    return; // the exec is under way: on_ready looks at the wish again
+                    // The exec is under way: on_spawned climbs it. The newest signal, the shortest grace.
+                    let grace = self.pending.map_or(ladder.grace, |old| old.grace.min(ladder.grace));
+                    self.pending = Some(Ladder { signal: ladder.signal, grace });
+                    return;
                 }
                 let cause = Some(if self.free_start == Some(Cause::MaxAge) { Cause::MaxAge } else { Cause::Requested });
                 if ladder.grace.is_zero() {
