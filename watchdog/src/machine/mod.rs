@@ -16,7 +16,7 @@ pub use forecast::{Line, ScriptedEnd, ScriptedRun, forecast};
 pub use restart::{Book, nth_delay};
 pub use sentences::{describe_end, errno_name, human, policy_word};
 pub use service::Service;
-pub use state::{Ended, Goal, Run, State, StopStep};
+pub use state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
 pub use supervisor::{Setup, Supervisor};
 pub use time::{MonoTime, Timer, Timers};
 pub use words::*;

@@ -3,7 +3,7 @@
 
 use super::restart::{Book, jittered};
 use super::sentences::{describe_end, end_cause, errno_name, human};
-use super::state::{Ended, Goal, Run, State, StopStep};
+use super::state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
 use super::time::{MonoTime, Timer, Timers};
 use super::words::*;
 use crate::spec::{SWEEP_GRACE, Scope, SignalNumber, Spec, TEXT_BUSY_FOR};
@@ -174,6 +174,7 @@ impl Service {
             ready: None,
             alive: false,
             end_requested: false,
+            early_end: None,
             asked_by_key: None,
         });
         self.free_start = None;
@@ -191,14 +192,19 @@ impl Service {
         if child != generation {
             return;
         }
+        let mut early = None;
         if let Some(run) = self.run.as_mut() {
             run.pid = Some(pid);
             run.spawned = Some(cx.now);
             run.alive = true;
+            early = run.early_end.take();
         }
         self.ever_ran = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
+        if let Some(EarlyEnd { exit, seen_alive, left }) = early {
+            return self.on_exited(cx, generation, exit, seen_alive, left);
+        }
         if self.goal == Goal::Up && self.free_start.is_none() {
             return self.on_ready(cx);
         }
@@ -265,7 +271,14 @@ impl Service {
         seen_alive: MonoTime,
         left: Vec<i32>,
     ) {
-        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };
+        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation) else { return };
+        if !run.alive {
+            if run.spawned.is_none() && matches!(self.state, State::Starting { .. }) {
+                // Reaped before the success of its exec was read: kept until that news is here.
+                run.early_end.get_or_insert(EarlyEnd { exit, seen_alive, left });
+            }
+            return;
+        }
         run.alive = false;
         let by_key = run.asked_by_key.is_some_and(|at| cx.now.since(at) <= self.spec.stop.timeout);
         run.end_requested |= by_key;
