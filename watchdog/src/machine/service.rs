@@ -280,7 +280,7 @@ impl Service {
             return;
         }
         run.alive = false;
-        let by_key = run.asked_by_key.is_some_and(|at| cx.now.since(at) <= self.spec.stop.timeout);
+        let by_key = run.asked_by_key.is_some_and(|at| seen_alive.since(at) <= self.spec.stop.timeout);
         run.end_requested |= by_key;
         let (spawned, ready) = (run.spawned.unwrap_or(run.asked_at), run.ready);
         let (pid, requested) = (run.pid, run.end_requested);
@@ -296,23 +296,24 @@ impl Service {
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
         if by_key {
             self.goal = Goal::Down;
+            self.free_start = None;
             self.leave = true;
         }
         match left.is_empty() {
             true => self.tree_gone(cx),
-            false => self.sweep(cx, generation, left),
+            false => self.sweep(cx, generation, Some(cause), left),
         }
     }
 
     /// The main process is gone and this is left of its tree: TERM, then KILL.
-    pub(super) fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, left: Vec<i32>) {
+    pub(super) fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, cause: Option<Cause>, left: Vec<i32>) {
         let reason = format!(
             "{} of its tree outlived it and {} being ended",
             left.len(),
             if left.len() == 1 { "is" } else { "are" }
         );
-        self.enter(cx, State::Stopping { child, step: StopStep::Sweep }, self.cause, reason);
-        self.tell(cx, None, What::LeftoverKilled { pids: left.clone() });
+        self.enter(cx, State::Stopping { child, step: StopStep::Sweep }, cause, reason);
+        self.tell(cx, cause, What::LeftoverKilled { pids: left.clone() });
         self.left = left;
         let grace = self.spec.stop.timeout.min(SWEEP_GRACE);
         if grace.is_zero() {
