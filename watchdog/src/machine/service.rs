@@ -17,6 +17,10 @@ pub(crate) const INT: SignalNumber = libc::SIGINT;
 
 /// Between two looks at a tree that was killed and is not gone.
 const RESCAN: Duration = Duration::from_millis(10);
+/// Between two looks at a tree that was asked to go.
+const SWEEP_LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at a tree that would not die.
+const STUCK_LOOK: Duration = Duration::from_secs(1);
 /// Between two tries of a program file that is being written.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 
@@ -321,6 +325,7 @@ impl Service {
         }
         cx.out.push(Action::Sweep { service: self.id, generation: child, signal: TERM });
         self.timers.set(Timer::Sweep, cx.now.after(grace));
+        self.timers.set(Timer::Rescan, cx.now.after(SWEEP_LOOK));
     }
 
     pub(super) fn sweep_kill(&mut self, cx: &mut Cx<'_>, child: Generation) {
@@ -331,11 +336,29 @@ impl Service {
         self.timers.set(Timer::KillWait, cx.now.after(self.spec.stop.kill_wait));
     }
 
+    fn look(&mut self, cx: &mut Cx<'_>, child: Generation, again: Duration) {
+        cx.out.push(Action::LookAtTree { service: self.id, generation: child });
+        self.timers.set(Timer::Rescan, cx.now.after(again));
+    }
+
+    /// Killed and not gone. A main process is reaped when it dies; what else is left has to be looked at.
+    fn stuck(&mut self, cx: &mut Cx<'_>, child: Generation) {
+        let main = self.living().is_some();
+        let pids = if main { self.run.iter().filter_map(|r| r.pid).collect() } else { self.left.clone() };
+        let waited = human(self.spec.stop.kill_wait);
+        let reason = format!("killed and not gone after {waited} (kill_wait): pid {pids:?}");
+        self.tell(cx, self.cause, What::Stuck { pids });
+        self.enter(cx, State::Stuck { child }, self.cause, reason);
+        if !main {
+            self.timers.set(Timer::Rescan, cx.now.after(STUCK_LOOK));
+        }
+    }
+
     /// A new look at what is left.
     pub fn on_tree(&mut self, cx: &mut Cx<'_>, generation: Generation, left: Vec<i32>) {
         let (child, again) = match self.state {
-            State::Stopping { child, step: StopStep::Sweep } | State::Stuck { child } => (child, false),
-            State::Stopping { child, step: StopStep::SweepKill } => (child, true),
+            State::Stopping { child, step: StopStep::Sweep } => (child, false),
+            State::Stopping { child, step: StopStep::SweepKill } | State::Stuck { child } => (child, true),
             State::Stopping { step: StopStep::Term | StopStep::Kill, .. }
             | State::Stopped
             | State::Starting { .. }
@@ -355,7 +378,9 @@ impl Service {
         if again {
             // Forked since the last look, or slow to die: again, until nothing is left or the time is over.
             cx.out.push(Action::Sweep { service: self.id, generation, signal: KILL });
-            self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
+            if matches!(self.state, State::Stopping { .. }) && self.timers.get(Timer::KillWait).is_none() {
+                self.stuck(cx, child);
+            }
         }
     }
 
@@ -397,21 +422,16 @@ impl Service {
                 let reason = format!("{}; did not end within its grace of {}: SIGKILL", self.reason, human(grace));
                 self.kill(cx, child, self.cause, grace, reason);
             }
-            (Timer::KillWait, State::Stopping { child, step: StopStep::Kill | StopStep::SweepKill }) => {
-                let pids = match self.living() {
-                    Some(_) => self.run.iter().filter_map(|r| r.pid).collect(),
-                    None => self.left.clone(),
-                };
-                let reason =
-                    format!("killed and not gone after {} (kill_wait): pid {pids:?}", human(self.spec.stop.kill_wait));
-                self.tell(cx, self.cause, What::Stuck { pids });
-                self.enter(cx, State::Stuck { child }, self.cause, reason);
+            (Timer::KillWait, State::Stopping { child, step: StopStep::Kill }) => self.stuck(cx, child),
+            (Timer::KillWait, State::Stopping { child, step: StopStep::SweepKill }) => {
+                // If we stalled, the last look is old: `on_tree` decides by a new one, and this timer is not armed any
+                // more.
+                self.look(cx, child, RESCAN);
             }
             (Timer::Sweep, State::Stopping { child, step: StopStep::Sweep }) => self.sweep_kill(cx, child),
-            (Timer::Rescan, State::Stopping { child, step: StopStep::SweepKill }) => {
-                cx.out.push(Action::LookAtTree { service: self.id, generation: child });
-                self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
-            }
+            (Timer::Rescan, State::Stopping { child, step: StopStep::SweepKill }) => self.look(cx, child, RESCAN),
+            (Timer::Rescan, State::Stopping { child, step: StopStep::Sweep }) => self.look(cx, child, SWEEP_LOOK),
+            (Timer::Rescan, State::Stuck { child }) => self.look(cx, child, STUCK_LOOK),
             (Timer::Restart, _) => self.restart_due(cx),
             (Timer::MaxAge, State::Running { .. }) => {
                 self.free_start = Some(Cause::MaxAge);
