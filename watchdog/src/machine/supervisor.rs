@@ -199,10 +199,15 @@ impl Supervisor {
         if signal == TERM || signal == INT {
             return self.end(now, by, signal, out);
         }
+        let asks_for_end = received == TERM || received == INT;
+        if asks_for_end && self.services.iter().all(|s| s.living().is_none()) {
+            // Rewritten, but there is no worker to end itself its own way.
+            return self.end(now, By { signal: Some(received), ..by }, received, out);
+        }
         let mut cx = Cx { now, out, dice: &mut self.dice };
         for service in &mut self.services {
             service.forward(&mut cx, signal);
-            if received == TERM || received == INT {
+            if asks_for_end {
                 // Rewritten: the worker ends itself its own way, and that is no failure.
                 service.on_key(now);
             }
