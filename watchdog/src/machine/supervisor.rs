@@ -242,6 +242,9 @@ impl Supervisor {
         let count = if signal == INT { &mut ending.ints } else { &mut ending.terms };
         *count = count.saturating_add(1);
         let again = *count > 1;
+        if let Some((status, _)) = self.farewell.take_if(|_| again && signal == INT) {
+            return self.exit(now, status, out);
+        }
         let mut cx = Cx { now, out, dice: &mut self.dice };
         for service in &mut self.services {
             let signal = if signal == INT { INT } else { service.stop_signal() };

@@ -116,6 +116,7 @@ impl Service {
                     self.timers.set(Timer::Stop, at);
                 }
             }
+            State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
             State::Stopping { step: StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
             | State::Stopped
             | State::Backoff { .. }
