@@ -11,7 +11,6 @@ const MAX_MILLIS: u64 = 1000 * 60 * 60 * 24 * 365 * 100;
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the verbs of the command line")]
 pub(crate) enum Verb {
     Status,
     Start,

@@ -61,7 +61,6 @@ pub(crate) struct Plan<'a> {
 
 /// Where in the child a spawn failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names of the steps, in their order")]
 pub(crate) enum Stage {
     Prepare,
     Clone,
