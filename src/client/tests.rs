@@ -1,5 +1,7 @@
 //! The client against a watchdog made of a thread and canned answers.
 
+#![expect(clippy::disallowed_methods, reason = "the watchdog of these tests is a thread")]
+
 use super::*;
 use crate::settings::Accounts;
 use std::ffi::OsString;
