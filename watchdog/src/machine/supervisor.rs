@@ -460,6 +460,9 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
     match (hope, s.state) {
         (Hope::Up, State::Running { .. } | State::Done) => Outlook::Yes,
         (Hope::Anew, State::Running { .. } | State::Done) if s.last > before => Outlook::Yes,
+        (Hope::Anew, State::Running { .. }) => {
+            Outlook::No { reason: "the restart was taken back by other requests".into(), stuck: false }
+        }
         (Hope::Up | Hope::Anew, State::Failed | State::Done) => lost(false),
         (Hope::Up | Hope::Anew, State::Stopped) if s.goal == Goal::Down => lost(false),
         (Hope::Up | Hope::Anew | Hope::Down, State::Stuck { .. }) => lost(true),
