@@ -46,7 +46,7 @@ impl Reactor {
         let me = nix::unistd::getpid().as_raw();
         let init = me == 1;
         if !proc::is_there() {
-            log::warn!("no /proc here: what a worker leaves behind cannot be seen, only what is in its process group");
+            log::warn!("no /proc here: what a worker leaves behind cannot be seen and is not ended");
         }
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
         let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
