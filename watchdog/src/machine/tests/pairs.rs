@@ -13,7 +13,7 @@ fn check(name: &str, before: &Stage, after: &Stage) {
     let (was, is) = (before.service(), after.service());
     assert!(is.last >= was.last && is.book.total >= was.book.total, "{name}: a counter went back");
     assert!(is.last.0 <= was.last.0 + 1, "{name}: two generations in one call");
-    assert_eq!(is.state.has_process() || is.living().is_none(), true, "{name}: alive in {:?}", is.state);
+    assert!(is.state.has_process() || is.living().is_none(), "{name}: alive in {:?}", is.state);
     let spawns: Vec<_> = after.out.iter().filter(|a| matches!(a, Action::Spawn { .. })).collect();
     assert_eq!(spawns.len() as u64, is.last.0 - was.last.0, "{name}: {spawns:?}");
     for action in &after.out {

@@ -193,8 +193,11 @@ pub(super) fn places(down: bool) -> Vec<(&'static str, Stage)> {
     all
 }
 
+/// An event, as what it does to a stage.
+pub(super) type Deed = fn(Stage) -> Stage;
+
 /// Every event by the name of its row.
-pub(super) fn deeds() -> Vec<(&'static str, fn(Stage) -> Stage)> {
+pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
     vec![
         ("Spawned", |s| s.up()),
         ("SpawnFailed ENOENT", |s| s.no_exec(libc::ENOENT)),
