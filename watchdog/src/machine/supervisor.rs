@@ -110,6 +110,11 @@ impl Supervisor {
         self.ending.is_some() || self.farewell.is_some()
     }
 
+    /// Whether somebody asked for the end (as opposed to the worker having come to its own).
+    pub fn end_was_asked_for(&self) -> bool {
+        self.ending.as_ref().is_some_and(|e| e.by.kind != ByKind::Policy)
+    }
+
     /// One event. Total: every pair of state and event has an answer.
     pub fn handle(&mut self, now: MonoTime, event: Event, out: &mut Actions) {
         if self.over {
