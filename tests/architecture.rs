@@ -38,7 +38,7 @@ fn walk(folder: &Path, found: &mut Vec<Source>) {
 
 /// A line up to its comment; `//` inside a text (an address) stays.
 fn without_comment(line: &str) -> &str {
-    let cut = line.match_indices("//").find(|(at, _)| line[..*at].matches('"').count() % 2 == 0);
+    let cut = line.match_indices("//").find(|(at, _)| line[..*at].matches('"').count().is_multiple_of(2));
     cut.map_or(line, |(at, _)| &line[..at])
 }
 
