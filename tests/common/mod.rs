@@ -406,6 +406,11 @@ impl Dog {
         self.reaped.is_none()
     }
 
+    /// Exit code of a watchdog whose end was seen by [`Dog::alive`].
+    pub fn reaped_code(&self) -> Option<i32> {
+        self.reaped.and_then(|s| s.code())
+    }
+
     /// TERM, the end, the four checks.
     pub fn stop(self) -> Ended {
         self.signal(Signal::SIGTERM);
