@@ -49,6 +49,26 @@ impl Control {
         Control { stream, pending: Vec::new() }
     }
 
+    /// Over a connection that was made elsewhere.
+    pub fn over(stream: UnixStream) -> Control {
+        Control { stream, pending: Vec::new() }
+    }
+
+    /// One line, or `None` when there is none in the time of the stream.
+    pub fn try_line(&mut self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        while let Ok(n) = self.stream.read(&mut buffer) {
+            if n == 0 {
+                return None;
+            }
+            self.pending.extend_from_slice(&buffer[..n]);
+            if self.pending.contains(&b'\n') {
+                return self.line();
+            }
+        }
+        None
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
