@@ -1,2 +1,64 @@
-//! placeholder
-fn main() {}
+//! `watchdog`: the front door. Reads what people write, starts the engine or speaks to a running one, picks the exit code.
+
+mod cli;
+mod client;
+mod help;
+mod logging;
+mod output;
+mod settings;
+mod simulate;
+
+use cli::Command;
+use settings::{Fault, Flag, USAGE, World};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = std::env::args_os().skip(1).collect();
+    let status = match cli::parse(arguments) {
+        Ok(command) => run(command),
+        Err(fault) => {
+            logging::say(&fault.message);
+            logging::say("see watchdog --help");
+            fault.status
+        }
+    };
+    logging::flush();
+    ExitCode::from(status)
+}
+
+fn run(command: Command) -> u8 {
+    match command {
+        Command::Supervise { flags, command } => supervise(&flags, command),
+        Command::Control(control) => client::run(&control, &World::real()),
+        Command::Simulate { flags, exits, json } => simulate::run(&flags, &exits, json, &World::real()),
+        Command::Help(None) => output::page(&help::page()),
+        Command::Help(Some(verb)) => output::page(&help::verb(verb)),
+        Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Completions(shell) => output::page(&help::completions(shell)),
+        Command::Man => output::page(&help::manual()),
+        Command::Settings { markdown } => output::page(&help::settings(markdown)),
+    }
+}
+
+/// The prefix form: everything that is wrong is said at once, then nothing is started.
+fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
+    match settings::resolve(flags, command, &World::real()) {
+        Ok(resolved) => {
+            logging::init(&resolved.log_level, resolved.log_format);
+            for warning in &resolved.warnings {
+                log::warn!("{warning}");
+            }
+            watchdog_engine::run(resolved.instance, vec![resolved.spec])
+        }
+        Err(faults) => complain(&faults),
+    }
+}
+
+/// Says what is wrong, one line each, and gives the status to end with.
+fn complain(faults: &[Fault]) -> u8 {
+    for fault in faults {
+        logging::say(&fault.message);
+    }
+    if faults.is_empty() { USAGE } else { settings::status_of(faults) }
+}

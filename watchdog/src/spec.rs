@@ -321,11 +321,7 @@ impl Default for Restart {
     fn default() -> Self {
         Restart {
             policy: Policy::OnFailure,
-            delays: Delays::Growing {
-                first: Duration::from_secs(1),
-                factor_milli: 2000,
-                max: Duration::from_secs(60),
-            },
+            delays: Delays::Growing { first: Duration::from_secs(1), factor_milli: 2000, max: Duration::from_secs(60) },
             jitter: 20,
             fast_first: true,
             stable_after: Duration::from_secs(30),

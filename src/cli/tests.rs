@@ -1,0 +1,129 @@
+//! Command lines.
+
+use super::*;
+use std::os::unix::ffi::OsStringExt;
+
+fn line(words: &[&str]) -> Result<Command, Fault> {
+    parse(words.iter().map(OsString::from).collect())
+}
+
+fn fault(words: &[&str]) -> String {
+    let fault = line(words).expect_err("must be refused");
+    assert_eq!(fault.status, 2);
+    fault.message
+}
+
+#[test]
+fn the_prefix_form() {
+    let Ok(Command::Supervise { flags, command }) = line(&[
+        "--stop-timeout",
+        "5s",
+        "--restart=always",
+        "--clear-env",
+        "--nice",
+        "-5",
+        "--",
+        "./x",
+        "--help",
+        "--",
+        "-i",
+    ]) else {
+        panic!("not the prefix form");
+    };
+    let flags: Vec<(&str, OsString)> = flags.into_iter().map(|(s, v)| (s.key, v)).collect();
+    let expected = [("stop_timeout", "5s"), ("restart", "always"), ("clear_env", "true"), ("nice", "-5")];
+    assert_eq!(flags, expected.map(|(k, v)| (k, OsString::from(v))));
+    assert_eq!(command, ["./x", "--help", "--", "-i"]);
+}
+
+#[test]
+fn bytes_pass_as_they_are() {
+    let odd = OsString::from_vec(vec![b'a', 0xff]);
+    let words = vec!["--cwd".into(), odd.clone(), "--".into(), odd.clone(), odd.clone()];
+    let Ok(Command::Supervise { flags, command }) = parse(words) else { panic!("not the prefix form") };
+    assert_eq!((flags[0].1.clone(), command), (odd.clone(), vec![odd.clone(), odd]));
+}
+
+#[test]
+fn switches_and_bare_flags() {
+    let value = |words: &[&str]| match line(words) {
+        Ok(Command::Supervise { flags, .. }) => flags[0].1.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(value(&["--clear-env=false", "--", "x"]), "false");
+    assert_eq!(value(&["--die-with-parent", "--", "x"]), "TERM");
+    assert_eq!(value(&["--die-with-parent=KILL", "--", "x"]), "KILL");
+}
+
+#[test]
+fn what_is_wrong_names_the_nearest_right_form() {
+    assert_eq!(
+        fault(&["--stop-timeuot", "5s", "--", "x"]),
+        "--stop-timeuot: unknown setting: did you mean \"--stop-timeout\"?"
+    );
+    assert_eq!(
+        fault(&["--memory-limit", "1GiB", "--", "x"]),
+        "--memory-limit: not in this version (limits come with the next one)"
+    );
+    assert_eq!(fault(&["statsu"]), "unknown verb \"statsu\": did you mean \"status\"?");
+    assert_eq!(fault(&["up"]), "up: not in this version");
+    assert!(fault(&["./server", "--port", "80"]).ends_with("did you mean: watchdog -- ./server --port 80"));
+    assert!(fault(&["--restart", "always", "./server"]).ends_with("did you mean: watchdog [SETTINGS] -- ./server"));
+    assert!(fault(&["--stop-timeout", "--", "x"]).starts_with("--stop-timeout: needs a value"));
+    assert!(fault(&["--stop-timeout"]).starts_with("--stop-timeout: needs a value"));
+    assert!(fault(&["--stop_timeout", "1s", "--", "x"]).ends_with("did you mean \"--stop-timeout\"?"));
+    assert!(fault(&["--",]).contains("no program"));
+    assert!(fault(&[]).contains("no program"));
+    assert!(fault(&["-x", "--", "y"]).contains("-x: unknown flag"));
+}
+
+#[test]
+fn help_and_version() {
+    assert!(matches!(line(&["--help"]), Ok(Command::Help(None))));
+    assert!(matches!(line(&["-h"]), Ok(Command::Help(None))));
+    assert!(matches!(line(&["--restart", "always", "--version"]), Ok(Command::Version)));
+    assert!(matches!(line(&["-V"]), Ok(Command::Version)));
+    assert!(matches!(line(&["status", "--help"]), Ok(Command::Help(Some(v))) if v.name == "status"));
+    assert!(matches!(line(&["--", "x", "--help"]), Ok(Command::Supervise { .. })));
+}
+
+#[test]
+fn control_verbs() {
+    let control = |words: &[&str]| match line(words) {
+        Ok(Command::Control(control)) => control,
+        other => panic!("{other:?}"),
+    };
+    let stop = control(&["stop", "web", "-i", "x.42", "--timeout", "5s", "db"]);
+    assert_eq!((stop.names, stop.timeout), (vec!["web".into(), "db".into()], Some(Duration::from_secs(5))));
+    assert_eq!(stop.instance, Some("x.42".into()));
+    let logs = control(&["logs", "-fn5", "--prefix", "web"]);
+    assert!(logs.follow && logs.prefix && logs.lines == Some(5));
+    assert_eq!(control(&["signal", "SIGHUP", "web"]).signal, "HUP");
+    assert_eq!(control(&["wait", "web", "--for", "ready"]).wait_for, "ready");
+    for wrong in [
+        vec!["stop"],
+        vec!["wait", "web"],
+        vec!["wait", "--for", "ready"],
+        vec!["wait", "web", "--for", "redy"],
+        vec!["signal", "HUP"],
+        vec!["signal", "HPU", "web"],
+        vec!["ls", "web"],
+        vec!["status", "--jsno"],
+        vec!["logs", "-n", "-1"],
+        vec!["status", "-f"],
+        vec!["completions"],
+        vec!["completions", "tcsh"],
+        vec!["simulate"],
+    ] {
+        fault(&wrong);
+    }
+}
+
+#[test]
+fn simulate_takes_settings() {
+    let Ok(Command::Simulate { flags, exits, .. }) = line(&["simulate", "--restart-limit", "3", "--exits", "crash x6"])
+    else {
+        panic!("not simulate");
+    };
+    assert_eq!((flags[0].0.key, exits.as_str()), ("restart_limit", "crash x6"));
+}

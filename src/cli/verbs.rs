@@ -1,0 +1,91 @@
+//! The list of verbs: usage, options and meaning, read by the parser, `--help`, the manual and the completions.
+
+/// One verb.
+#[derive(Debug)]
+pub(crate) struct Verb {
+    /// What a user types.
+    pub(crate) name: &'static str,
+    /// Its own arguments.
+    pub(crate) arguments: &'static str,
+    /// One line for people.
+    pub(crate) meaning: &'static str,
+    /// Its options.
+    pub(crate) options: &'static [&'static Opt],
+}
+
+/// One option of a verb.
+#[derive(Debug)]
+pub(crate) struct Opt {
+    /// Without dashes.
+    pub(crate) long: &'static str,
+    /// One letter, or none.
+    pub(crate) short: Option<char>,
+    /// What a value looks like; empty for a switch.
+    pub(crate) value: &'static str,
+    /// One line for people.
+    pub(crate) meaning: &'static str,
+}
+
+/// One option, shortly.
+const fn opt(long: &'static str, short: Option<char>, value: &'static str, meaning: &'static str) -> Opt {
+    Opt { long, short, value, meaning }
+}
+
+static INSTANCE: Opt =
+    opt("instance", Some('i'), "INSTANCE", "which watchdog: a name, NAME.PID, a pid or a socket path");
+static JSON: Opt = opt("json", None, "", "print JSON");
+static TIMEOUT: Opt = opt("timeout", None, "DURATION", "give up waiting after this long");
+static FORCE: Opt = opt("force", None, "", "kill at once, without the stop signal");
+static FOLLOW: Opt = opt("follow", Some('f'), "", "go on with what comes");
+static COUNT: Opt = opt("lines", Some('n'), "N", "begin with the last N");
+static PREFIX: Opt = opt("prefix", None, "", "service and stream before each line");
+static TIMESTAMPS: Opt = opt("timestamps", None, "", "time before each line");
+static FOR: Opt = opt("for", None, "ready|stopped|completed", "what to wait for");
+static EXITS: Opt = opt("exits", None, "SCRIPT", "how runs end, such as 'crash@2s x6, ok 40s'");
+static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
+
+/// The verbs of this version, in the order of `--help`.
+#[rustfmt::skip]
+pub(crate) static VERBS: &[Verb] = &[
+    Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON] },
+    Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON] },
+    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&INSTANCE, &JSON] },
+    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&TIMEOUT, &INSTANCE, &JSON] },
+    Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &INSTANCE, &JSON] },
+    Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&INSTANCE, &JSON] },
+    Verb { name: "events", arguments: "[NAME..]", meaning: "what happened", options: &[&FOLLOW, &COUNT, &INSTANCE, &JSON] },
+    Verb { name: "logs", arguments: "[NAME..]", meaning: "last lines of output", options: &[&FOLLOW, &COUNT, &PREFIX, &TIMESTAMPS, &INSTANCE, &JSON] },
+    Verb { name: "explain", arguments: "[NAME..]", meaning: "what happened, which rule decided, what comes next", options: &[&INSTANCE, &JSON] },
+    Verb { name: "health", arguments: "[NAME]", meaning: "exit 0 if healthy, 1 if not", options: &[&INSTANCE, &JSON] },
+    Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON] },
+    Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON] },
+    Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON] },
+    Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[] },
+    Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[] },
+];
+
+/// For those who build the pages; not shown.
+pub(crate) static HIDDEN: Verb =
+    Verb { name: "help-settings", arguments: "", meaning: "print the table of settings", options: &[&MARKDOWN] };
+
+/// Verbs of the contract that come later.
+pub(crate) const LATER: [&str; 13] = [
+    "up",
+    "check",
+    "init",
+    "run-until-ready",
+    "reload",
+    "report",
+    "tree",
+    "top",
+    "tell",
+    "install",
+    "uninstall",
+    "upgrade",
+    "drill",
+];
+
+/// The verb of this name.
+pub(crate) fn find(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().chain([&HIDDEN]).find(|v| v.name == name)
+}

@@ -1,0 +1,136 @@
+//! One connection to a watchdog: a request goes out as one line, answers come back as lines.
+
+use super::{Failure, NO, NONE, REFUSED, USAGE};
+use crate::settings::reason;
+use serde_json::{Value, json};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longest line taken. A watchdog sends far shorter ones; this only keeps a stranger's socket from filling memory.
+const LONGEST: usize = 16 * 1024 * 1024;
+
+/// A socket and what was read from it beyond the last line.
+pub(crate) struct Connection {
+    path: PathBuf,
+    socket: UnixStream,
+    buffer: Vec<u8>,
+}
+
+/// What came next on the connection.
+pub(crate) enum Next {
+    /// One item of a stream.
+    Item(Value),
+    /// The result: the last line.
+    Result(Value),
+    /// The watchdog closed the connection.
+    Closed,
+}
+
+impl Connection {
+    /// Connects, or says why nobody is there.
+    pub(crate) fn open(path: &Path) -> Result<Connection, Failure> {
+        let socket = UnixStream::connect(path).map_err(|e| {
+            let status = if e.kind() == io::ErrorKind::PermissionDenied { REFUSED } else { NONE };
+            Failure::new(status, format!("no watchdog at {}: {}", path.display(), reason(&e)))
+        })?;
+        // A watchdog that does not even read must not hang us before the question is out.
+        let _ = socket.set_write_timeout(Some(super::QUICK));
+        Ok(Connection { path: path.to_path_buf(), socket, buffer: Vec::new() })
+    }
+
+    /// Sends one request.
+    pub(crate) fn send(&mut self, verb: &str, services: &[String], arguments: Value) -> Result<(), Failure> {
+        let request = json!({ "id": 1, "verb": verb, "services": services, "args": arguments });
+        let sent = self.socket.write_all(format!("{request}\n").as_bytes());
+        sent.map_err(|e| self.broken(&e))
+    }
+
+    /// The result of a request that has one. Items before it are passed over.
+    pub(crate) fn answer(&mut self, patience: Option<Duration>) -> Result<Value, Failure> {
+        let deadline = patience.and_then(|p| Instant::now().checked_add(p));
+        loop {
+            match self.next(deadline)? {
+                Next::Result(result) => return Ok(result),
+                Next::Item(_) => {}
+                Next::Closed => return Err(self.gone()),
+            }
+        }
+    }
+
+    /// The next line, as what it is.
+    pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
+        let Some(line) = self.line(deadline)? else { return Ok(Next::Closed) };
+        let strange = || Failure::new(NO, format!("{}: the answer is none of a watchdog", self.path.display()));
+        let mut message: Value = serde_json::from_slice(&line).map_err(|_| strange())?;
+        if let Some(item) = message.get_mut("item") {
+            return Ok(Next::Item(item.take()));
+        }
+        match (message["ok"].as_bool(), message.get("error")) {
+            (Some(true), _) => Ok(Next::Result(message["result"].take())),
+            (Some(false), Some(error)) => Err(failure(error)),
+            _ => Err(strange()),
+        }
+    }
+
+    /// What to say when the connection ended before its answer.
+    pub(crate) fn gone(&self) -> Failure {
+        Failure::new(NO, format!("{}: the watchdog closed the connection before its answer", self.path.display()))
+    }
+
+    fn line(&mut self, deadline: Option<Instant>) -> Result<Option<Vec<u8>>, Failure> {
+        let mut searched = 0;
+        let mut piece = [0; 16 * 1024];
+        loop {
+            if let Some(end) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
+                let rest = self.buffer.split_off(searched + end + 1);
+                return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
+            }
+            searched = self.buffer.len();
+            if searched > LONGEST {
+                return Err(Failure::new(NO, format!("{}: a line without an end", self.path.display())));
+            }
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Err(self.silent());
+            }
+            self.socket.set_read_timeout(left).map_err(|e| self.broken(&e))?;
+            match self.socket.read(&mut piece) {
+                Ok(0) => return Ok(None),
+                Ok(n) => self.buffer.extend_from_slice(&piece[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(self.silent());
+                }
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(e) => return Err(self.broken(&e)),
+            }
+        }
+    }
+
+    fn silent(&self) -> Failure {
+        Failure::new(NO, format!("{}: no answer in time", self.path.display()))
+    }
+
+    fn broken(&self, error: &io::Error) -> Failure {
+        Failure::new(NO, format!("{}: {}", self.path.display(), reason(error)))
+    }
+}
+
+/// What a watchdog refuses, in our words and with our status.
+fn failure(error: &Value) -> Failure {
+    let status = match error["code"].as_str().unwrap_or_default() {
+        "no-such-service" => NONE,
+        "refused" | "denied" | "busy" => REFUSED,
+        "usage" | "too-large" => USAGE,
+        _ => NO,
+    };
+    let message = error["message"].as_str().unwrap_or("refused without a reason");
+    match error["nearest"].as_str() {
+        Some(nearest) if !message.contains("did you mean") => {
+            Failure::new(status, format!("{message}: did you mean {nearest:?}?"))
+        }
+        _ => Failure::new(status, message),
+    }
+}

@@ -1,0 +1,130 @@
+//! The control verbs: finds the watchdog that is meant, asks it, prints the answer.
+
+mod base64;
+mod connection;
+mod find;
+mod print;
+mod stream;
+
+use crate::cli::Control;
+use crate::logging::say;
+use crate::output;
+use crate::settings::World;
+use connection::Connection;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Yes, or done.
+pub(crate) const OK: u8 = 0;
+/// No: unhealthy, not ready, timed out.
+pub(crate) const NO: u8 = 1;
+/// Wrong words.
+pub(crate) const USAGE: u8 = 2;
+/// No such watchdog or service.
+pub(crate) const NONE: u8 = 3;
+/// Refused: permission, conflict, wrong state.
+pub(crate) const REFUSED: u8 = 4;
+
+/// How long a question that needs no work may take. A watchdog answers such a one in its next turn.
+const QUICK: Duration = Duration::from_secs(5);
+/// What a watchdog may take longer than the time it was given itself.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Why a verb ends without its answer: the line to say and the status to end with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Without the prefix.
+    pub(crate) message: String,
+    /// One of the constants above.
+    pub(crate) status: u8,
+}
+
+impl Failure {
+    /// Of this status.
+    pub(crate) fn new(status: u8, message: impl Into<String>) -> Failure {
+        Failure { message: message.into(), status }
+    }
+}
+
+/// Does what one verb asks for.
+pub(crate) fn run(control: &Control, world: &World) -> u8 {
+    let done = match control.verb {
+        "ls" => list(control, world),
+        _ => ask(control, world),
+    };
+    done.unwrap_or_else(|failure| {
+        for line in failure.message.lines() {
+            say(line);
+        }
+        failure.status
+    })
+}
+
+/// `ls`: every watchdog that answers.
+fn list(control: &Control, world: &World) -> Result<u8, Failure> {
+    let found = find::all(&world.runtime_dir(), world.uid)?;
+    let rows: Vec<Value> = found.iter().map(print::watchdog).collect();
+    let answer = json!({ "watchdogs": rows });
+    let text = if control.json { line(&answer) } else { print::watchdogs(&rows) };
+    Ok(output::page(&text))
+}
+
+/// Every other verb: one watchdog, one request.
+fn ask(control: &Control, world: &World) -> Result<u8, Failure> {
+    let path = find::one(control.instance.as_deref(), world)?;
+    let mut connection = Connection::open(&path)?;
+    connection.send(control.verb, &control.names, arguments(control))?;
+    if matches!(control.verb, "events" | "logs") {
+        return stream::copy(control, &mut connection);
+    }
+    let patience = match control.verb {
+        "start" | "restart" => None,
+        "stop" | "wait" => control.timeout.map(|t| t.saturating_add(SLACK)),
+        _ => Some(QUICK),
+    };
+    let patience = if control.verb == "stop" { None } else { patience };
+    let answer = connection.answer(patience)?;
+    Ok(show(control, &answer))
+}
+
+/// The arguments of a request.
+fn arguments(control: &Control) -> Value {
+    let timeout = control.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
+    let mut arguments = match control.verb {
+        "stop" => json!({ "timeout_ms": timeout }),
+        "restart" => json!({ "force": control.force }),
+        "signal" => json!({ "signal": control.signal }),
+        "events" | "logs" => json!({ "follow": control.follow, "n": control.lines }),
+        "wait" => json!({ "for": control.wait_for, "timeout_ms": timeout }),
+        _ => json!({}),
+    };
+    if let Some(members) = arguments.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
+    arguments
+}
+
+/// Prints an answer and gives the status that follows from it.
+fn show(control: &Control, answer: &Value) -> u8 {
+    let status = match control.verb {
+        "health" => u8::from(!matches!(answer["health"].as_str(), Some("healthy"))),
+        "wait" => u8::from(answer["reached"] != Value::Bool(true)),
+        _ => OK,
+    };
+    if control.verb == "wait" && status == NO && !control.json {
+        for sentence in print::not_reached(answer) {
+            say(&sentence);
+        }
+        return status;
+    }
+    let text = if control.json { line(answer) } else { print::answer(control.verb, answer) };
+    output::page(&text).max(status)
+}
+
+/// One line of JSON.
+pub(crate) fn line(value: &Value) -> String {
+    format!("{value}\n")
+}
+
+#[cfg(test)]
+mod tests;

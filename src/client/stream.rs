@@ -1,0 +1,77 @@
+//! `events` and `logs`: items as they come, until there are no more or nobody reads.
+
+use super::base64;
+use super::connection::{Connection, Next};
+use super::{Failure, NO, OK, QUICK, line, print};
+use crate::cli::Control;
+use crate::output::{self, Written};
+use serde_json::Value;
+use std::time::Instant;
+
+/// Copies a stream to standard output.
+pub(crate) fn copy(control: &Control, connection: &mut Connection) -> Result<u8, Failure> {
+    let deadline = || if control.follow { None } else { Instant::now().checked_add(QUICK) };
+    loop {
+        let bytes = match connection.next(deadline())? {
+            Next::Item(item) if control.json => line(&item).into_bytes(),
+            Next::Item(item) if control.verb == "logs" => log_line(control, &item),
+            Next::Item(item) => print::event(&item).into_bytes(),
+            Next::Result(_) => return Ok(OK),
+            // The end of the watchdog is the end of what is followed.
+            Next::Closed if control.follow => return Ok(OK),
+            Next::Closed => return Err(connection.gone()),
+        };
+        match output::write(&bytes) {
+            Written::Done => {}
+            Written::Closed => return Ok(OK),
+            Written::Failed => return Ok(NO),
+        }
+    }
+}
+
+/// One line of output: its own bytes, behind what was asked for in front. A part of a longer line gets no end.
+fn log_line(control: &Control, item: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if control.timestamps {
+        bytes.extend_from_slice(item["time"].as_str().unwrap_or("-").as_bytes());
+        bytes.push(b' ');
+    }
+    if control.prefix {
+        let (service, stream) = (item["service"].as_str().unwrap_or("-"), item["stream"].as_str().unwrap_or("-"));
+        bytes.extend_from_slice(format!("{service} {stream} | ").as_bytes());
+    }
+    bytes.extend_from_slice(&content(item));
+    // With something in front of each line a part must be a line of its own, or the next prefix stands inside it.
+    let part = item["partial"] == Value::Bool(true);
+    if !part || control.prefix || control.timestamps {
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+/// The bytes of a line, whatever they travelled in.
+pub(crate) fn content(item: &Value) -> Vec<u8> {
+    let text = item["line"].as_str().unwrap_or_default();
+    match item["encoding"].as_str() {
+        Some("base64") => base64::decode(text).unwrap_or_else(|| text.as_bytes().to_vec()),
+        _ => text.as_bytes().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_line_is_byte_exact_unless_more_is_asked_for() {
+        let item = json!({"time":"2026-01-01T00:00:00Z","service":"web","stream":"stderr","line":"//4=","partial":false,"encoding":"base64"});
+        let mut control = Control { verb: "logs", ..Control::default() };
+        assert_eq!(log_line(&control, &item), b"\xff\xfe\n");
+        control.prefix = true;
+        control.timestamps = true;
+        assert_eq!(log_line(&control, &item), b"2026-01-01T00:00:00Z web stderr | \xff\xfe\n");
+        let part = json!({"line":"abc","partial":true,"encoding":"utf8"});
+        assert_eq!(log_line(&Control { verb: "logs", ..Control::default() }, &part), b"abc");
+    }
+}

@@ -1,0 +1,171 @@
+//! Completions for three shells.
+
+use crate::cli::Shell;
+use crate::cli::verbs::{VERBS, Verb};
+use crate::settings::signals;
+use crate::settings::table::{Setting, Shape, TABLE};
+use std::fmt::Write;
+
+/// `watchdog completions SHELL`
+pub(crate) fn completions(shell: Shell) -> String {
+    match shell {
+        Shell::Bash => bash(),
+        Shell::Zsh => zsh(),
+        Shell::Fish => fish(),
+    }
+}
+
+/// The words a value of this setting may be, where they are few.
+fn words(setting: &Setting) -> Vec<&'static str> {
+    match setting.key {
+        "restart" => vec!["always", "on-failure", "on-success", "unless-stopped", "never"],
+        "give_up" => vec!["exit", "stay", "stop-all", "exec:"],
+        "log_level" => vec!["off", "error", "warn", "info", "debug", "trace"],
+        "stop_signal" | "die_with_parent" => signals::names().to_vec(),
+        _ if setting.value.contains('|') => setting.value.split('|').collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn is_file(setting: &Setting) -> bool {
+    setting.value.starts_with("PATH") || setting.value == "FILE"
+}
+
+fn flags() -> String {
+    let flags = TABLE.iter().map(Setting::flag).chain(["--help".to_string(), "--version".to_string()]);
+    flags.collect::<Vec<_>>().join(" ")
+}
+
+fn options(verb: &Verb) -> String {
+    let all = verb.options.iter().map(|o| format!("--{}", o.long)).chain(["--help".to_string()]);
+    all.collect::<Vec<_>>().join(" ")
+}
+
+fn bash() -> String {
+    let verbs: Vec<&str> = VERBS.iter().map(|v| v.name).collect();
+    let mut script = String::from(
+        "# bash completion for watchdog\n_watchdog() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i\n    \
+         COMPREPLY=()\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        if [[ ${COMP_WORDS[i]} == -- ]]; then\n            \
+         declare -F _command_offset >/dev/null && _command_offset $((i + 1))\n            return\n        fi\n    done\n    case $prev in\n",
+    );
+    for setting in TABLE.iter().filter(|s| s.shape != Shape::Switch) {
+        let words = words(setting);
+        let reply = match (words.is_empty(), is_file(setting)) {
+            (false, _) => format!("-W \"{}\"", words.join(" ")),
+            (true, true) => "-f".to_string(),
+            (true, false) => continue,
+        };
+        let _ = writeln!(script, "        {}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;", setting.flag());
+    }
+    script.push_str(
+        "        --for) COMPREPLY=($(compgen -W \"ready stopped completed\" -- \"$cur\")); return ;;\n    esac\n",
+    );
+    script.push_str("    case ${COMP_WORDS[1]} in\n");
+    for verb in VERBS {
+        let all = if verb.name == "simulate" { format!("{} {}", options(verb), flags()) } else { options(verb) };
+        let all = if verb.name == "completions" { format!("bash zsh fish {all}") } else { all };
+        let _ = writeln!(
+            script,
+            "        {}) if ((COMP_CWORD > 1)); then COMPREPLY=($(compgen -W \"{all}\" -- \"$cur\")); return; fi ;;",
+            verb.name
+        );
+    }
+    let _ = write!(
+        script,
+        "    esac\n    if ((COMP_CWORD == 1)) && [[ $cur != -* ]]; then\n        COMPREPLY=($(compgen -W \"{}\" -- \"$cur\"))\n    \
+         else\n        COMPREPLY=($(compgen -W \"{} --\" -- \"$cur\"))\n    fi\n}}\ncomplete -F _watchdog watchdog\n",
+        verbs.join(" "),
+        flags()
+    );
+    script
+}
+
+fn zsh() -> String {
+    let quoted = |text: &str| text.replace('\'', "'\\''").replace(':', "\\:").replace('[', "(").replace(']', ")");
+    let mut script = String::from("#compdef watchdog\n_watchdog() {\n    local -a verbs settings\n    verbs=(\n");
+    for verb in VERBS {
+        let _ = writeln!(script, "        '{}:{}'", verb.name, quoted(verb.meaning));
+    }
+    script.push_str("    )\n    settings=(\n");
+    for setting in TABLE {
+        let value = match (setting.shape, words(setting)) {
+            (Shape::Switch, _) => String::new(),
+            (_, words) if !words.is_empty() => format!(":value:({})", words.join(" ").replace(':', "\\:")),
+            _ if is_file(setting) => ":file:_files".to_string(),
+            _ => ":value:".to_string(),
+        };
+        let (flag, equals) = (setting.flag(), if setting.shape == Shape::Switch { "" } else { "=" });
+        let equals = if matches!(setting.shape, Shape::Optional(_)) { "=-" } else { equals };
+        let _ = writeln!(script, "        '{flag}{equals}[{}]{value}'", quoted(setting.meaning));
+    }
+    script.push_str(
+        "    )\n    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then\n        _describe verb verbs\n        return\n    fi\n    \
+         case $words[2] in\n",
+    );
+    for verb in VERBS {
+        let mut all: Vec<String> = verb
+            .options
+            .iter()
+            .map(|o| {
+                let value = if o.value.is_empty() { "" } else { "=:value:" };
+                let (equals, value) = if value.is_empty() { ("", "") } else { ("=", ":value:") };
+                format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning))
+            })
+            .collect();
+        if verb.name == "simulate" {
+            all.push("$settings".to_string());
+        }
+        if verb.name == "completions" {
+            all.push("'1:shell:(bash zsh fish)'".to_string());
+        }
+        let _ =
+            writeln!(script, "        {}) shift words; (( CURRENT-- )); _arguments {} ;;", verb.name, all.join(" "));
+    }
+    script
+        .push_str("        *) _arguments $settings '*::program:_normal' ;;\n    esac\n}\ncompdef _watchdog watchdog\n");
+    script
+}
+
+fn fish() -> String {
+    let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+    let mut script = String::from("# fish completion for watchdog\ncomplete -c watchdog -f\n");
+    for verb in VERBS {
+        let _ = writeln!(
+            script,
+            "complete -c watchdog -n __fish_use_subcommand -a {} -d '{}'",
+            verb.name,
+            quoted(verb.meaning)
+        );
+        for option in verb.options {
+            let short = option.short.map(|c| format!(" -s {c}")).unwrap_or_default();
+            let value = if option.value.is_empty() { "" } else { " -x" };
+            let words = if option.long == "for" { " -a 'ready stopped completed'" } else { "" };
+            let _ = writeln!(
+                script,
+                "complete -c watchdog -n '__fish_seen_subcommand_from {}' -l {}{short}{value}{words} -d '{}'",
+                verb.name,
+                option.long,
+                quoted(option.meaning)
+            );
+        }
+    }
+    script.push_str("complete -c watchdog -n '__fish_seen_subcommand_from completions' -a 'bash zsh fish'\n");
+    let names: Vec<&str> = VERBS.iter().map(|v| v.name).filter(|n| *n != "simulate").collect();
+    for setting in TABLE {
+        let words = words(setting);
+        let value = match setting.shape {
+            Shape::Switch | Shape::Optional(_) => String::new(),
+            _ if is_file(setting) => " -r -F".to_string(),
+            _ if words.is_empty() => " -x".to_string(),
+            _ => format!(" -x -a '{}'", words.join(" ")),
+        };
+        let _ = writeln!(
+            script,
+            "complete -c watchdog -n 'not __fish_seen_subcommand_from {}' -l {}{value} -d '{}'",
+            names.join(" "),
+            &setting.flag()[2..],
+            quoted(setting.meaning)
+        );
+    }
+    script
+}

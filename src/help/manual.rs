@@ -1,0 +1,61 @@
+//! The manual page, in man(7)'s macros.
+
+use super::{flag, option_flag, place, usage};
+use crate::cli::verbs::VERBS;
+use crate::settings::table::{GROUPS, TABLE};
+use std::fmt::Write;
+
+/// `watchdog man`
+pub(crate) fn manual() -> String {
+    let mut page = String::new();
+    let _ = write!(
+        page,
+        ".TH WATCHDOG 1 \"\" \"watchdog {}\"\n.SH NAME\nwatchdog \\- keeps a program alive, and says why it did what it did\n\
+         .SH SYNOPSIS\n.B watchdog\n[SETTINGS] \\-\\- PROGRAM [ARGS]...\n.br\n.B watchdog\nVERB [OPTIONS]\n.SH DESCRIPTION\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    page.push_str(
+        "The first form starts PROGRAM, forwards signals to it, restarts it when it fails, and ends with its status.\n\
+         Without settings it is transparent: standard input, output and error, the terminal, signals and exit status\n\
+         are as without it. The other verbs speak to a watchdog that is running, over its control socket.\n",
+    );
+    page.push_str(".SH VERBS\n");
+    for verb in VERBS {
+        let _ = write!(page, ".TP\n.B {}\n{}.\n", escaped(&usage(verb)), escaped(verb.meaning));
+        for option in verb.options {
+            let _ = write!(page, ".br\n{}: {}.\n", escaped(&option_flag(option)), escaped(option.meaning));
+        }
+    }
+    page.push_str(
+        ".SH SETTINGS\nOne setting has three spellings: the flag, the variable WATCHDOG_ with the name in capitals, and the \
+         key in a file. Flag over variable over file over default.\n",
+    );
+    for (group, heading) in GROUPS {
+        let _ = write!(page, ".SS {}\n", escaped(heading));
+        for setting in TABLE.iter().filter(|s| s.group == group) {
+            let _ = write!(
+                page,
+                ".TP\n.B {}\n{}.\n.br\nVariable {}; in a file: {}. Default: {}.\n",
+                escaped(&flag(setting)),
+                escaped(setting.meaning),
+                setting.variable(),
+                escaped(place(setting)),
+                escaped(setting.default_text())
+            );
+        }
+    }
+    page.push_str(
+        ".SH EXIT STATUS\nOf a supervising watchdog: the worker's status, 128+N for death by signal N; 127 program not found; \
+         126 not executable; 2 a wrong command line or variable; 125 anything else. Giving up on a worker whose last status \
+         was 0 ends with 1.\n.PP\nOf a verb: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused.\n\
+         .SH FILES\nThe control socket is NAME.sock, or NAME.PID.sock where no name was given, in $WATCHDOG_RUNTIME_DIR, \
+         else $XDG_RUNTIME_DIR/watchdog, else /run/watchdog for root, else /tmp/watchdog\\-UID.\n",
+    );
+    page
+}
+
+/// Text that troff leaves alone.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}

@@ -1,0 +1,160 @@
+//! Everything printed from the list of settings and the list of verbs: `--help`, the manual, completions, README table.
+
+mod completions;
+mod manual;
+
+pub(crate) use completions::completions;
+pub(crate) use manual::manual;
+
+use crate::cli::verbs::{Opt, VERBS, Verb};
+use crate::settings::table::{GROUPS, Scope, Setting, Shape, TABLE};
+use std::fmt::Write;
+
+/// Column at which meanings begin.
+const COLUMN: usize = 38;
+
+/// `watchdog --help`
+pub(crate) fn page() -> String {
+    let mut page = String::from(
+        "watchdog: keeps a program alive, and says why it did what it did\n\n\
+         usage: watchdog [SETTINGS] -- PROGRAM [ARGS]...   supervise one program\n       \
+         watchdog VERB [OPTIONS]                    speak to a running watchdog\n\nverbs:\n",
+    );
+    for verb in VERBS {
+        line(&mut page, &format!("  {} {}", verb.name, verb.arguments), verb.meaning);
+    }
+    page.push_str("\nwatchdog VERB --help shows the options of a verb.\n");
+    for (group, heading) in GROUPS {
+        let _ = write!(page, "\n{heading}:\n");
+        for setting in TABLE.iter().filter(|s| s.group == group) {
+            let meaning = format!("{} [{}]", setting.meaning, setting.default_text());
+            line(&mut page, &format!("  {}", flag(setting)), &meaning);
+        }
+    }
+    page.push_str(
+        "\nEach setting is also a variable (--stop-timeout is WATCHDOG_STOP_TIMEOUT) and a key of [defaults] or\n\
+         [watchdog] in the file of --config (stop_timeout). Flag over variable over file over default, shown in [].\n\
+         Units are required: 500ms 10s 1m30s 2h 7d; KiB MiB GiB = 1024, KB MB GB = 1000; 20%.\n\n\
+         exit status: the worker's own (128+N for death by signal N); 127 program not found; 126 not executable;\n\
+         2 a wrong command line or variable; 125 anything else that keeps the watchdog from starting or going on.\n",
+    );
+    page
+}
+
+/// `watchdog VERB --help`
+pub(crate) fn verb(verb: &Verb) -> String {
+    let mut page = String::new();
+    let _ = write!(page, "watchdog {}: {}\n\nusage: {}\n", verb.name, verb.meaning, usage(verb));
+    if !verb.options.is_empty() {
+        page.push_str("\noptions:\n");
+        for option in verb.options {
+            line(&mut page, &format!("  {}", option_flag(option)), option.meaning);
+        }
+    }
+    page.push_str("\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n");
+    page
+}
+
+/// `watchdog help-settings`
+pub(crate) fn settings(markdown: bool) -> String {
+    let mut page = String::new();
+    if markdown {
+        page.push_str("| setting | value | default | meaning |\n|---|---|---|---|\n");
+    }
+    for setting in TABLE {
+        let value =
+            if setting.value.is_empty() { "true\\|false".to_string() } else { setting.value.replace('|', "\\|") };
+        let _ = match markdown {
+            true => writeln!(
+                page,
+                "| `{}` | {value} | {} | {} |",
+                setting.key,
+                setting.default_text(),
+                setting.meaning.replace('|', "\\|")
+            ),
+            false => writeln!(page, "{}\t{}\t{}", setting.key, setting.default_text(), setting.meaning),
+        };
+    }
+    page
+}
+
+/// The usage line of a verb.
+fn usage(verb: &Verb) -> String {
+    let options = if verb.options.is_empty() { "" } else { " [OPTIONS]" };
+    let arguments = if verb.arguments.is_empty() { String::new() } else { format!(" {}", verb.arguments) };
+    format!("watchdog {}{options}{arguments}", verb.name)
+}
+
+/// A flag and what its value looks like.
+fn flag(setting: &Setting) -> String {
+    match setting.shape {
+        Shape::One | Shape::List => format!("{} {}", setting.flag(), setting.value),
+        Shape::Optional(_) => format!("{}[={}]", setting.flag(), setting.value),
+        Shape::Switch => format!("{}[=false]", setting.flag()),
+    }
+}
+
+fn option_flag(option: &Opt) -> String {
+    let short = option.short.map(|c| format!("-{c}, ")).unwrap_or_default();
+    format!("{short}--{} {}", option.long, option.value).trim_end().to_string()
+}
+
+/// One line of two columns; what is too long for the first gets a line of its own.
+fn line(page: &mut String, left: &str, right: &str) {
+    let left = left.trim_end();
+    let _ = if left.len() + 2 > COLUMN {
+        writeln!(page, "{left}\n{:COLUMN$}{right}", "")
+    } else {
+        writeln!(page, "{left:COLUMN$}{right}")
+    };
+}
+
+/// Where a setting stands in a file.
+fn place(setting: &Setting) -> &'static str {
+    match setting.scope {
+        Scope::Service => "[defaults], [service.NAME]",
+        Scope::OneService => "[service.NAME]",
+        Scope::Instance => "[watchdog]",
+        Scope::CommandLine => "not in a file",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page people see is a file, so that a change to it is seen in review. UPDATE_EXPECT=1 rewrites it.
+    #[test]
+    fn the_help_is_the_one_in_docs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/help.txt");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(path, page()).expect("write docs/help.txt");
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == page(), "docs/help.txt is older than --help: UPDATE_EXPECT=1 cargo test rewrites it");
+    }
+
+    #[test]
+    fn every_setting_and_verb_has_help_that_fits() {
+        for setting in TABLE {
+            assert!(!setting.meaning.is_empty() && !setting.default_text().is_empty(), "{}", setting.key);
+            assert_eq!(setting.value.is_empty(), setting.shape == Shape::Switch, "{}", setting.key);
+            assert_eq!(page().matches(&format!("  {} ", flag(setting))).count().min(1), 1, "{}", setting.key);
+        }
+        assert!(VERBS.iter().all(|v| !v.meaning.is_empty() && verb(v).contains(v.name)));
+        assert!(page().lines().all(|l| l.chars().count() <= 132), "{:?}", page().lines().max_by_key(|l| l.len()));
+    }
+
+    #[test]
+    fn the_other_pages_name_every_setting() {
+        let pages = [settings(true), settings(false), manual()];
+        assert!(TABLE.iter().all(|s| pages[0].contains(s.key) && pages[1].contains(s.key)));
+        assert!(TABLE.iter().all(|s| pages[2].contains(&s.flag().replace('-', "\\-"))));
+        use crate::cli::Shell;
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = completions(shell);
+            assert!(TABLE.iter().all(|s| script.contains(&s.flag()[2..])), "{shell:?}");
+            assert!(VERBS.iter().all(|v| script.contains(v.name)), "{shell:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The environment: what in ours is for us, and what of it a worker sees.
+
+use super::users::Resolved;
+use super::{later, table};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// One environment variable, byte for byte.
+pub(crate) type Variable = (OsString, OsString);
+
+/// Words of the contract between a watchdog and a worker, and of our own command line: never settings, never warned of.
+/// What an outer watchdog set for us is not for our worker: the engine sets its own at each spawn.
+const CONTRACT: [&str; 12] = [
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "WATCHDOG_SOCKET",
+    "WATCHDOG_SERVICE",
+    "WATCHDOG_REPLICA",
+    "WATCHDOG_CHANNEL",
+    "WATCHDOG_READY_FD",
+    "WATCHDOG_ENABLED",
+    "WATCHDOG_INSTANCE",
+    "WATCHDOG_RUNTIME_DIR",
+    "NOTIFY_SOCKET",
+    "NODE_CHANNEL_FD",
+];
+
+/// Listeners passed to us; they go on to the worker only where they were meant for this very process.
+const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// What one variable of our own environment is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The setting with this key.
+    Setting(&'static str),
+    /// A setting of a later version.
+    Later(&'static str),
+    /// A word of the contract.
+    Contract,
+    /// Begins as ours do and is none of them.
+    Unknown,
+    /// Nothing of ours.
+    Foreign,
+}
+
+/// What a variable of this name is to us.
+pub(crate) fn meaning(name: &OsStr) -> Meaning {
+    let Some(rest) = name.as_bytes().strip_prefix(b"WATCHDOG_") else {
+        return if CONTRACT.iter().any(|c| name == *c) { Meaning::Contract } else { Meaning::Foreign };
+    };
+    if CONTRACT.iter().any(|c| name == *c) {
+        return Meaning::Contract;
+    }
+    let is = |key: &str| key.bytes().map(|b| b.to_ascii_uppercase()).eq(rest.iter().copied());
+    if let Some(setting) = table::TABLE.iter().find(|s| is(s.key)) {
+        return Meaning::Setting(setting.key);
+    }
+    match later::KEYS.iter().find(|(key, _)| is(key)) {
+        Some((key, _)) => Meaning::Later(key),
+        None => Meaning::Unknown,
+    }
+}
+
+/// The part of our environment that a worker may inherit, in its order.
+pub(crate) fn inherited(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
+    let listeners = ours.iter().any(|(k, v)| k == "LISTEN_PID" && *v == *own_pid.to_string());
+    let stays = |name: &OsStr| {
+        (listeners || !LISTEN.iter().any(|l| name == *l))
+            && matches!(meaning(name), Meaning::Foreign | Meaning::Unknown)
+    };
+    ours.iter().filter(|(name, _)| stays(name)).cloned().collect()
+}
+
+/// Lays what was asked for over what is inherited: the login of a user, then the files, then `env`.
+pub(crate) fn compose(
+    mut base: Vec<Variable>,
+    user: Option<&Resolved>,
+    from_files: Vec<Variable>,
+    asked: Vec<Variable>,
+) -> Vec<Variable> {
+    if let Some((login, home)) = user.and_then(|u| u.login.as_ref()) {
+        for (name, value) in [("HOME", home), ("USER", login), ("LOGNAME", login)] {
+            put(&mut base, name.into(), value.into());
+        }
+    }
+    for (name, value) in from_files.into_iter().chain(asked) {
+        put(&mut base, name, value);
+    }
+    base
+}
+
+/// Sets a variable where it stands, or at the end. A name that stands twice stands once afterwards.
+fn put(variables: &mut Vec<Variable>, name: OsString, value: OsString) {
+    match variables.iter().position(|(n, _)| *n == name) {
+        Some(first) => {
+            let mut at = 0;
+            variables.retain(|(n, _)| {
+                at += 1;
+                at - 1 <= first || *n != name
+            });
+            variables[first].1 = value;
+        }
+        None => variables.push((name, value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Vec<Variable> {
+        pairs.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect()
+    }
+
+    #[test]
+    fn what_is_ours_does_not_leak() {
+        let ours = environment(&[
+            ("PATH", "/bin"),
+            ("WATCHDOG_STOP_TIMEOUT", "5s"),
+            ("WATCHDOG_USEC", "1"),
+            ("WATCHDOG_PID", "1"),
+            ("NOTIFY_SOCKET", "/x"),
+            ("NODE_CHANNEL_FD", "3"),
+            ("WATCHDOG_ENABLED", "true"),
+            ("WATCHDOG_RUNTIME_DIR", "/run/x"),
+            ("WATCHDOG_OF_SOMEBODY", "else"),
+            ("HOME", "/root"),
+        ]);
+        let names: Vec<_> = inherited(&ours, 1).into_iter().map(|(k, _)| k).collect();
+        assert_eq!(names, ["PATH", "WATCHDOG_OF_SOMEBODY", "HOME"]);
+    }
+
+    #[test]
+    fn listeners_pass_only_where_they_were_meant_for_us() {
+        let ours = environment(&[("LISTEN_PID", "42"), ("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "web")]);
+        assert_eq!(inherited(&ours, 42), ours);
+        assert_eq!(inherited(&ours, 43), []);
+        assert_eq!(inherited(&environment(&[("LISTEN_FDS", "1")]), 43), []);
+    }
+
+    #[test]
+    fn the_later_layer_wins_and_the_order_stays() {
+        let base = environment(&[("A", "1"), ("HOME", "/root"), ("A", "2")]);
+        let composed =
+            compose(base, None, environment(&[("B", "f"), ("C", "f")]), environment(&[("C", "e"), ("A", "e")]));
+        assert_eq!(composed, environment(&[("A", "e"), ("HOME", "/root"), ("B", "f"), ("C", "e")]));
+    }
+
+    #[test]
+    fn meanings() {
+        assert_eq!(meaning(OsStr::new("WATCHDOG_STOP_TIMEOUT")), Meaning::Setting("stop_timeout"));
+        assert_eq!(meaning(OsStr::new("WATCHDOG_MEMORY_LIMIT")), Meaning::Later("memory_limit"));
+        assert_eq!(meaning(OsStr::new("WATCHDOG_ENABLED")), Meaning::Contract);
+        assert_eq!(meaning(OsStr::new("WATCHDOG_STOP_TIMEUOT")), Meaning::Unknown);
+        assert_eq!(meaning(OsStr::new("WATCHDOG")), Meaning::Foreign);
+    }
+}

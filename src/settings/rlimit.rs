@@ -1,0 +1,93 @@
+//! Resource limits as people write them: `nofile=1024`, `nofile=1024:4096`, `core=0`, `memlock=unlimited`.
+
+use super::fault::Fault;
+use super::nearest::nearest;
+use super::values;
+use watchdog_engine::spec::Rlimit;
+
+/// How a resource is measured.
+#[derive(Clone, Copy)]
+enum Measure {
+    Count,
+    Bytes,
+    Seconds,
+    Micros,
+}
+
+/// Name, kernel number, measure. The numbers are the kernel's on every architecture but MIPS and SPARC.
+const RESOURCES: [(&str, u32, Measure); 16] = [
+    ("cpu", 0, Measure::Seconds),
+    ("fsize", 1, Measure::Bytes),
+    ("data", 2, Measure::Bytes),
+    ("stack", 3, Measure::Bytes),
+    ("core", 4, Measure::Bytes),
+    ("rss", 5, Measure::Bytes),
+    ("nproc", 6, Measure::Count),
+    ("nofile", 7, Measure::Count),
+    ("memlock", 8, Measure::Bytes),
+    ("as", 9, Measure::Bytes),
+    ("locks", 10, Measure::Count),
+    ("sigpending", 11, Measure::Count),
+    ("msgqueue", 12, Measure::Bytes),
+    ("nice", 13, Measure::Count),
+    ("rtprio", 14, Measure::Count),
+    ("rttime", 15, Measure::Micros),
+];
+
+/// One `NAME=SOFT[:HARD]`; without HARD both are set.
+pub(crate) fn rlimit(item: &str) -> Result<Rlimit, Fault> {
+    let Some((name, value)) = item.split_once('=') else {
+        return Err(Fault::usage(format!("{item:?} is not NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:4096")));
+    };
+    let plain = name.strip_prefix("RLIMIT_").unwrap_or(name).to_ascii_lowercase();
+    let Some((_, resource, measure)) = RESOURCES.iter().find(|(n, ..)| *n == plain) else {
+        let known = RESOURCES.iter().map(|(n, ..)| *n);
+        return Err(Fault::usage(format!("{name:?} is no resource")).or_nearest(nearest(&plain, known)));
+    };
+    let (soft, hard) = value.split_once(':').unwrap_or((value, value));
+    let level = |text| level(text, *measure).map_err(|f| f.at(name));
+    let (soft, hard) = (level(soft)?, level(hard)?);
+    if soft > hard {
+        return Err(Fault::usage(format!("{item:?}: the soft limit is above the hard one")));
+    }
+    Ok(Rlimit { resource: *resource, soft, hard })
+}
+
+fn level(text: &str, measure: Measure) -> Result<u64, Fault> {
+    if matches!(text, "unlimited" | "infinity") {
+        return Ok(u64::MAX);
+    }
+    match measure {
+        Measure::Count => values::count(text, 0, i64::MAX).map(|n| n as u64),
+        Measure::Bytes => values::size(text),
+        Measure::Seconds => values::duration(text).map(|d| d.as_secs()),
+        Measure::Micros => values::duration(text).map(|d| d.as_micros() as u64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits() {
+        let of = |resource, soft, hard| Ok(Rlimit { resource, soft, hard });
+        assert_eq!(rlimit("nofile=1024"), of(7, 1024, 1024));
+        assert_eq!(rlimit("nofile=1024:4096"), of(7, 1024, 4096));
+        assert_eq!(rlimit("core=0"), of(4, 0, 0));
+        assert_eq!(rlimit("memlock=64KiB:unlimited"), of(8, 65536, u64::MAX));
+        assert_eq!(rlimit("cpu=1m"), of(0, 60, 60));
+        for wrong in ["nofile", "nofile=", "nofile=2:1", "nofil=1", "core=10", "nofile=-1", "=1"] {
+            assert!(rlimit(wrong).is_err(), "{wrong}");
+        }
+        assert!(rlimit("nofil=1").unwrap_err().message.ends_with("did you mean \"nofile\"?"));
+    }
+
+    #[test]
+    fn the_numbers_are_the_kernels() {
+        let number = |name: &str| RESOURCES.iter().find(|(n, ..)| *n == name).map(|(_, n, _)| *n);
+        assert_eq!(number("nofile"), Some(libc::RLIMIT_NOFILE as u32));
+        assert_eq!(number("as"), Some(libc::RLIMIT_AS as u32));
+        assert_eq!(number("rttime"), Some(libc::RLIMIT_RTTIME as u32));
+    }
+}

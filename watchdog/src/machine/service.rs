@@ -1,0 +1,408 @@
+//! One service: one small function per event, every state named in each. Nothing here asks the time, opens anything or
+//! can fail; an event that means nothing in a state is answered with nothing.
+
+use super::restart::{Book, jittered};
+use super::sentences::{describe_end, end_cause, errno_name, human};
+use super::state::{Ended, Goal, Run, State, StopStep};
+use super::time::{MonoTime, Timer, Timers};
+use super::words::*;
+use crate::spec::{SWEEP_GRACE, Scope, SignalNumber, Spec, TEXT_BUSY_FOR};
+use serde::Serialize;
+use std::time::Duration;
+
+/// SIGTERM and the other two numbers the machine itself needs.
+pub(crate) const TERM: SignalNumber = libc::SIGTERM;
+pub(crate) const KILL: SignalNumber = libc::SIGKILL;
+pub(crate) const INT: SignalNumber = libc::SIGINT;
+
+/// Between two looks at a tree that was killed and is not gone.
+const RESCAN: Duration = Duration::from_millis(10);
+/// Between two tries of a program file that is being written.
+const BUSY_RETRY: Duration = Duration::from_millis(100);
+
+/// How a stop is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ladder {
+    /// First signal.
+    pub signal: SignalNumber,
+    /// Grace after it.
+    pub grace: Duration,
+}
+
+/// What one step of the machine is given and gives.
+pub struct Cx<'a> {
+    /// Now.
+    pub now: MonoTime,
+    /// What is to be done.
+    pub out: &'a mut Actions,
+    /// Dice for the jitter.
+    pub dice: &'a mut Dice,
+}
+
+/// SplitMix64: plain data, so that a seed and the events reproduce a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// The next number.
+    pub fn roll(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z >> 32) as u32 ^ z as u32
+    }
+}
+
+/// One service.
+#[derive(Clone, Debug, Serialize)]
+pub struct Service {
+    /// Its place.
+    pub id: ServiceId,
+    /// What it should be.
+    pub spec: Spec,
+    /// What is wanted.
+    pub goal: Goal,
+    /// Where it is.
+    pub state: State,
+    /// Since when.
+    pub since: MonoTime,
+    /// The last generation used.
+    pub last: Generation,
+    /// The current run, or the last one.
+    pub run: Option<Run>,
+    /// How the last run ended.
+    pub ended: Option<Ended>,
+    /// A start that is free of limits and delay, as soon as nothing of the old tree lives.
+    pub free_start: Option<Cause>,
+    /// Some exec succeeded.
+    pub ever_ran: bool,
+    /// The program file is busy since then.
+    pub busy_since: Option<MonoTime>,
+    /// The last status, as the watchdog would end with it.
+    pub status: Option<u8>,
+    /// Why it is where it is.
+    pub cause: Option<Cause>,
+    /// The same as a sentence, with the rule and its numbers.
+    pub reason: String,
+    /// Restarts and delays.
+    pub book: Book,
+    /// What was left of the tree at the last look.
+    pub left: Vec<i32>,
+    /// Whether this end is the end of a watchdog in the prefix form.
+    pub leave: bool,
+    /// Armed timers.
+    pub timers: Timers,
+}
+
+impl Service {
+    /// A service that wants to be up and has not begun.
+    pub fn new(id: ServiceId, spec: Spec) -> Service {
+        Service {
+            id,
+            spec,
+            goal: Goal::Up,
+            state: State::Stopped,
+            since: MonoTime::ZERO,
+            last: Generation(0),
+            run: None,
+            ended: None,
+            free_start: None,
+            ever_ran: false,
+            busy_since: None,
+            status: None,
+            cause: None,
+            reason: "not started yet".into(),
+            book: Book::default(),
+            left: Vec::new(),
+            leave: false,
+            timers: Timers::default(),
+        }
+    }
+
+    /// The generation whose main process may be signalled now.
+    pub fn living(&self) -> Option<Generation> {
+        self.run.as_ref().filter(|r| r.alive).map(|r| r.generation)
+    }
+
+    /// The signal that a stop begins with.
+    pub fn stop_signal(&self) -> SignalNumber {
+        self.spec.stop.signal.unwrap_or(TERM)
+    }
+
+    // --- the only doors ---
+
+    pub(super) fn enter(&mut self, cx: &mut Cx<'_>, state: State, cause: Option<Cause>, reason: String) {
+        self.timers.clear_all();
+        self.state = state;
+        self.since = cx.now;
+        self.cause = cause;
+        self.reason = reason;
+    }
+
+    pub(super) fn tell(&self, cx: &mut Cx<'_>, cause: Option<Cause>, what: What) {
+        let run = self.run.as_ref();
+        cx.out.push(Action::Tell(Notice {
+            service: Some(self.id),
+            generation: run.map(|r| r.generation),
+            pid: run.and_then(|r| r.pid),
+            cause,
+            what,
+        }));
+    }
+
+    pub(super) fn signal(&self, cx: &mut Cx<'_>, signal: SignalNumber, scope: Scope, wake: bool) {
+        if let Some(generation) = self.living() {
+            cx.out.push(Action::Signal { service: self.id, generation, signal, scope, wake });
+        }
+    }
+
+    pub(super) fn spawn(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
+        self.last = Generation(self.last.0.saturating_add(1));
+        self.run = Some(Run {
+            generation: self.last,
+            pid: None,
+            asked_at: cx.now,
+            spawned: None,
+            ready: None,
+            alive: false,
+            end_requested: false,
+            asked_by_key: None,
+        });
+        self.free_start = None;
+        self.left.clear();
+        self.leave = false;
+        self.enter(cx, State::Starting { child: self.last }, cause, reason);
+        cx.out.push(Action::Spawn { service: self.id, generation: self.last });
+    }
+
+    // --- events from the process ---
+
+    /// The exec succeeded.
+    pub fn on_spawned(&mut self, cx: &mut Cx<'_>, generation: Generation, pid: i32) {
+        let State::Starting { child } = self.state else { return };
+        if child != generation {
+            return;
+        }
+        if let Some(run) = self.run.as_mut() {
+            run.pid = Some(pid);
+            run.spawned = Some(cx.now);
+            run.alive = true;
+        }
+        self.ever_ran = true;
+        self.busy_since = None;
+        self.tell(cx, self.cause, What::Spawn);
+        self.on_ready(cx);
+    }
+
+    /// `ready = spawned`: the exec is all there is to wait for.
+    pub(super) fn on_ready(&mut self, cx: &mut Cx<'_>) {
+        let State::Starting { child } = self.state else { return };
+        let wanted = self.goal == Goal::Up && self.free_start.is_none();
+        if let Some(run) = self.run.as_mut() {
+            run.ready = Some(cx.now);
+        }
+        let cause = self.cause;
+        self.enter(cx, State::Running { child, since: cx.now }, cause, "running; ready when spawned".into());
+        self.tell(cx, None, What::Ready);
+        if let Some(age) = self.spec.max_age {
+            let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
+            self.timers.set(Timer::MaxAge, cx.now.after(age));
+        }
+        if !wanted {
+            // The wish changed while the exec was under way.
+            self.begin_stop(cx, self.ladder(None), "stop asked for while it was starting".into());
+        }
+    }
+
+    /// No process came of it.
+    pub fn on_spawn_failed(&mut self, cx: &mut Cx<'_>, generation: Generation, failure: SpawnFailure) {
+        let State::Starting { child } = self.state else { return };
+        if child != generation {
+            return;
+        }
+        let kind = failure.kind();
+        self.status = Some(failure.status());
+        let reason = format!("{} {:?} failed: {}", failure.step.word(), failure.path, errno_name(failure.errno));
+        if kind == FailureKind::Busy && !self.ever_ran && self.goal == Goal::Up {
+            let since = *self.busy_since.get_or_insert(cx.now);
+            if cx.now.since(since) < TEXT_BUSY_FOR {
+                self.enter(cx, State::Backoff { attempt: 0 }, Some(Cause::SpawnFailed), reason);
+                self.timers.set(Timer::Restart, cx.now.after(BUSY_RETRY));
+                return;
+            }
+        }
+        self.busy_since = None;
+        let SpawnFailure { step, errno, path } = failure;
+        self.tell(cx, Some(Cause::SpawnFailed), What::SpawnFailed { path, step, errno });
+        if self.goal == Goal::Down {
+            return self.rest(cx, Some(Cause::Requested), reason);
+        }
+        if !self.ever_ran && kind != FailureKind::Shortage {
+            self.leave = true;
+            return self.enter(cx, State::Failed, Some(Cause::SpawnFailed), reason);
+        }
+        if self.free_start.take().is_some() {
+            return self.spawn(cx, Some(Cause::Requested), "restart asked for".into());
+        }
+        self.judge(cx, Cause::SpawnFailed, true, false, reason);
+    }
+
+    /// The main process was reaped.
+    pub fn on_exited(
+        &mut self,
+        cx: &mut Cx<'_>,
+        generation: Generation,
+        exit: Exit,
+        seen_alive: MonoTime,
+        left: Vec<i32>,
+    ) {
+        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };
+        run.alive = false;
+        let by_key = run.asked_by_key.is_some_and(|at| cx.now.since(at) <= self.spec.stop.timeout);
+        run.end_requested |= by_key;
+        let (spawned, ready) = (run.spawned.unwrap_or(run.asked_at), run.ready);
+        let (pid, requested) = (run.pid, run.end_requested);
+        let needs = self.book.stable_needs(&self.spec.restart);
+        let stable = ready.is_some_and(|at| seen_alive.since(at) >= needs);
+        let uptime = seen_alive.since(spawned);
+        self.status = Some(exit.status());
+        self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested });
+        let cause = if requested { Cause::Requested } else { end_cause(&exit) };
+        self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
+        if by_key {
+            self.goal = Goal::Down;
+            self.leave = true;
+        }
+        match left.is_empty() {
+            true => self.tree_gone(cx),
+            false => self.sweep(cx, generation, left),
+        }
+    }
+
+    /// The main process is gone and this is left of its tree: TERM, then KILL.
+    pub(super) fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, left: Vec<i32>) {
+        let reason = format!(
+            "{} of its tree outlived it and {} being ended",
+            left.len(),
+            if left.len() == 1 { "is" } else { "are" }
+        );
+        self.enter(cx, State::Stopping { child, step: StopStep::Sweep }, self.cause, reason);
+        self.tell(cx, None, What::LeftoverKilled { pids: left.clone() });
+        self.left = left;
+        let grace = self.spec.stop.timeout.min(SWEEP_GRACE);
+        if grace.is_zero() {
+            return self.sweep_kill(cx, child);
+        }
+        cx.out.push(Action::Sweep { service: self.id, generation: child, signal: TERM });
+        self.timers.set(Timer::Sweep, cx.now.after(grace));
+    }
+
+    pub(super) fn sweep_kill(&mut self, cx: &mut Cx<'_>, child: Generation) {
+        let reason = self.reason.clone();
+        self.enter(cx, State::Stopping { child, step: StopStep::SweepKill }, self.cause, reason);
+        cx.out.push(Action::Sweep { service: self.id, generation: child, signal: KILL });
+        self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
+        self.timers.set(Timer::KillWait, cx.now.after(self.spec.stop.kill_wait));
+    }
+
+    /// A new look at what is left.
+    pub fn on_tree(&mut self, cx: &mut Cx<'_>, generation: Generation, left: Vec<i32>) {
+        let (child, again) = match self.state {
+            State::Stopping { child, step: StopStep::Sweep } | State::Stuck { child } => (child, false),
+            State::Stopping { child, step: StopStep::SweepKill } => (child, true),
+            State::Stopping { step: StopStep::Term | StopStep::Kill, .. }
+            | State::Stopped
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed => return,
+        };
+        if child != generation || self.living().is_some() {
+            return;
+        }
+        if left.is_empty() {
+            return self.tree_gone(cx);
+        }
+        self.left = left;
+        if again {
+            // Forked since the last look, or slow to die: again, until nothing is left or the time is over.
+            cx.out.push(Action::Sweep { service: self.id, generation, signal: KILL });
+            self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
+        }
+    }
+
+    /// Nothing of the old tree lives: the one place from which a new start is possible.
+    pub(super) fn tree_gone(&mut self, cx: &mut Cx<'_>) {
+        self.left.clear();
+        let Some(ended) = self.ended.clone() else { return };
+        let how = describe_end(&ended);
+        if self.goal == Goal::Down {
+            return self.rest(cx, Some(Cause::Requested), format!("stopped as asked; {how}"));
+        }
+        if let Some(cause) = self.free_start.take() {
+            let why = if cause == Cause::MaxAge { "recycled for its age (max_age)" } else { "restart asked for" };
+            return self.spawn(cx, Some(cause), format!("{why}; {how}"));
+        }
+        let failure = self.is_failure(&ended);
+        self.judge(cx, end_cause(&ended.exit), failure, ended.stable, how);
+    }
+
+    pub(super) fn is_failure(&self, ended: &Ended) -> bool {
+        let good = &self.spec.restart.success_on;
+        let by_code_of_signal =
+            ended.requested && ended.exit.code.is_some_and(|c| c > 128 && good.has(None, Some(c - 128)));
+        !(good.has(ended.exit.code, ended.exit.signal) || by_code_of_signal)
+    }
+
+    pub(super) fn rest(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
+        self.enter(cx, State::Stopped, cause, reason);
+        self.tell(cx, cause, What::Stopped);
+    }
+
+    // --- time ---
+
+    /// One due timer.
+    pub fn on_timer(&mut self, cx: &mut Cx<'_>, timer: Timer) {
+        match (timer, self.state) {
+            (Timer::Stop, State::Stopping { child, step: StopStep::Term }) => {
+                let grace = cx.now.since(self.since);
+                let reason = format!("{}; did not end within its grace of {}: SIGKILL", self.reason, human(grace));
+                self.kill(cx, child, self.cause, grace, reason);
+            }
+            (Timer::KillWait, State::Stopping { child, step: StopStep::Kill | StopStep::SweepKill }) => {
+                let pids = match self.living() {
+                    Some(_) => self.run.iter().filter_map(|r| r.pid).collect(),
+                    None => self.left.clone(),
+                };
+                let reason =
+                    format!("killed and not gone after {} (kill_wait): pid {pids:?}", human(self.spec.stop.kill_wait));
+                self.tell(cx, self.cause, What::Stuck { pids });
+                self.enter(cx, State::Stuck { child }, self.cause, reason);
+            }
+            (Timer::Sweep, State::Stopping { child, step: StopStep::Sweep }) => self.sweep_kill(cx, child),
+            (Timer::Rescan, State::Stopping { child, step: StopStep::SweepKill }) => {
+                cx.out.push(Action::LookAtTree { service: self.id, generation: child });
+                self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
+            }
+            (Timer::Restart, _) => self.restart_due(cx),
+            (Timer::MaxAge, State::Running { .. }) => {
+                self.free_start = Some(Cause::MaxAge);
+                self.mark_requested();
+                let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
+                self.tell(cx, Some(Cause::MaxAge), What::RestartRequested { by });
+                let age = self.spec.max_age.unwrap_or_default();
+                let reason = format!("older than max_age {} (jitter {}%)", human(age), self.spec.max_age_jitter);
+                self.begin_stop(cx, self.ladder(None), reason);
+            }
+            (Timer::GiveUp, State::Failed) => {
+                cx.out.push(Action::EndGiveUp { service: self.id });
+                self.on_give_up_ran();
+            }
+            // A timer is cleared by every change of state, so no other pair can be armed.
+            (Timer::Stop | Timer::KillWait | Timer::Sweep | Timer::Rescan | Timer::MaxAge | Timer::GiveUp, _) => {}
+        }
+    }
+}

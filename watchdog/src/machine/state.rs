@@ -1,0 +1,152 @@
+//! Where a service can be, and the facts of its runs.
+
+use super::time::MonoTime;
+use super::words::{Exit, Generation};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// Running.
+    Up,
+    /// Not running.
+    Down,
+}
+
+/// Where it is. A state carries what only that state has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum State {
+    /// No process, and none wanted.
+    Stopped,
+    /// Being spawned.
+    Starting {
+        /// Whom.
+        child: Generation,
+    },
+    /// Alive and ready.
+    Running {
+        /// Whom.
+        child: Generation,
+        /// Ready since then.
+        since: MonoTime,
+    },
+    /// On the ladder; also after an end of its own, while the rest of its tree is ended.
+    Stopping {
+        /// Whom.
+        child: Generation,
+        /// How far.
+        step: StopStep,
+    },
+    /// The pause before a restart; attempt 0 is a busy program file that is tried again.
+    Backoff {
+        /// Which restart of the streak.
+        attempt: u32,
+    },
+    /// The longer pause after too many restarts in the window.
+    CrashLoop {
+        /// Which restart of the streak.
+        attempt: u32,
+    },
+    /// Ended well; no restart follows.
+    Done,
+    /// Ended badly or given up; no restart follows.
+    Failed,
+    /// Killed and not gone. Never counted as gone.
+    Stuck {
+        /// Whom.
+        child: Generation,
+    },
+}
+
+/// The rungs of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum StopStep {
+    /// The stop signal went out; the grace runs.
+    Term,
+    /// SIGKILL went out; the main process is not reaped yet.
+    Kill,
+    /// The main process is gone; the rest of its tree got TERM.
+    Sweep,
+    /// The rest got SIGKILL.
+    SweepKill,
+}
+
+impl State {
+    /// The word in status.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::Stopped => "stopped",
+            State::Starting { .. } => "starting",
+            State::Running { .. } => "running",
+            State::Stopping { .. } => "stopping",
+            State::Backoff { .. } => "backoff",
+            State::CrashLoop { .. } => "crash-loop",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Stuck { .. } => "stuck",
+        }
+    }
+
+    /// Whether something of it may be alive.
+    pub fn has_process(&self) -> bool {
+        match self {
+            State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stuck { .. } => true,
+            State::Stopped | State::Backoff { .. } | State::CrashLoop { .. } | State::Done | State::Failed => false,
+        }
+    }
+
+    /// Whether nothing more happens by itself.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            State::Stopped | State::Done | State::Failed => true,
+            State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Stuck { .. } => false,
+        }
+    }
+}
+
+/// The facts of the current or last run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Which.
+    pub generation: Generation,
+    /// Its main process, once there is one.
+    pub pid: Option<i32>,
+    /// When it was asked for.
+    pub asked_at: MonoTime,
+    /// When the exec succeeded.
+    pub spawned: Option<MonoTime>,
+    /// When it was ready.
+    pub ready: Option<MonoTime>,
+    /// The main process is still ours to signal.
+    pub alive: bool,
+    /// Its end was asked for, so that it needs no restart and 128+n may count as success.
+    pub end_requested: bool,
+    /// An INT or QUIT of the terminal, or a rewritten TERM, came at this time: an end soon after counts as requested.
+    pub asked_by_key: Option<MonoTime>,
+}
+
+/// How the last run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ended {
+    /// Which run.
+    pub generation: Generation,
+    /// Its pid.
+    pub pid: Option<i32>,
+    /// Code or signal.
+    pub exit: Exit,
+    /// When it was noticed.
+    pub at: MonoTime,
+    /// From exec to the last moment it was seen alive.
+    pub uptime: Duration,
+    /// It was ready long enough.
+    pub stable: bool,
+    /// It was asked for.
+    pub requested: bool,
+}

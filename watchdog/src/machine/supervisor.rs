@@ -1,0 +1,458 @@
+//! All services of one watchdog: routes events, keeps the waiting clients, and decides when the watchdog itself ends.
+
+use super::service::{Cx, Dice, INT, Ladder, Service, TERM};
+use super::state::{Goal, State};
+use super::time::{MonoTime, Timer};
+use super::words::*;
+use crate::spec::{SignalNumber, Spec};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Requests that may wait at the same time; more are refused.
+const MAX_WAITERS: usize = 256;
+
+/// What the machine has to know of its surroundings.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Setup {
+    /// Prefix form: the end of the one service is the end of the watchdog.
+    pub prefix: bool,
+    /// The workers share our process group (a terminal on stdin): its keys reach them without us.
+    pub shared_group: bool,
+    /// We are PID 1: when we leave, the kernel kills what is left.
+    pub init: bool,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// A client that waits for its answer.
+#[derive(Clone, Debug, Serialize)]
+struct Waiter {
+    ticket: Ticket,
+    services: Vec<ServiceId>,
+    hope: Hope,
+    asked_at: MonoTime,
+    deadline: Option<MonoTime>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+enum Hope {
+    /// Ready, in a generation newer than this one.
+    Up { newer_than: Generation },
+    /// Down; `was`: the generation at the time of asking.
+    Down { was: Generation },
+    /// A `wait`.
+    Want(Want),
+}
+
+enum Outlook {
+    Yes,
+    NotYet,
+    No { reason: String, stuck: bool },
+}
+
+/// The end of the watchdog, once it has begun.
+#[derive(Clone, Debug, Serialize)]
+struct Ending {
+    by: By,
+    terms: u32,
+    ints: u32,
+    /// The status that was decided already (`give_up`), else the worker's own.
+    status: Option<u8>,
+}
+
+/// N services and the clients that wait for them.
+#[derive(Clone, Debug, Serialize)]
+pub struct Supervisor {
+    services: Vec<Service>,
+    waiters: Vec<Waiter>,
+    ending: Option<Ending>,
+    /// As PID 1: leaving with this status, at the latest then.
+    farewell: Option<(u8, MonoTime)>,
+    over: bool,
+    setup: Setup,
+    dice: Dice,
+}
+
+impl Supervisor {
+    /// Services that want to be up; nothing happens before [`Supervisor::begin`].
+    pub fn new(specs: Vec<Spec>, setup: Setup) -> Supervisor {
+        let services = specs.into_iter().enumerate().map(|(n, spec)| Service::new(ServiceId(n as u32), spec)).collect();
+        Supervisor {
+            services,
+            waiters: Vec::new(),
+            ending: None,
+            farewell: None,
+            over: false,
+            setup,
+            dice: Dice(setup.seed),
+        }
+    }
+
+    /// Start what wants to be up.
+    pub fn begin(&mut self, now: MonoTime, out: &mut Actions) {
+        let mut cx = Cx { now, out, dice: &mut self.dice };
+        for service in &mut self.services {
+            service.want_up(&mut cx);
+            service.cause = None;
+        }
+    }
+
+    /// The services, to look at.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// Whether the end has begun.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some() || self.farewell.is_some()
+    }
+
+    /// One event. Total: every pair of state and event has an answer.
+    pub fn handle(&mut self, now: MonoTime, event: Event, out: &mut Actions) {
+        if self.over {
+            return;
+        }
+        let dice = &mut self.dice;
+        match event {
+            Event::Spawned { service, generation, pid } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_spawned(&mut Cx { now, out, dice }, generation, pid);
+                }
+            }
+            Event::SpawnFailed { service, generation, failure } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_spawn_failed(&mut Cx { now, out, dice }, generation, failure);
+                }
+            }
+            Event::Exited { service, generation, exit, seen_alive, left } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_exited(&mut Cx { now, out, dice }, generation, exit, seen_alive, left);
+                }
+            }
+            Event::Tree { service, generation, left } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_tree(&mut Cx { now, out, dice }, generation, left);
+                }
+            }
+            Event::GiveUpRan { service } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_give_up_ran();
+                }
+            }
+            Event::Asked { ticket, by, request } => self.on_asked(now, ticket, by, request, out),
+            Event::ClientGone { ticket } => self.waiters.retain(|w| w.ticket != ticket),
+            Event::Signalled { signal, origin } => self.on_signalled(now, signal, origin, out),
+            Event::Alone => {
+                if let Some((status, _)) = self.farewell.take() {
+                    self.exit(status, out);
+                }
+            }
+        }
+        self.settle(now, out);
+    }
+
+    /// Fires all that is due.
+    pub fn handle_timeout(&mut self, now: MonoTime, out: &mut Actions) {
+        if self.over {
+            return;
+        }
+        for service in &mut self.services {
+            // A timer that sets another one for "now" is fired in the next call, so that this loop ends.
+            for _ in Timer::ALL {
+                let Some(timer) = service.timers.take_due(now) else { break };
+                service.on_timer(&mut Cx { now, out, dice: &mut self.dice }, timer);
+            }
+        }
+        if let Some((status, _)) = self.farewell.filter(|(_, at)| *at <= now) {
+            self.exit(status, out);
+        }
+        self.settle(now, out);
+    }
+
+    /// When to call [`Supervisor::handle_timeout`]; `None`: not before an event.
+    pub fn next_deadline(&self) -> Option<MonoTime> {
+        let timers = self.services.iter().filter_map(|s| s.timers.next());
+        let waiters = self.waiters.iter().filter_map(|w| w.deadline);
+        timers.chain(waiters).chain(self.farewell.map(|(_, at)| at)).min()
+    }
+
+    // --- signals to the watchdog ---
+
+    fn on_signalled(&mut self, now: MonoTime, received: SignalNumber, origin: Origin, out: &mut Actions) {
+        let key = origin == Origin::Kernel && self.setup.shared_group;
+        if key && [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH].contains(&received) {
+            return self.on_key(now, received, out);
+        }
+        let rewrites = self.services.first().map(|s| s.spec.rewrite_signal.clone()).unwrap_or_default();
+        let signal = rewrites.iter().find(|(from, _)| *from == received).map_or(received, |(_, to)| *to);
+        if signal == 0 {
+            return;
+        }
+        let (pid, uid) = match origin {
+            Origin::Process { pid, uid } => (Some(pid), Some(uid)),
+            Origin::Kernel => (None, None),
+        };
+        let by = By { kind: ByKind::Signal, signal: Some(signal), pid, uid };
+        if signal == TERM || signal == INT {
+            return self.end(now, by, signal, out);
+        }
+        let mut cx = Cx { now, out, dice: &mut self.dice };
+        for service in &mut self.services {
+            service.forward(&mut cx, signal);
+            if received == TERM || received == INT {
+                // Rewritten: the worker ends itself its own way, and that is no failure.
+                service.on_key(now);
+            }
+        }
+        if signal == libc::SIGTSTP && origin == Origin::Kernel {
+            out.push(Action::Suspend);
+        }
+    }
+
+    /// The terminal's keys reached the worker already.
+    fn on_key(&mut self, now: MonoTime, signal: SignalNumber, out: &mut Actions) {
+        match signal {
+            libc::SIGTSTP => out.push(Action::Suspend),
+            libc::SIGINT | libc::SIGQUIT => {
+                if self.services.iter().all(|s| s.living().is_none()) {
+                    // Nobody else is there to take it: ^C during a back-off ends us.
+                    let by = By { kind: ByKind::Signal, signal: Some(signal), pid: None, uid: None };
+                    return self.end(now, by, INT, out);
+                }
+                for service in &mut self.services {
+                    service.on_key(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// TERM or INT, however it came: begin the end, or go on with it.
+    fn end(&mut self, now: MonoTime, by: By, signal: SignalNumber, out: &mut Actions) {
+        let ending = self.ending.get_or_insert(Ending { by, terms: 0, ints: 0, status: None });
+        let first = ending.terms == 0 && ending.ints == 0;
+        let count = if signal == INT { &mut ending.ints } else { &mut ending.terms };
+        *count = count.saturating_add(1);
+        let again = *count > 1;
+        let mut cx = Cx { now, out, dice: &mut self.dice };
+        for service in &mut self.services {
+            let signal = if signal == INT { INT } else { service.stop_signal() };
+            let grace = service.spec.stop.shutdown_timeout;
+            if first {
+                let was_stopping = matches!(service.state, State::Stopping { .. });
+                announce(service, &mut cx, by);
+                service.want_down(&mut cx, Ladder { signal, grace }, "the watchdog was asked to end");
+                if was_stopping && signal == INT {
+                    service.forward(&mut cx, INT);
+                }
+            } else if again && signal == INT {
+                // A second INT skips the grace.
+                service.want_down(&mut cx, Ladder { signal, grace: Duration::ZERO }, "interrupted twice");
+            } else if !again && matches!(service.state, State::Stopping { .. }) {
+                // The first TERM after an INT, or the first INT after a TERM; the clock goes on.
+                service.forward(&mut cx, signal);
+            }
+        }
+    }
+
+    // --- wishes of clients ---
+
+    fn on_asked(&mut self, now: MonoTime, ticket: Ticket, by: By, request: Request, out: &mut Actions) {
+        if self.is_ending() && !matches!(request, Request::Wait { .. } | Request::Shutdown | Request::Stop { .. }) {
+            return refuse(out, ticket, ServiceId(0), "the watchdog is stopping");
+        }
+        if self.waiters.len() >= MAX_WAITERS {
+            return refuse(out, ticket, ServiceId(0), "too many clients are waiting");
+        }
+        let mut cx = Cx { now, out, dice: &mut self.dice };
+        match request {
+            Request::Start { services } => {
+                for s in pick(&mut self.services, &services) {
+                    note(s, &mut cx, What::StartRequested { by });
+                    s.want_up(&mut cx);
+                }
+                // Any generation will do, also the one that runs.
+                self.wait_for(now, ticket, services, Hope::Up { newer_than: Generation(0) });
+            }
+            Request::Restart { services, force } => {
+                let newest = services.first().and_then(|id| self.services.get(id.0 as usize)).map(|s| s.last);
+                for s in pick(&mut self.services, &services) {
+                    note(s, &mut cx, What::RestartRequested { by });
+                    s.want_anew(&mut cx, force);
+                }
+                self.wait_for(now, ticket, services, Hope::Up { newer_than: newest.unwrap_or_default() });
+            }
+            Request::Stop { services, timeout } => {
+                let was = services.first().and_then(|id| self.services.get(id.0 as usize)).map(|s| s.last);
+                for s in pick(&mut self.services, &services) {
+                    announce(s, &mut cx, by);
+                    let ladder = s.ladder(timeout);
+                    s.want_down(&mut cx, ladder, "stop asked for");
+                }
+                self.wait_for(now, ticket, services, Hope::Down { was: was.unwrap_or_default() });
+            }
+            Request::Signal { services, signal } => {
+                let dead =
+                    services.iter().find(|id| self.services.get(id.0 as usize).is_none_or(|s| s.living().is_none()));
+                if let Some(id) = dead {
+                    return refuse(out, ticket, *id, "it has no process to signal");
+                }
+                for s in pick(&mut self.services, &services) {
+                    note(s, &mut cx, What::SignalRequested { by, signal });
+                    s.forward(&mut cx, signal);
+                }
+                out.push(Action::Answer { ticket, reply: Reply::Done { services } });
+            }
+            Request::Shutdown => {
+                out.push(Action::Answer { ticket, reply: Reply::Done { services: Vec::new() } });
+                self.end(now, by, TERM, out);
+            }
+            Request::Wait { service, want, timeout } => self.waiters.push(Waiter {
+                ticket,
+                services: vec![service],
+                hope: Hope::Want(want),
+                asked_at: now,
+                deadline: timeout.map(|d| now.after(d)),
+            }),
+        }
+    }
+
+    fn wait_for(&mut self, now: MonoTime, ticket: Ticket, services: Vec<ServiceId>, hope: Hope) {
+        self.waiters.push(Waiter { ticket, services, hope, asked_at: now, deadline: None });
+    }
+
+    // --- after every event ---
+
+    fn settle(&mut self, now: MonoTime, out: &mut Actions) {
+        self.answer_waiters(now, out, false);
+        if self.over || self.farewell.is_some() {
+            return;
+        }
+        if self.ending.is_none() && self.setup.prefix {
+            let left = self.services.iter().find(|s| s.leave && s.state.is_terminal());
+            if let Some(service) = left {
+                let status = service.status.unwrap_or(125);
+                let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
+                self.ending = Some(Ending { by, terms: 0, ints: 0, status: Some(status) });
+            }
+        }
+        let Some(ending) = &self.ending else { return };
+        let all_down = self
+            .services
+            .iter()
+            .all(|s| (s.state.is_terminal() && s.timers.next().is_none()) || matches!(s.state, State::Stuck { .. }));
+        if !all_down {
+            return;
+        }
+        let stuck = self.services.iter().any(|s| matches!(s.state, State::Stuck { .. }));
+        let own = self.services.iter().find_map(|s| s.status);
+        let never_ran = ending.by.signal.map_or(0, |s| u8::try_from(128 + s).unwrap_or(125));
+        let status = match (stuck, ending.status) {
+            (true, _) => 125,
+            (false, Some(decided)) => decided,
+            (false, None) => own.unwrap_or(never_ran),
+        };
+        if self.setup.init && !stuck {
+            let grace = self.services.iter().map(|s| s.spec.stop.shutdown_timeout).max().unwrap_or_default();
+            self.farewell = Some((status, now.after(grace)));
+            out.push(Action::Farewell { signal: TERM });
+        } else {
+            self.exit(status, out);
+        }
+    }
+
+    fn exit(&mut self, status: u8, out: &mut Actions) {
+        self.answer_waiters(MonoTime::ZERO, out, true);
+        self.over = true;
+        out.push(Action::Exit(status));
+    }
+
+    fn answer_waiters(&mut self, now: MonoTime, out: &mut Actions, last_chance: bool) {
+        let services = &self.services;
+        self.waiters.retain(|w| {
+            let Some(reply) = reply_for(w, services, now, last_chance) else { return true };
+            out.push(Action::Answer { ticket: w.ticket, reply });
+            false
+        });
+    }
+}
+
+fn pick<'a>(all: &'a mut [Service], ids: &'a [ServiceId]) -> impl Iterator<Item = &'a mut Service> {
+    all.iter_mut().filter(move |s| ids.contains(&s.id))
+}
+
+fn note(service: &Service, cx: &mut Cx<'_>, what: What) {
+    let run = service.run.as_ref();
+    cx.out.push(Action::Tell(Notice {
+        service: Some(service.id),
+        generation: run.map(|r| r.generation),
+        pid: run.filter(|r| r.alive).and_then(|r| r.pid),
+        cause: Some(Cause::Requested),
+        what,
+    }));
+}
+
+/// `stop-requested` is told only where there is something to stop.
+fn announce(service: &Service, cx: &mut Cx<'_>, by: By) {
+    if !service.state.is_terminal() || service.goal == Goal::Up {
+        note(service, cx, What::StopRequested { by });
+    }
+}
+
+fn refuse(out: &mut Actions, ticket: Ticket, service: ServiceId, reason: &str) {
+    out.push(Action::Answer { ticket, reply: Reply::Refused { service, reason: reason.into() } });
+}
+
+/// The answer, if it is due: yes, or no for good, or out of time.
+fn reply_for(w: &Waiter, services: &[Service], now: MonoTime, last_chance: bool) -> Option<Reply> {
+    let late = last_chance || w.deadline.is_some_and(|at| at <= now);
+    let waited = now.since(w.asked_at);
+    for id in &w.services {
+        let service = services.get(id.0 as usize)?;
+        let outlook = outlook(service, w.hope);
+        if let Hope::Want(want) = w.hope {
+            let reached = matches!(outlook, Outlook::Yes);
+            let over = reached || late || matches!(outlook, Outlook::No { .. });
+            return over.then_some(Reply::Waited { service: *id, want, reached, waited });
+        }
+        match outlook {
+            Outlook::Yes => {}
+            Outlook::NotYet if late => {
+                return Some(Reply::Refused { service: *id, reason: "the watchdog is ending".into() });
+            }
+            Outlook::NotYet => return None,
+            Outlook::No { reason, stuck: true } => return Some(Reply::TimedOut { service: *id, reason }),
+            Outlook::No { reason, stuck: false } => return Some(Reply::Refused { service: *id, reason }),
+        }
+    }
+    Some(Reply::Done { services: w.services.clone() })
+}
+
+/// Whether a hope is fulfilled, open, or lost.
+fn outlook(s: &Service, hope: Hope) -> Outlook {
+    let lost = |stuck| Outlook::No { reason: s.reason.clone(), stuck };
+    match (hope, s.state) {
+        (Hope::Up { newer_than }, State::Running { child, .. }) if child > newer_than => Outlook::Yes,
+        (Hope::Up { newer_than }, State::Done) if s.last > newer_than => Outlook::Yes,
+        (Hope::Up { .. }, State::Failed | State::Done) => lost(false),
+        (Hope::Up { .. }, State::Stopped) if s.goal == Goal::Down => lost(false),
+        (Hope::Up { .. } | Hope::Down { .. }, State::Stuck { .. }) => lost(true),
+        (Hope::Down { .. } | Hope::Want(Want::Stopped), State::Stopped | State::Done | State::Failed) => Outlook::Yes,
+        (Hope::Down { was }, State::Starting { child } | State::Running { child, .. }) if child > was => {
+            Outlook::No { reason: "it was started again by another request".into(), stuck: false }
+        }
+        (Hope::Want(Want::Ready), State::Running { .. } | State::Done) => Outlook::Yes,
+        (Hope::Want(Want::Completed), State::Done) => Outlook::Yes,
+        (Hope::Want(Want::Ready | Want::Completed), State::Failed) => lost(false),
+        (
+            Hope::Up { .. } | Hope::Down { .. } | Hope::Want(_),
+            State::Stopped
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Stuck { .. },
+        ) => Outlook::NotYet,
+    }
+}

@@ -1,0 +1,138 @@
+//! What people want of a service: up, down, anew, a signal; and the ladder that a stop climbs.
+
+use super::service::{Cx, KILL, Ladder, Service};
+use super::state::{Goal, State, StopStep};
+use super::time::{MonoTime, Timer};
+use super::words::*;
+use crate::spec::SignalNumber;
+use std::time::Duration;
+
+impl Service {
+    /// The usual ladder, with another grace if one was asked for.
+    pub fn ladder(&self, grace: Option<Duration>) -> Ladder {
+        Ladder { signal: self.stop_signal(), grace: grace.unwrap_or(self.spec.stop.timeout) }
+    }
+
+    /// Up, please. From a state without a process it starts at once, free of limits; a terminal one clears the counters.
+    pub fn want_up(&mut self, cx: &mut Cx<'_>) {
+        self.goal = Goal::Up;
+        match self.state {
+            State::Stopped | State::Done | State::Failed => {
+                self.book.clear();
+                self.spawn(cx, Some(Cause::Requested), "start asked for".into());
+            }
+            State::Backoff { .. } | State::CrashLoop { .. } => {
+                self.spawn(cx, Some(Cause::Requested), "start asked for".into());
+            }
+            State::Stopping { .. } | State::Stuck { .. } => self.free_start = Some(Cause::Requested),
+            State::Starting { .. } | State::Running { .. } => {}
+        }
+    }
+
+    /// Down, please.
+    pub fn want_down(&mut self, cx: &mut Cx<'_>, ladder: Ladder, reason: &str) {
+        self.goal = Goal::Down;
+        self.free_start = None;
+        match self.state {
+            State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => {
+                self.mark_requested();
+                self.begin_stop(cx, ladder, reason.into());
+            }
+            State::Backoff { .. } | State::CrashLoop { .. } => {
+                self.rest(cx, Some(Cause::Requested), format!("{reason} while it waited for a restart"));
+            }
+            State::Failed if self.timers.get(Timer::GiveUp).is_some() => {
+                cx.out.push(Action::EndGiveUp { service: self.id });
+                self.on_give_up_ran();
+            }
+            State::Stopped | State::Done | State::Failed | State::Stuck { .. } => {}
+        }
+    }
+
+    /// A new generation, please.
+    pub fn want_anew(&mut self, cx: &mut Cx<'_>, force: bool) {
+        let ladder = self.ladder(force.then_some(Duration::ZERO));
+        match self.state {
+            State::Starting { .. } | State::Running { .. } | State::Stopping { .. } => {
+                self.goal = Goal::Up;
+                self.free_start = Some(Cause::Requested);
+                self.mark_requested();
+                self.begin_stop(cx, ladder, "restart asked for".into());
+            }
+            State::Stopped
+            | State::Done
+            | State::Failed
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Stuck { .. } => self.want_up(cx),
+        }
+    }
+
+    pub(super) fn mark_requested(&mut self) {
+        if let Some(run) = self.run.as_mut() {
+            run.end_requested = true;
+        }
+    }
+
+    /// A key of the terminal reached the worker already, or TERM was rewritten into something else for it: if it ends
+    /// soon, that was asked for.
+    pub fn on_key(&mut self, now: MonoTime) {
+        if let Some(run) = self.run.as_mut().filter(|r| r.alive) {
+            run.asked_by_key = Some(now);
+        }
+    }
+
+    /// Up to the first rung, or to the second if there is no grace. A ladder that is under way keeps its clock unless
+    /// the new grace would end earlier.
+    pub fn begin_stop(&mut self, cx: &mut Cx<'_>, ladder: Ladder, reason: String) {
+        match self.state {
+            State::Starting { child } | State::Running { child, .. } => {
+                if self.living().is_none() {
+                    return; // the exec is under way: on_ready looks at the wish again
+                }
+                let cause = Some(if self.free_start == Some(Cause::MaxAge) { Cause::MaxAge } else { Cause::Requested });
+                if ladder.grace.is_zero() {
+                    return self.kill(cx, child, cause, ladder.grace, reason);
+                }
+                self.enter(cx, State::Stopping { child, step: StopStep::Term }, cause, reason);
+                self.signal(cx, ladder.signal, self.spec.stop.scope, true);
+                self.timers.set(Timer::Stop, cx.now.after(ladder.grace));
+            }
+            State::Stopping { child, step: StopStep::Term } => {
+                let at = cx.now.after(ladder.grace);
+                if ladder.grace.is_zero() {
+                    let (cause, reason) = (self.cause, std::mem::take(&mut self.reason));
+                    self.kill(cx, child, cause, ladder.grace, reason);
+                } else if self.timers.get(Timer::Stop).is_none_or(|old| at < old) {
+                    self.timers.set(Timer::Stop, at);
+                }
+            }
+            State::Stopping { step: StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
+            | State::Stopped
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed
+            | State::Stuck { .. } => {}
+        }
+    }
+
+    pub(super) fn kill(
+        &mut self,
+        cx: &mut Cx<'_>,
+        child: Generation,
+        cause: Option<Cause>,
+        grace: Duration,
+        reason: String,
+    ) {
+        self.enter(cx, State::Stopping { child, step: StopStep::Kill }, cause, reason);
+        self.tell(cx, cause, What::KillEscalated { grace });
+        self.signal(cx, KILL, self.spec.stop.scope, false);
+        self.timers.set(Timer::KillWait, cx.now.after(self.spec.stop.kill_wait));
+    }
+
+    /// Pass a signal on; it changes nothing here.
+    pub fn forward(&self, cx: &mut Cx<'_>, signal: SignalNumber) {
+        self.signal(cx, signal, self.spec.stop.scope, false);
+    }
+}

@@ -1,0 +1,393 @@
+//! The vocabulary of the machine: what comes in, what goes out, and the words people read about it.
+
+#![allow(missing_docs, reason = "the variants say what they are; their fields are named after the JSON members")]
+
+use super::time::MonoTime;
+use crate::spec::{Scope, SignalNumber};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Which service, by its place in the list of specs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ServiceId(pub u32);
+
+/// Which incarnation of a service; the first is 1 and numbers are never used twice. News of an older one is ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Generation(pub u64);
+
+/// Names a waiting client; the machine gives it back with the one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Ticket(pub u64);
+
+/// What happened outside.
+#[derive(Clone, Debug, Serialize)]
+pub enum Event {
+    /// The exec succeeded.
+    Spawned { service: ServiceId, generation: Generation, pid: i32 },
+    /// No process came of it.
+    SpawnFailed { service: ServiceId, generation: Generation, failure: SpawnFailure },
+    /// The main process was reaped. `seen_alive`: the last moment it was known to live, which is not the moment its end
+    /// was noticed if we were not running meanwhile. `left`: what of its tree still lives.
+    Exited { service: ServiceId, generation: Generation, exit: Exit, seen_alive: MonoTime, left: Vec<i32> },
+    /// A new look at what is left of a tree whose main process is gone.
+    Tree { service: ServiceId, generation: Generation, left: Vec<i32> },
+    /// The give-up command ended or could not be run.
+    GiveUpRan { service: ServiceId },
+    /// A client asks.
+    Asked { ticket: Ticket, by: By, request: Request },
+    /// A client that was waiting is gone; its wish stays.
+    ClientGone { ticket: Ticket },
+    /// We got a signal.
+    Signalled { signal: SignalNumber, origin: Origin },
+    /// As PID 1: no child of any kind is left.
+    Alone,
+}
+
+/// What is to be done outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Action {
+    /// Start this generation.
+    Spawn { service: ServiceId, generation: Generation },
+    /// Signal a living main process and, by scope, those around it. `wake`: also CONT whoever of them is stopped, for
+    /// else the signal would wait.
+    Signal { service: ServiceId, generation: Generation, signal: SignalNumber, scope: Scope, wake: bool },
+    /// Signal all that is left of the tree of a dead main process.
+    Sweep { service: ServiceId, generation: Generation, signal: SignalNumber },
+    /// Look at what is left; comes back as [`Event::Tree`].
+    LookAtTree { service: ServiceId, generation: Generation },
+    /// Run the give-up command; comes back as [`Event::GiveUpRan`].
+    RunGiveUp { service: ServiceId },
+    /// End the give-up command: it has had its time.
+    EndGiveUp { service: ServiceId },
+    /// As PID 1, before leaving: signal every child that is left; [`Event::Alone`] when there is none.
+    Farewell { signal: SignalNumber },
+    /// The terminal stopped us all: stop ourselves too, so that the shell gets its prompt back.
+    Suspend,
+    /// Answer a client, once.
+    Answer { ticket: Ticket, reply: Reply },
+    /// Let people know.
+    Tell(Notice),
+    /// The end of the watchdog, with this status.
+    Exit(u8),
+}
+
+/// The machine's output of one turn.
+pub type Actions = Vec<Action>;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Exit {
+    /// 0..=255, if it exited.
+    pub code: Option<i32>,
+    /// If it died by a signal.
+    pub signal: Option<SignalNumber>,
+    /// The kernel wrote a core.
+    pub core: bool,
+    /// Most memory it held at once.
+    pub rss_peak_bytes: Option<u64>,
+}
+
+impl Exit {
+    /// As a shell would say it: the code, or 128+n.
+    pub fn status(&self) -> u8 {
+        let raw = self.code.or(self.signal.map(|s| 128 + s)).unwrap_or(125);
+        u8::try_from(raw).unwrap_or(125)
+    }
+}
+
+/// The step of a spawn that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Making the process.
+    Fork,
+    /// Pipes or channels for it.
+    Channel,
+    /// Entering its control group.
+    Cgroup,
+    /// Its own process group.
+    Setpgid,
+    /// Standard descriptors.
+    Stdio,
+    /// umask, nice, oom_score_adj.
+    Adjust,
+    /// Resource limits.
+    Rlimit,
+    /// User and groups.
+    User,
+    /// Working directory.
+    Chdir,
+    /// no_new_privs, parent-death signal.
+    Prctl,
+    /// The program itself.
+    Exec,
+}
+
+impl Step {
+    /// The word in events and messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Step::Fork => "fork",
+            Step::Channel => "channel",
+            Step::Cgroup => "cgroup",
+            Step::Setpgid => "setpgid",
+            Step::Stdio => "stdio",
+            Step::Adjust => "adjust",
+            Step::Rlimit => "rlimit",
+            Step::User => "user",
+            Step::Chdir => "chdir",
+            Step::Prctl => "prctl",
+            Step::Exec => "exec",
+        }
+    }
+}
+
+/// Why no process came of a spawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SpawnFailure {
+    /// Where it failed.
+    pub step: Step,
+    /// The kernel's reason.
+    pub errno: i32,
+    /// The program, directory or interpreter it is about; cut to 200 characters.
+    pub path: String,
+}
+
+/// Whether a spawn failure may be cured by trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The program is not there: 127.
+    Missing,
+    /// It is there and cannot be executed: 126.
+    Unusable,
+    /// It is being written (ETXTBSY): 126 in the end.
+    Busy,
+    /// The machine is short of something: tried again.
+    Shortage,
+    /// Any other step: 125.
+    Setup,
+}
+
+impl SpawnFailure {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> FailureKind {
+        match (self.step, self.errno) {
+            (_, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => FailureKind::Shortage,
+            (Step::Exec, libc::ENOENT | libc::ENOTDIR) => FailureKind::Missing,
+            (Step::Exec, libc::ETXTBSY) => FailureKind::Busy,
+            (Step::Exec, _) => FailureKind::Unusable,
+            _ => FailureKind::Setup,
+        }
+    }
+
+    /// The status of a watchdog that ends for this.
+    pub fn status(&self) -> u8 {
+        match self.kind() {
+            FailureKind::Missing => 127,
+            FailureKind::Unusable | FailureKind::Busy => 126,
+            FailureKind::Shortage | FailureKind::Setup => 125,
+        }
+    }
+}
+
+/// Where a signal came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Origin {
+    /// The kernel's terminal (SI_KERNEL).
+    Kernel,
+    /// A process.
+    Process {
+        /// Its pid, 0 if it is not in our namespace.
+        pid: i32,
+        /// Its real user id.
+        uid: u32,
+    },
+}
+
+/// Who asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct By {
+    /// How.
+    pub kind: ByKind,
+    /// The signal, where it was one.
+    pub signal: Option<SignalNumber>,
+    /// The asking process.
+    pub pid: Option<i32>,
+    /// Its user.
+    pub uid: Option<u32>,
+}
+
+/// How somebody asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ByKind {
+    /// A signal to the watchdog, or a key of the terminal.
+    Signal,
+    /// The control socket.
+    Control,
+    /// A setting (`max_age`).
+    Policy,
+}
+
+/// A wish from the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Request {
+    /// Up, and ready.
+    Start { services: Vec<ServiceId> },
+    /// Down, with another grace than the setting's if one is given.
+    Stop { services: Vec<ServiceId>, timeout: Option<Duration> },
+    /// A new generation, free of limits and without delay; `force` skips the grace.
+    Restart { services: Vec<ServiceId>, force: bool },
+    /// A signal to the workers.
+    Signal { services: Vec<ServiceId>, signal: SignalNumber },
+    /// The end of the watchdog.
+    Shutdown,
+    /// Tell me when it is so.
+    Wait { service: ServiceId, want: Want, timeout: Option<Duration> },
+}
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Want {
+    /// Ready (or ended well).
+    Ready,
+    /// No process, and none to come.
+    Stopped,
+    /// Ended well.
+    Completed,
+}
+
+/// The one answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Reply {
+    /// It is so.
+    Done { services: Vec<ServiceId> },
+    /// It cannot be so.
+    Refused { service: ServiceId, reason: String },
+    /// It did not become so in time (a stop that ended in `stuck`).
+    TimedOut { service: ServiceId, reason: String },
+    /// The end of a `Wait`.
+    Waited { service: ServiceId, want: Want, reached: bool, waited: Duration },
+}
+
+/// Why a service left a state or stays in it. The words of product.md section 13.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// It ended by itself with a code.
+    Exited,
+    /// It died by a signal.
+    Signalled,
+    /// It could not be started.
+    SpawnFailed,
+    /// Somebody asked.
+    Requested,
+    /// It was old enough.
+    MaxAge,
+    /// No more restarts are allowed.
+    RestartLimit,
+}
+
+impl Cause {
+    /// The word in status and events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Cause::Exited => "exited",
+            Cause::Signalled => "signalled",
+            Cause::SpawnFailed => "spawn-failed",
+            Cause::Requested => "requested",
+            Cause::MaxAge => "max-age",
+            Cause::RestartLimit => "restart-limit",
+        }
+    }
+}
+
+/// Something people may want to know, as data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// About whom; `None`: the watchdog itself.
+    pub service: Option<ServiceId>,
+    /// Which incarnation.
+    pub generation: Option<Generation>,
+    /// Its main process.
+    pub pid: Option<i32>,
+    /// Why.
+    pub cause: Option<Cause>,
+    /// What.
+    pub what: What,
+}
+
+/// What a notice is about: one variant per event name of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// A process runs the program.
+    Spawn,
+    /// None does.
+    SpawnFailed { path: String, step: Step, errno: i32 },
+    /// It counts as ready.
+    Ready,
+    /// It ended.
+    Exit { exit: Exit, uptime: Duration, requested: bool },
+    /// It will be started again; `rule` says by which numbers.
+    RestartScheduled { attempt: u32, limit: u32, delay: Duration, rule: String },
+    /// It will not; `rule` says why.
+    GaveUp { restarts: u32, exit_status: u8, rule: String },
+    /// Too many restarts in the window: a pause.
+    CrashLoop { restarts: u32, window: Duration, pause: Duration },
+    /// Somebody wants it down.
+    StopRequested { by: By },
+    /// Somebody wants it up.
+    StartRequested { by: By },
+    /// Somebody wants it anew.
+    RestartRequested { by: By },
+    /// Somebody wants it signalled.
+    SignalRequested { by: By, signal: SignalNumber },
+    /// A signal went out.
+    SignalSent { signal: SignalNumber, scope: &'static str, pids: Vec<i32> },
+    /// The grace is over.
+    KillEscalated { grace: Duration },
+    /// It is down, and nothing of its tree lives.
+    Stopped,
+    /// It was killed and is not gone.
+    Stuck { pids: Vec<i32> },
+    /// These outlived their main process and are being ended.
+    LeftoverKilled { pids: Vec<i32> },
+    /// As PID 1 or subreaper: a stranger was reaped.
+    OrphanReaped { pid: i32 },
+    /// Output was not kept.
+    LogDropped { stream: &'static str, lines: u64, bytes: u64 },
+    /// Somebody was refused at the socket.
+    ControlDenied { pid: i32, uid: u32 },
+    /// Our own loop was late.
+    Stall { late: Duration },
+}
+
+impl What {
+    /// The event's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            What::Spawn => "spawn",
+            What::SpawnFailed { .. } => "spawn-failed",
+            What::Ready => "ready",
+            What::Exit { .. } => "exit",
+            What::RestartScheduled { .. } => "restart-scheduled",
+            What::GaveUp { .. } => "gave-up",
+            What::CrashLoop { .. } => "crash-loop",
+            What::StopRequested { .. } => "stop-requested",
+            What::StartRequested { .. } => "start-requested",
+            What::RestartRequested { .. } => "restart-requested",
+            What::SignalRequested { .. } => "signal-requested",
+            What::SignalSent { .. } => "signal-sent",
+            What::KillEscalated { .. } => "kill-escalated",
+            What::Stopped => "stopped",
+            What::Stuck { .. } => "stuck",
+            What::LeftoverKilled { .. } => "leftover-killed",
+            What::OrphanReaped { .. } => "orphan-reaped",
+            What::LogDropped { .. } => "log-dropped",
+            What::ControlDenied { .. } => "control-denied",
+            What::Stall { .. } => "stall",
+        }
+    }
+}
