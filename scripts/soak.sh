@@ -8,14 +8,13 @@ seconds=${1:-120}
 bin=${WATCHDOG_BIN:-target/release/watchdog}
 [ -x "$bin" ] || { echo "soak: no binary at $bin: cargo build --release, or set WATCHDOG_BIN" >&2; exit 2; }
 dir=$(mktemp -d)
-export WATCHDOG_RUNTIME_DIR="$dir/run" SOAK_MARK="$dir"
+export WATCHDOG_RUNTIME_DIR="$dir/run"
 dogs="" failed=0
 
-# the processes of this soak, wherever they have gone: they carry the mark in their environment
-left() { grep -lzxF "SOAK_MARK=$dir" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | grep -vx "$$" || true; }
+# the processes of this soak, wherever they have gone: they carry a mark in their environment (this script does not)
+left() { grep -lzxF "SOAK_MARK=$dir" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }
 cleanup() {
-    unset_mark=$(left)
-    for p in $unset_mark; do kill -KILL "$p" 2>/dev/null || true; done
+    for p in $(left); do kill -KILL "$p" 2>/dev/null || true; done
     rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -23,7 +22,7 @@ trap 'exit 130' INT TERM
 
 start() { # start NAME COMMAND...
     name=$1; shift
-    "$bin" --name "$name" --restart-delay 200ms --restart-limit 0 --crash-loop-limit 0 --events-file "$dir/$name.events" \
+    SOAK_MARK="$dir" "$bin" --name "$name" --restart-delay 200ms --restart-limit 0 --crash-loop-limit 0 --events-file "$dir/$name.events" \
         --log capture -- "$@" >"$dir/$name.out" 2>"$dir/$name.err" &
     dogs="$dogs $name:$!"
 }

@@ -1,13 +1,16 @@
 //! A terminal with a little shell in it (`worker mini-shell`), and the keys of a person.
 
 use super::{Dog, Run, lines, wait_for, wait_line, worker};
-use nix::pty::openpty;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -24,17 +27,23 @@ pub struct Terminal {
 impl Run {
     /// Starts the run as the foreground job of a shell in a new terminal.
     pub fn in_terminal(self) -> (Dog, Terminal) {
-        let pair = openpty(None, None).unwrap();
+        // every descriptor close-on-exec from its first instant: other tests of this process fork at any time
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        let options = options.read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits());
+        let slave = options.open(ptsname_r(&master).unwrap()).unwrap();
         let notes = self.path("shell");
         let mut line: Vec<OsString> = vec![worker().into(), "mini-shell".into(), notes.clone().into(), "--".into()];
         line.extend(self.line());
         let mut command = self.command(&line);
-        let side = || Stdio::from(pair.slave.try_clone().unwrap());
+        let side = || Stdio::from(slave.try_clone().unwrap());
         let began = Instant::now();
         let child = command.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
         drop(command);
-        drop(pair.slave);
-        let keys = File::from(pair.master);
+        drop(slave);
+        let keys = File::from(OwnedFd::from(master));
         let screen = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, shown) = (keys.try_clone().unwrap(), screen.clone());
         // ends with EIO when the last process has left the terminal
