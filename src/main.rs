@@ -14,17 +14,27 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(panicked));
     let arguments = std::env::args_os().skip(1).collect();
     let status = match cli::parse(arguments) {
         Ok(command) => run(command),
         Err(fault) => {
             logging::say(&fault.message);
-            logging::say("see watchdog --help");
             fault.status
         }
     };
     logging::flush();
     ExitCode::from(status)
+}
+
+/// A panic is a defect: one line for people, no backtrace, and the status of a watchdog that cannot go on. The engine sets
+/// its own hook once there are workers to stop.
+#[expect(clippy::exit, reason = "nothing is left to return to")]
+fn panicked(info: &std::panic::PanicHookInfo<'_>) {
+    let text = info.payload_as_str().unwrap_or("no words");
+    let place = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
+    logging::say(&format!("a defect of the watchdog: {text}{place}"));
+    std::process::exit(i32::from(settings::BROKEN));
 }
 
 fn run(command: Command) -> u8 {

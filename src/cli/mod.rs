@@ -1,9 +1,10 @@
 //! The command line as types. What a setting's value means is not decided here: see `settings`.
 
+mod line;
 pub(crate) mod verbs;
 
 use crate::settings::table::{self, Setting, Shape};
-use crate::settings::{self, Fault, Flag, nearest, signals, values};
+use crate::settings::{self, Fault, Flag, nearest};
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -83,6 +84,10 @@ pub(crate) struct Control {
     pub(crate) wait_for: String,
 }
 
+const USAGE: &str =
+    "no program: usage: watchdog [SETTINGS] -- PROGRAM [ARGS]..., or watchdog VERB; see watchdog --help";
+const NO_PROGRAM: &str = "no program: it stands behind the settings and --";
+
 /// Reads a command line, without the name of the program in front.
 pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Command, Fault> {
     let first = arguments.first().filter(|a| !a.as_bytes().starts_with(b"-")).cloned();
@@ -93,7 +98,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Command, Fault> {
     let _ = parser.next();
     let word = first.to_string_lossy();
     if let Some(verb) = verbs::find(&word) {
-        return verb_line(verb, parser);
+        return line::parse(verb, parser);
     }
     if verbs::LATER.contains(&word.as_ref()) {
         return Err(Fault::usage(format!("{word}: not in this version")));
@@ -116,7 +121,7 @@ fn supervise(mut parser: Parser) -> Result<Command, Fault> {
             let mut command: Vec<OsString> = parser.raw_args().map(Iterator::collect).unwrap_or_default();
             command.remove(0);
             if command.is_empty() {
-                return Err(Fault::usage("no program behind --"));
+                return Err(Fault::usage(NO_PROGRAM));
             }
             return Ok(Command::Supervise { flags, command });
         }
@@ -132,9 +137,9 @@ fn supervise(mut parser: Parser) -> Result<Command, Fault> {
                 return Err(missing_dashes(&flags, &word, &rest));
             }
             None if flags.is_empty() => {
-                return Err(Fault::usage("no program: watchdog [SETTINGS] -- PROGRAM [ARGS]..."));
+                return Err(Fault::usage(USAGE));
             }
-            None => return Err(Fault::usage("no program: it stands behind the settings and --")),
+            None => return Err(Fault::usage(NO_PROGRAM)),
         }
     }
 }
@@ -214,120 +219,6 @@ fn missing_dashes(flags: &[Flag], word: &OsStr, rest: &[OsString]) -> Fault {
         line.push_str(&part.to_string_lossy());
     }
     Fault::usage(format!("{word:?} is neither a verb nor a setting: did you mean: {line}"))
-}
-
-/// Everything behind a verb.
-fn verb_line(verb: &'static Verb, mut parser: Parser) -> Result<Command, Fault> {
-    let mut control = Control { verb: verb.name, ..Control::default() };
-    let mut flags = Vec::new();
-    let mut words: Vec<String> = Vec::new();
-    let (mut exits, mut markdown) = (None, false);
-    while let Some(given) = next(&mut parser)? {
-        let long = match given {
-            Given::Long(name) if name == "help" => return Ok(Command::Help(Some(verb))),
-            Given::Short('h') => return Ok(Command::Help(Some(verb))),
-            Given::Word(word) => {
-                let word = word.into_string().map_err(|w| Fault::usage(format!("{w:?} is not UTF-8")))?;
-                words.push(word);
-                continue;
-            }
-            Given::Short(c) => match verb.options.iter().find(|o| o.short == Some(c)) {
-                Some(option) => option.long,
-                None => return Err(Fault::usage(format!("{}: -{c}: unknown flag", verb.name))),
-            },
-            Given::Long(name) => match verb.options.iter().find(|o| o.long == name) {
-                Some(option) => option.long,
-                None if verb.name == "simulate" => {
-                    flags.push(setting(&mut parser, &name)?);
-                    continue;
-                }
-                None => {
-                    let known = verb.options.iter().map(|o| o.long);
-                    let fault = Fault::usage(format!("{}: --{name}: unknown flag", verb.name));
-                    return Err(fault.or_nearest(nearest(&name, known).map(|n| format!("--{n}"))));
-                }
-            },
-        };
-        let place = format!("{}: --{long}", verb.name);
-        let mut text = |example: &str| {
-            let value = value(&mut parser, &format!("--{long}"), example)?;
-            value.into_string().map_err(|v| Fault::usage(format!("{v:?} is not UTF-8")).at(&place))
-        };
-        match long {
-            "instance" => control.instance = Some(value(&mut parser, "-i", "NAME")?),
-            "json" => control.json = true,
-            "force" => control.force = true,
-            "follow" => control.follow = true,
-            "prefix" => control.prefix = true,
-            "timestamps" => control.timestamps = true,
-            "markdown" => markdown = true,
-            "timeout" => control.timeout = Some(values::duration(&text("10s")?).map_err(|f| f.at(&place))?),
-            "lines" => {
-                control.lines = Some(values::count(&text("100")?, 0, 1_000_000).map_err(|f| f.at(&place))? as u64)
-            }
-            "for" => {
-                let words = [("ready", "ready"), ("stopped", "stopped"), ("completed", "completed")];
-                control.wait_for = values::word(&text("ready")?, &words).map_err(|f| f.at(&place))?.to_string();
-            }
-            _ => exits = Some(text("'crash x6'")?),
-        }
-    }
-    match verb.name {
-        "simulate" => {
-            no_more(verb, &words, 0)?;
-            let exits =
-                exits.ok_or_else(|| Fault::usage("simulate: needs --exits, such as --exits 'crash@2s x6, ok 40s'"))?;
-            Ok(Command::Simulate { flags, exits, json: control.json })
-        }
-        "man" => no_more(verb, &words, 0).map(|()| Command::Man),
-        "help-settings" => no_more(verb, &words, 0).map(|()| Command::Settings { markdown }),
-        "completions" => {
-            no_more(verb, &words, 1)?;
-            let shells = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
-            let shell = words.first().ok_or_else(|| Fault::usage("completions: needs a shell: bash, zsh or fish"))?;
-            Ok(Command::Completions(values::word(shell, &shells).map_err(|f| f.at("completions"))?))
-        }
-        _ => control_line(verb, control, words).map(Command::Control),
-    }
-}
-
-/// Sorts the words of a control verb and says what is missing.
-fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String>) -> Result<Control, Fault> {
-    let needs = |what: &str| Fault::usage(format!("{0}: needs {what}: watchdog {0} {1}", verb.name, verb.arguments));
-    match verb.name {
-        "ls" | "shutdown" => no_more(verb, &words, 0)?,
-        "signal" => {
-            if words.is_empty() {
-                return Err(needs("a signal and a service"));
-            }
-            let number = signals::signal(&words.remove(0)).map_err(|f| f.at("signal"))?;
-            control.signal = signals::name(number);
-            if words.is_empty() {
-                return Err(needs("a service"));
-            }
-        }
-        "start" | "stop" | "restart" if words.is_empty() => return Err(needs("a service")),
-        "wait" => {
-            no_more(verb, &words, 1)?;
-            if words.is_empty() {
-                return Err(needs("a service"));
-            }
-            if control.wait_for.is_empty() {
-                return Err(needs("--for ready, --for stopped or --for completed"));
-            }
-        }
-        "health" => no_more(verb, &words, 1)?,
-        _ => {}
-    }
-    control.names = words;
-    Ok(control)
-}
-
-fn no_more(verb: &Verb, words: &[String], allowed: usize) -> Result<(), Fault> {
-    match words.get(allowed) {
-        Some(word) => Err(Fault::usage(format!("{}: {word:?} is one word too many", verb.name))),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -78,11 +78,11 @@ fn ask(control: &Control, world: &World) -> Result<u8, Failure> {
         return stream::copy(control, &mut connection);
     }
     let patience = match control.verb {
-        "start" | "restart" => None,
-        "stop" | "wait" => control.timeout.map(|t| t.saturating_add(SLACK)),
+        // Bounded by the watchdog's own ladders; how long that is, only it knows.
+        "start" | "stop" | "restart" => None,
+        "wait" => control.timeout.map(|t| t.saturating_add(SLACK)),
         _ => Some(QUICK),
     };
-    let patience = if control.verb == "stop" { None } else { patience };
     let answer = connection.answer(patience)?;
     Ok(show(control, &answer))
 }

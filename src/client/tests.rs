@@ -32,13 +32,13 @@ const DB: &str = "{\"id\":1,\"ok\":true,\"result\":{\"instance\":{\"name\":\"db\
 #[test]
 fn the_only_one_is_meant_and_leftovers_are_passed_over() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    assert_eq!(find::one(None, &world(dir.path(), &[])).unwrap_err().status, NONE);
+    assert_eq!(find::one(None, &world(dir.path(), &[])).expect_err("must fail").status, NONE);
     drop(UnixListener::bind(dir.path().join("dead.sock")).expect("bind"));
-    assert_eq!(find::one(None, &world(dir.path(), &[])).unwrap_err().status, NONE);
+    assert_eq!(find::one(None, &world(dir.path(), &[])).expect_err("must fail").status, NONE);
     fake(&dir.path().join("web.42.sock"), WEB);
     assert_eq!(find::one(None, &world(dir.path(), &[])).expect("one"), dir.path().join("web.42.sock"));
     fake(&dir.path().join("db.sock"), DB);
-    let failure = find::one(None, &world(dir.path(), &[])).unwrap_err();
+    let failure = find::one(None, &world(dir.path(), &[])).expect_err("must fail");
     assert_eq!(failure.status, USAGE);
     assert!(failure.message.contains("web.42 (pid 42)") && failure.message.contains("db (pid 43)"), "{failure:?}");
 }
@@ -56,7 +56,7 @@ fn the_flag_beats_the_variable_beats_the_socket() {
     assert_eq!(find::one(None, &world(dir.path(), &both)).expect("variable"), web);
     assert_eq!(find::one(None, &world(dir.path(), &both[1..])).expect("socket"), Path::new("/x.sock"));
     assert_eq!(find::one(Some("db".as_ref()), &world(dir.path(), &both)).expect("flag"), dir.path().join("db.sock"));
-    let failure = find::one(Some("wbe".as_ref()), &world(dir.path(), &[])).unwrap_err();
+    let failure = find::one(Some("wbe".as_ref()), &world(dir.path(), &[])).expect_err("must fail");
     assert_eq!(failure.status, NONE);
     assert!(failure.message.ends_with("did you mean \"web\"?"), "{failure:?}");
 }

@@ -107,8 +107,7 @@ fn zsh() -> String {
             .options
             .iter()
             .map(|o| {
-                let value = if o.value.is_empty() { "" } else { "=:value:" };
-                let (equals, value) = if value.is_empty() { ("", "") } else { ("=", ":value:") };
+                let (equals, value) = if o.value.is_empty() { ("", "") } else { ("=", ":value:") };
                 format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning))
             })
             .collect();
@@ -155,9 +154,9 @@ fn fish() -> String {
         let words = words(setting);
         let value = match setting.shape {
             Shape::Switch | Shape::Optional(_) => String::new(),
-            _ if is_file(setting) => " -r -F".to_string(),
-            _ if words.is_empty() => " -x".to_string(),
-            _ => format!(" -x -a '{}'", words.join(" ")),
+            Shape::One | Shape::List if is_file(setting) => " -r -F".to_string(),
+            Shape::One | Shape::List if words.is_empty() => " -x".to_string(),
+            Shape::One | Shape::List => format!(" -x -a '{}'", words.join(" ")),
         };
         let _ = writeln!(
             script,

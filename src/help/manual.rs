@@ -31,7 +31,7 @@ pub(crate) fn manual() -> String {
          key in a file. Flag over variable over file over default.\n",
     );
     for (group, heading) in GROUPS {
-        let _ = write!(page, ".SS {}\n", escaped(heading));
+        let _ = writeln!(page, ".SS {}", escaped(heading));
         for setting in TABLE.iter().filter(|s| s.group == group) {
             let _ = write!(
                 page,

@@ -118,11 +118,11 @@ mod tests {
         let path = dir.path().join("secrets");
         for wrong in ["A=1\nhunter2\n", "A=1\n='hunter2'\n", "A=1\nP='hunter2\n", "A=1\nP='a' hunter2\n"] {
             std::fs::write(&path, wrong).expect("write");
-            let fault = read(&path).unwrap_err();
+            let fault = read(&path).expect_err("must fail");
             assert!(fault.message.contains("secrets:2: "), "{}", fault.message);
             assert!(!fault.message.contains("hunter2"), "{}", fault.message);
             assert_eq!(fault.status, 125);
         }
-        assert!(read(&dir.path().join("none")).unwrap_err().message.ends_with("no such file or directory"));
+        assert!(read(&dir.path().join("none")).expect_err("must fail").message.ends_with("no such file or directory"));
     }
 }

@@ -11,8 +11,21 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One value of the file, and the place for errors about it: `watchdog.toml:3:1: stop_timeout`.
-pub(crate) type Entry = (&'static Setting, Raw, String);
+/// One value of the file.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Which setting.
+    pub(crate) setting: &'static Setting,
+    /// Its words.
+    pub(crate) raw: Raw,
+    /// For errors about it: `watchdog.toml:3:1: stop_timeout`.
+    pub(crate) place: String,
+    /// Its offset: errors are said in the order of the file.
+    pub(crate) at: usize,
+}
+
+/// What was understood of a file, and what was not, with offsets.
+pub(crate) type Contents = (Vec<Entry>, Vec<(usize, Fault)>);
 
 /// Largest file read: beyond this it is not a list of services.
 const LARGEST: u64 = 4 * 1024 * 1024;
@@ -20,40 +33,47 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 const TABLES: [&str; 3] = ["watchdog", "defaults", "service"];
 
 /// The settings of `[watchdog]` and `[defaults]`. All that is wrong is reported together.
-pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, Vec<Fault>> {
+pub(crate) fn read(path: &Path) -> Contents {
+    match text_of(path) {
+        Ok(text) => parse(&path.display().to_string(), &text),
+        Err(fault) => (Vec::new(), vec![(0, fault)]),
+    }
+}
+
+fn text_of(path: &Path) -> Result<String, Fault> {
     use std::io::Read;
-    let failed = |e: std::io::Error| vec![Fault::broken(format!("{}: {}", path.display(), reason(&e)))];
+    let failed = |e: std::io::Error| Fault::broken(format!("{}: {}", path.display(), reason(&e)));
     let mut bytes = Vec::new();
     std::fs::File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let wrong = |what: &str| vec![Fault::broken(format!("{}: {what}", path.display()))];
+    let wrong = |what: &str| Fault::broken(format!("{}: {what}", path.display()));
     if bytes.len() as u64 > LARGEST {
         return Err(wrong("more than 4MiB"));
     }
-    let text = String::from_utf8(bytes).map_err(|_| wrong("not UTF-8"))?;
-    parse(&path.display().to_string(), &text)
+    String::from_utf8(bytes).map_err(|_| wrong("not UTF-8"))
 }
 
 /// The same for a text that was read.
-fn parse(file: &str, text: &str) -> Result<Vec<Entry>, Vec<Fault>> {
+fn parse(file: &str, text: &str) -> Contents {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { file, text, entries: Vec::new(), faults: Vec::new() };
     for error in &errors {
-        let at = reader.place(error.span().map_or(0, |s| s.start));
+        let at = error.span().map_or(0, |s| s.start);
         let what = error.message().lines().next().unwrap_or("not TOML");
-        reader.faults.push(Fault::broken(format!("{at}: {what}")));
+        let fault = Fault::broken(format!("{}: {what}", reader.place(at)));
+        reader.faults.push((at, fault));
     }
     // What a recovering parser makes of a broken line would only repeat the error in other words.
     if errors.is_empty() {
         reader.root(root.get_ref());
     }
-    if reader.faults.is_empty() { Ok(reader.entries) } else { Err(reader.faults) }
+    (reader.entries, reader.faults)
 }
 
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,
     entries: Vec<Entry>,
-    faults: Vec<Fault>,
+    faults: Vec<(usize, Fault)>,
 }
 
 impl Reader<'_> {
@@ -66,13 +86,14 @@ impl Reader<'_> {
                 ("defaults", Some(table)) => self.section(table, Scope::Service),
                 ("watchdog" | "defaults", None) => self.wrong(key.span().start, name, "is a table: [..]".to_string()),
                 (_, _) => {
-                    let place = self.place(key.span().start);
+                    let at = key.span().start;
+                    let place = self.place(at);
                     let fault = match home(name) {
                         Some(home) => Fault::broken(format!("{place}: {name}: stands in {home}")),
                         None => Fault::broken(format!("{place}: {name}: unknown table or key"))
                             .or_nearest(nearest(name, TABLES)),
                     };
-                    self.faults.push(fault);
+                    self.faults.push((at, fault));
                 }
             }
         }
@@ -93,7 +114,7 @@ impl Reader<'_> {
                 None => {
                     let place = self.place(at);
                     let fault = Fault::broken(format!("{place}: {written}: unknown key"));
-                    self.faults.push(fault.or_nearest(nearest(name, table::keys())));
+                    self.faults.push((at, fault.or_nearest(nearest(name, table::keys()))));
                 }
             }
         }
@@ -102,8 +123,11 @@ impl Reader<'_> {
     fn value(&mut self, setting: &'static Setting, written: &str, at: usize, value: &Spanned<DeValue<'_>>) {
         match raw(value.get_ref()) {
             Ok(raw) => {
+                if self.entries.iter().any(|e| std::ptr::eq(e.setting, setting)) {
+                    return self.wrong(at, written, format!("sets {} a second time", setting.key));
+                }
                 let place = format!("{}: {written}", self.place(at));
-                self.entries.push((setting, raw, place));
+                self.entries.push(Entry { setting, raw, place, at });
             }
             Err(what) => self.wrong(value.span().start, written, what),
         }
@@ -111,7 +135,7 @@ impl Reader<'_> {
 
     fn wrong(&mut self, at: usize, key: &str, what: String) {
         let place = self.place(at);
-        self.faults.push(Fault::broken(format!("{place}: {key}: {what}")));
+        self.faults.push((at, Fault::broken(format!("{place}: {key}: {what}"))));
     }
 
     /// `FILE:LINE:COLUMN`, columns in characters.
@@ -176,15 +200,21 @@ mod tests {
     use super::*;
 
     fn faults(text: &str) -> Vec<String> {
-        parse("w.toml", text).err().unwrap_or_default().into_iter().map(|f| f.message).collect()
+        parse("w.toml", text).1.into_iter().map(|(_, f)| f.message).collect()
+    }
+
+    fn entries(text: &str) -> Vec<Entry> {
+        let (entries, faults) = parse("w.toml", text);
+        assert_eq!(faults, []);
+        entries
     }
 
     #[test]
     fn defaults_and_watchdog_are_read_and_services_are_not() {
         let text = "[watchdog]\nlog_level = \"info\"\n[defaults]\nstop_timeout = \"5s\"\nenv = { A = \"1\", B = 2 }\n\
                     success_on = [0, \"TERM\"]\n[service.x]\nno_such_key = 1\n";
-        let entries = parse("w.toml", text).expect("valid");
-        let words: Vec<(&str, Vec<OsString>)> = entries.iter().map(|(s, r, _)| (s.key, r.words.clone())).collect();
+        let entries = entries(text);
+        let words: Vec<(&str, Vec<OsString>)> = entries.iter().map(|e| (e.setting.key, e.raw.words.clone())).collect();
         let expected: [(&str, Vec<OsString>); 4] = [
             ("log_level", vec!["info".into()]),
             ("stop_timeout", vec!["5s".into()]),
@@ -194,7 +224,7 @@ mod tests {
         for pair in expected {
             assert!(words.contains(&pair), "{words:?}");
         }
-        assert!(entries.iter().any(|(.., place)| place == "w.toml:4:1: stop_timeout"));
+        assert!(entries.iter().any(|e| e.place == "w.toml:4:1: stop_timeout"));
     }
 
     #[test]
@@ -221,11 +251,12 @@ mod tests {
 
     #[test]
     fn words_of_other_supervisors_are_taken() {
-        let entries =
-            parse("w.toml", "[defaults]\nmaxRestarts = 3\ngracefulShutdownTimeout = \"3s\"\n").expect("valid");
-        let mut keys: Vec<&str> = entries.iter().map(|(s, ..)| s.key).collect();
+        let entries = entries("[defaults]\nmaxRestarts = 3\ngracefulShutdownTimeout = \"3s\"\n");
+        let mut keys: Vec<&str> = entries.iter().map(|e| e.setting.key).collect();
         keys.sort_unstable();
         assert_eq!(keys, ["restart_limit", "shutdown_timeout"]);
         assert!(faults("[defaults]\nmemoryThreshold = \"1GiB\"\n")[0].contains("memoryThreshold: not in this version"));
+        let twice = faults("[defaults]\nmaxRestarts = 3\nrestart_limit = 4\n");
+        assert_eq!(twice, ["w.toml:3:1: restart_limit: sets restart_limit a second time"]);
     }
 }

@@ -37,6 +37,6 @@ mod tests {
         for wrong in ["wran", "warn,x=loud", "=warn", "verbose"] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
-        assert!(check("debgu").unwrap_err().message.ends_with("did you mean \"debug\"?"));
+        assert!(check("debgu").expect_err("must fail").message.ends_with("did you mean \"debug\"?"));
     }
 }

@@ -97,16 +97,14 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let mut warnings = Vec::new();
     let variables = variables(world, &mut faults, &mut warnings);
     if let Some(path) = config_path(flags, &variables) {
-        match file::read(&path) {
-            Ok(entries) => {
-                for (setting, raw, place) in entries {
-                    // A wrong value in a file is a broken file.
-                    let done = (setting.set)(&mut draft, &raw);
-                    faults.extend(done.err().map(|f| Fault { status: BROKEN, ..f.at(&place) }));
-                }
-            }
-            Err(wrong) => faults.extend(wrong),
+        let (entries, mut wrong) = file::read(&path);
+        for entry in entries {
+            // A wrong value in a file is a broken file.
+            let fault = (entry.setting.set)(&mut draft, &entry.raw).err();
+            wrong.extend(fault.map(|f| (entry.at, Fault { status: BROKEN, ..f.at(&entry.place) })));
         }
+        wrong.sort_by_key(|(at, _)| *at);
+        faults.extend(wrong.into_iter().map(|(_, fault)| fault));
     }
     for (setting, raw) in &variables {
         faults.extend((setting.set)(&mut draft, raw).err().map(|f| f.at(&setting.variable())));

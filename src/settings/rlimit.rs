@@ -80,14 +80,14 @@ mod tests {
         for wrong in ["nofile", "nofile=", "nofile=2:1", "nofil=1", "core=10", "nofile=-1", "=1"] {
             assert!(rlimit(wrong).is_err(), "{wrong}");
         }
-        assert!(rlimit("nofil=1").unwrap_err().message.ends_with("did you mean \"nofile\"?"));
+        assert!(rlimit("nofil=1").expect_err("must fail").message.ends_with("did you mean \"nofile\"?"));
     }
 
     #[test]
     fn the_numbers_are_the_kernels() {
-        let number = |name: &str| RESOURCES.iter().find(|(n, ..)| *n == name).map(|(_, n, _)| *n);
-        assert_eq!(number("nofile"), Some(libc::RLIMIT_NOFILE as u32));
-        assert_eq!(number("as"), Some(libc::RLIMIT_AS as u32));
-        assert_eq!(number("rttime"), Some(libc::RLIMIT_RTTIME as u32));
+        let number = |name: &str| RESOURCES.iter().find(|(n, ..)| *n == name).map(|(_, n, _)| u64::from(*n));
+        assert_eq!(number("nofile"), Some(libc::RLIMIT_NOFILE as u64));
+        assert_eq!(number("as"), Some(libc::RLIMIT_AS as u64));
+        assert_eq!(number("rttime"), Some(libc::RLIMIT_RTTIME as u64));
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         for wrong in ["", "0", "65", "-1", "RTMIN+31", "RTMIN-1", "SIG", "RTMAX-", "+5"] {
             assert!(signal(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(signal("TREM").unwrap_err().message, "\"TREM\" is no signal: did you mean \"TERM\"?");
+        assert_eq!(signal("TREM").expect_err("must fail").message, "\"TREM\" is no signal: did you mean \"TERM\"?");
     }
 
     #[test]
@@ -153,7 +153,7 @@ mod tests {
         let set = ends(&items(&["0", "143", "HUP", "SIGINT", "0"])).expect("valid");
         assert_eq!(set, Ends { codes: vec![0, 143], signals: vec![1, 2] });
         assert!(ends(&items(&["256"])).is_err() && ends(&items(&["-1"])).is_err());
-        assert!(ends(&items(&["TREM"])).unwrap_err().message.contains("did you mean \"TERM\"?"));
+        assert!(ends(&items(&["TREM"])).expect_err("must fail").message.contains("did you mean \"TERM\"?"));
         assert_eq!(ends(&[]), Ok(Ends::default()));
     }
 

@@ -218,7 +218,7 @@ pub(crate) static TABLE: &[Setting] = &[
     service("crash_loop_pause", Group::Restart, "DURATION", Value("60s"),
         "length of that pause", |d, r| { d.spec.restart.crash_loop_pause = r.duration()?; Ok(()) }),
     service("restart_total", Group::Restart, "N", Words("none"),
-        "restarts in all, then give up", |d, r| { d.spec.restart.total = Some(r.number()?); Ok(()) }),
+        "restarts in all, then give up", |d, r| { d.spec.restart.total = match r.text()? { "none" | "off" => None, _ => Some(r.number()?) }; Ok(()) }),
     service("give_up", Group::Restart, "ACTION", Value("exit"),
         "then: exit with the worker's status, stay failed, stop-all, or exec:COMMAND",
         |d, r| { d.spec.restart.give_up = give_up(r)?; Ok(()) }),

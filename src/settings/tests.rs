@@ -78,11 +78,11 @@ fn flag_over_variable_over_file_over_default() {
 fn a_broken_file_is_125_and_everything_wrong_is_said() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let file = dir.path().join("w.toml");
-    std::fs::write(&file, "[defaults]\nstop_timeout = 5\nrestart = \"alwys\"\n").expect("write");
+    std::fs::write(&file, "[defaults]\nstop_timeout = 5\nrestart = \"alwys\"\nnicee = 1\n").expect("write");
     let config = || flag("config", file.to_str().expect("UTF-8"));
     let (status, lines) = refused(&[config()], &[]);
     assert_eq!(status, 125);
-    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(
         lines.iter().any(|l| l.ends_with("w.toml:2:1: stop_timeout: \"5\" has no unit: did you mean \"5s\"?")),
         "{lines:?}"

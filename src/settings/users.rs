@@ -172,11 +172,13 @@ mod tests {
     #[test]
     fn an_unknown_name_says_where_it_was_looked_for() {
         let (_dir, accounts) = accounts();
-        let fault = accounts.resolve(Some("nobod"), None).unwrap_err();
+        let fault = accounts.resolve(Some("nobod"), None).expect_err("must fail");
         assert_eq!(fault.status, 125);
         assert!(fault.message.starts_with("user \"nobod\": not in "), "{}", fault.message);
         assert!(fault.message.ends_with("(read directly, no NSS): did you mean \"nobody\"?"), "{}", fault.message);
-        assert!(accounts.resolve(None, Some("stafff")).unwrap_err().message.ends_with("did you mean \"staff\"?"));
+        assert!(
+            accounts.resolve(None, Some("stafff")).expect_err("must fail").message.ends_with("did you mean \"staff\"?")
+        );
     }
 
     #[test]

@@ -1,0 +1,155 @@
+//! What stands behind a verb: its options and words, and for `simulate` settings too.
+
+use super::verbs::{Opt, Verb};
+use super::{Command, Control, Given, Shell, next, setting, value};
+use crate::settings::{Fault, Flag, nearest, signals, values};
+use lexopt::Parser;
+use std::ffi::OsString;
+
+/// Everything behind a verb, as far as it is read.
+struct Line {
+    verb: &'static Verb,
+    parser: Parser,
+    control: Control,
+    words: Vec<String>,
+    flags: Vec<Flag>,
+    exits: Option<String>,
+    markdown: bool,
+}
+
+/// Reads what stands behind a verb.
+pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Fault> {
+    let control = Control { verb: verb.name, ..Control::default() };
+    let mut line = Line { verb, parser, control, words: Vec::new(), flags: Vec::new(), exits: None, markdown: false };
+    while let Some(given) = next(&mut line.parser)? {
+        match given {
+            Given::Short('h') => return Ok(Command::Help(Some(verb))),
+            Given::Long(name) if name == "help" => return Ok(Command::Help(Some(verb))),
+            Given::Word(word) => line.words.push(utf8(word)?),
+            Given::Short(c) => match verb.options.iter().find(|o| o.short == Some(c)) {
+                Some(option) => line.option(option)?,
+                None => return Err(Fault::usage(format!("{}: -{c}: unknown flag", verb.name))),
+            },
+            Given::Long(name) => match verb.options.iter().find(|o| o.long == name) {
+                Some(option) => line.option(option)?,
+                None if verb.name == "simulate" => {
+                    let flag = setting(&mut line.parser, &name)?;
+                    line.flags.push(flag);
+                }
+                None => {
+                    let known = verb.options.iter().map(|o| o.long);
+                    let fault = Fault::usage(format!("{}: --{name}: unknown flag", verb.name));
+                    return Err(fault.or_nearest(nearest(&name, known).map(|n| format!("--{n}"))));
+                }
+            },
+        }
+    }
+    line.command()
+}
+
+impl Line {
+    /// One option and its value.
+    fn option(&mut self, option: &Opt) -> Result<(), Fault> {
+        if option.value.is_empty() {
+            self.switch(option.long);
+            return Ok(());
+        }
+        let given = value(&mut self.parser, &format!("--{}", option.long), option.value)?;
+        if option.long == "instance" {
+            self.control.instance = Some(given);
+            return Ok(());
+        }
+        let text = utf8(given)?;
+        self.text(option.long, text).map_err(|f| f.at(&format!("{}: --{}", self.verb.name, option.long)))
+    }
+
+    fn switch(&mut self, name: &str) {
+        match name {
+            "json" => self.control.json = true,
+            "force" => self.control.force = true,
+            "follow" => self.control.follow = true,
+            "prefix" => self.control.prefix = true,
+            "timestamps" => self.control.timestamps = true,
+            _ => self.markdown = true,
+        }
+    }
+
+    fn text(&mut self, name: &str, text: String) -> Result<(), Fault> {
+        match name {
+            "timeout" => self.control.timeout = Some(values::duration(&text)?),
+            "lines" => self.control.lines = Some(values::count(&text, 0, 1_000_000)? as u64),
+            "for" => {
+                let words = [("ready", "ready"), ("stopped", "stopped"), ("completed", "completed")];
+                self.control.wait_for = values::word(&text, &words)?.to_string();
+            }
+            _ => self.exits = Some(text),
+        }
+        Ok(())
+    }
+
+    /// The whole line as what it asks for.
+    fn command(self) -> Result<Command, Fault> {
+        let Line { verb, control, words, flags, exits, markdown, .. } = self;
+        match verb.name {
+            "simulate" => {
+                no_more(verb, &words, 0)?;
+                let needs = "simulate: needs --exits, such as --exits 'crash@2s x6, ok 40s'";
+                let exits = exits.ok_or_else(|| Fault::usage(needs))?;
+                Ok(Command::Simulate { flags, exits, json: control.json })
+            }
+            "man" => no_more(verb, &words, 0).map(|()| Command::Man),
+            "help-settings" => no_more(verb, &words, 0).map(|()| Command::Settings { markdown }),
+            "completions" => {
+                no_more(verb, &words, 1)?;
+                let shells = [("bash", Shell::Bash), ("zsh", Shell::Zsh), ("fish", Shell::Fish)];
+                let needs = "completions: needs a shell: bash, zsh or fish";
+                let shell = words.first().ok_or_else(|| Fault::usage(needs))?;
+                Ok(Command::Completions(values::word(shell, &shells).map_err(|f| f.at("completions"))?))
+            }
+            _ => control_line(verb, control, words).map(Command::Control),
+        }
+    }
+}
+
+fn utf8(word: OsString) -> Result<String, Fault> {
+    word.into_string().map_err(|w| Fault::usage(format!("{w:?} is not UTF-8")))
+}
+
+/// Sorts the words of a control verb and says what is missing.
+fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String>) -> Result<Control, Fault> {
+    let needs = |what: &str| Fault::usage(format!("{0}: needs {what}: watchdog {0} {1}", verb.name, verb.arguments));
+    match verb.name {
+        "ls" | "shutdown" => no_more(verb, &words, 0)?,
+        "signal" => {
+            if words.is_empty() {
+                return Err(needs("a signal and a service"));
+            }
+            let number = signals::signal(&words.remove(0)).map_err(|f| f.at("signal"))?;
+            control.signal = signals::name(number);
+            if words.is_empty() {
+                return Err(needs("a service"));
+            }
+        }
+        "start" | "stop" | "restart" if words.is_empty() => return Err(needs("a service")),
+        "wait" => {
+            no_more(verb, &words, 1)?;
+            if words.is_empty() {
+                return Err(needs("a service"));
+            }
+            if control.wait_for.is_empty() {
+                return Err(needs("--for ready, --for stopped or --for completed"));
+            }
+        }
+        "health" => no_more(verb, &words, 1)?,
+        _ => {}
+    }
+    control.names = words;
+    Ok(control)
+}
+
+fn no_more(verb: &Verb, words: &[String], allowed: usize) -> Result<(), Fault> {
+    match words.get(allowed) {
+        Some(word) => Err(Fault::usage(format!("{}: {word:?} is one word too many", verb.name))),
+        None => Ok(()),
+    }
+}
