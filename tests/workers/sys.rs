@@ -245,8 +245,10 @@ pub(crate) fn become_user(uid: u32, gid: u32) {
 
 /// Ends the calling thread only: when that is the main thread, the leader is a zombie and the process lives on.
 pub(crate) fn end_main_thread() -> ! {
-    // SAFETY: nothing of this thread's stack is used by the others.
-    unsafe { libc::pthread_exit(std::ptr::null_mut()) }
+    // pthread_exit would unwind through Rust frames and abort
+    // SAFETY: the call ends this thread at once; nothing of its stack is used by the others.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!()
 }
 
 /// State flags of a descriptor (O_NONBLOCK among them) and whether it is close-on-exec.
