@@ -23,7 +23,10 @@ pub(crate) fn page() -> String {
     for verb in VERBS {
         line(&mut page, &format!("  {} {}", verb.name, verb.arguments), verb.meaning);
     }
-    page.push_str("\nwatchdog VERB --help shows the options of a verb.\n");
+    page.push_str(
+        "\nwatchdog VERB --help shows the options of a verb; -i INSTANCE, else WATCHDOG_INSTANCE, chooses among several\n\
+         watchdogs. watchdog --version (-V) and --help (-h) need nothing else.\n",
+    );
     for (group, heading) in GROUPS {
         let _ = write!(page, "\n{heading}:\n");
         for setting in TABLE.iter().filter(|s| s.group == group) {

@@ -1,8 +1,18 @@
-//! The engine of watchdog.
+//! The engine of watchdog: a pure [`machine`] that turns events into actions, a `sys` layer that speaks to the kernel, and
+//! a reactor that carries events in and actions out. The front door (flags, variables, files, exit codes) is the package
+//! `watchdog`, and this library has no idea where a [`spec::Spec`] came from.
+
+mod control;
+mod logs;
 pub mod machine;
+mod reactor;
 pub mod spec;
+mod sys;
+
+pub use reactor::run;
 
 /// The name of a signal without SIG: `TERM`, `RTMIN+3`, or the number if it has none.
+#[must_use]
 pub fn signal_name(signal: i32) -> String {
     match signal_hook::low_level::signal_name(signal) {
         Some(name) => name.trim_start_matches("SIG").to_owned(),
@@ -12,5 +22,48 @@ pub fn signal_name(signal: i32) -> String {
             34..=64 => format!("RTMIN+{}", signal - 34),
             other => other.to_string(),
         },
+    }
+}
+
+/// The number of a signal: a name with or without SIG in any case, `RTMIN+n`, `RTMAX-n`, or a number from 1 to 64.
+#[must_use]
+pub fn signal_number(word: &str) -> Option<i32> {
+    let word = word.trim().to_ascii_uppercase();
+    let name = word.strip_prefix("SIG").unwrap_or(&word);
+    if let Ok(number) = name.parse::<i32>() {
+        return (1..=64).contains(&number).then_some(number);
+    }
+    let offset = |text: &str, sign: i32, base: i32| -> Option<i32> {
+        let n = if text.is_empty() { 0 } else { sign * text[1..].parse::<i32>().ok().filter(|n| *n >= 0)? };
+        Some(base + n).filter(|s| (34..=64).contains(s))
+    };
+    match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Some(rest), _) if rest.is_empty() || rest.starts_with('+') => return offset(rest, 1, 34),
+        (_, Some(rest)) if rest.is_empty() || rest.starts_with('-') => return offset(rest, -1, 64),
+        _ => {}
+    }
+    (1..32).find(|s| signal_name(*s) == name).or(match name {
+        "IOT" => Some(libc::SIGABRT),
+        "CLD" => Some(libc::SIGCHLD),
+        "POLL" => Some(libc::SIGIO),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{signal_name, signal_number};
+
+    #[test]
+    fn every_signal_has_a_name_that_leads_back_to_it() {
+        for signal in (1..=31).chain(34..=64) {
+            assert_eq!(signal_number(&signal_name(signal)), Some(signal), "{signal}");
+        }
+        assert_eq!(signal_number("sigterm"), Some(15));
+        assert_eq!(signal_number("RTMAX-1"), Some(63));
+        assert_eq!(signal_number("RTMIN+31"), None);
+        for wrong in ["", "SIG", "0", "65", "TERMX", "RTMIN+", "RTMIN-1"] {
+            assert_eq!(signal_number(wrong), None, "{wrong}");
+        }
     }
 }

@@ -89,14 +89,25 @@ impl Service {
         }
     }
 
-    /// The give-up command is over.
+    /// Ends the give-up command if it runs.
+    pub(super) fn end_give_up(&mut self, cx: &mut Cx<'_>) -> bool {
+        let runs = self.timers.get(Timer::GiveUp).is_some();
+        if runs {
+            self.timers.clear(Timer::GiveUp);
+            cx.out.push(Action::EndGiveUp { service: self.id });
+        }
+        runs
+    }
+
+    /// The give-up command is over. Its timer says that it runs; news of one that was ended means nothing.
     pub fn on_give_up_ran(&mut self) {
         match self.state {
-            State::Failed => {
+            State::Failed if self.timers.get(Timer::GiveUp).is_some() => {
                 self.timers.clear(Timer::GiveUp);
                 self.leave = true;
             }
-            State::Stopped
+            State::Failed
+            | State::Stopped
             | State::Starting { .. }
             | State::Running { .. }
             | State::Stopping { .. }

@@ -1,6 +1,7 @@
 //! The judge. Pure: it never asks the time, never opens anything, never fails. Events in, actions out; the same events
 //! give the same actions, in the world and in the simulator.
 
+mod forecast;
 mod judge;
 mod restart;
 mod sentences;
@@ -11,10 +12,11 @@ mod time;
 mod wishes;
 mod words;
 
+pub use forecast::{Line, ScriptedEnd, ScriptedRun, forecast};
 pub use restart::{Book, nth_delay};
 pub use sentences::{describe_end, errno_name, human, policy_word};
 pub use service::Service;
-pub use state::{Ended, Goal, Run, State, StopStep};
+pub use state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
 pub use supervisor::{Setup, Supervisor};
 pub use time::{MonoTime, Timer, Timers};
 pub use words::*;

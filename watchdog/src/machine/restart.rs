@@ -11,8 +11,10 @@ use std::time::Duration;
 pub struct Book {
     /// Consecutive restarts of runs that never became stable.
     pub streak: u32,
-    /// Automatic restarts in all.
+    /// Automatic restarts in all; only grows.
     pub total: u32,
+    /// What `total` was when `start` cleared the counters: `restart_total` counts from there.
+    pub forgiven: u32,
     /// When the automatic restarts of the sliding window happened.
     pub window: VecDeque<MonoTime>,
     /// The delay that was last applied; a run must outlast it to count as stable.
@@ -54,7 +56,12 @@ pub enum Ruling {
 impl Book {
     /// Back to the beginning: `start` from a terminal state.
     pub fn clear(&mut self) {
-        *self = Book { total: self.total, ..Book::default() };
+        *self = Book { total: self.total, forgiven: self.total, ..Book::default() };
+    }
+
+    /// A run was stable: its end, whatever it was, finds the streak at zero.
+    pub fn rested(&mut self) {
+        self.streak = 0;
     }
 
     /// How long a run has to have been ready to reset the streak.
@@ -66,12 +73,12 @@ impl Book {
     /// 0..=u32::MAX is the dice for the jitter. Order: streak, total, crash loop.
     pub fn judge(&mut self, now: MonoTime, rules: &Restart, stable: bool, failure: bool, roll: u32) -> Ruling {
         if stable {
-            self.streak = 0;
+            self.rested();
         }
         if rules.limit > 0 && self.streak >= rules.limit {
             return Ruling::GiveUp(Limit::Streak(rules.limit));
         }
-        if let Some(total) = rules.total.filter(|t| self.total >= *t) {
+        if let Some(total) = rules.total.filter(|t| self.total.saturating_sub(self.forgiven) >= *t) {
             return Ruling::GiveUp(Limit::Total(total));
         }
         let attempt = self.streak.saturating_add(1);

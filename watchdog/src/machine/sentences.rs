@@ -12,14 +12,19 @@ pub(super) fn end_cause(exit: &Exit) -> Cause {
 
 /// `exited with code 1 after 2.3s`.
 pub fn describe_end(ended: &Ended) -> String {
-    let how = match (ended.exit.code, ended.exit.signal) {
+    end_sentence(&ended.exit, ended.uptime)
+}
+
+/// The same from its two parts.
+pub(super) fn end_sentence(exit: &Exit, uptime: Duration) -> String {
+    let how = match (exit.code, exit.signal) {
         (_, Some(s)) => {
-            format!("died by SIG{}{}", crate::signal_name(s), if ended.exit.core { " (core dumped)" } else { "" })
+            format!("died by SIG{}{}", crate::signal_name(s), if exit.core { " (core dumped)" } else { "" })
         }
         (Some(c), None) => format!("exited with code {c}"),
         (None, None) => "ended".into(),
     };
-    format!("{how} after {}", human(ended.uptime))
+    format!("{how} after {}", human(uptime))
 }
 
 pub(super) fn restart_rule(rules: &Restart, attempt: u32, delay: Duration, at_once: bool) -> String {

@@ -3,7 +3,7 @@
 
 use super::restart::{Book, jittered};
 use super::sentences::{describe_end, end_cause, errno_name, human};
-use super::state::{Ended, Goal, Run, State, StopStep};
+use super::state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
 use super::time::{MonoTime, Timer, Timers};
 use super::words::*;
 use crate::spec::{SWEEP_GRACE, Scope, SignalNumber, Spec, TEXT_BUSY_FOR};
@@ -17,6 +17,10 @@ pub(crate) const INT: SignalNumber = libc::SIGINT;
 
 /// Between two looks at a tree that was killed and is not gone.
 const RESCAN: Duration = Duration::from_millis(10);
+/// Between two looks at a tree that was asked to go.
+const SWEEP_LOOK: Duration = Duration::from_millis(50);
+/// Between two looks at a tree that would not die.
+const STUCK_LOOK: Duration = Duration::from_secs(1);
 /// Between two tries of a program file that is being written.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 
@@ -75,6 +79,8 @@ pub struct Service {
     pub ended: Option<Ended>,
     /// A start that is free of limits and delay, as soon as nothing of the old tree lives.
     pub free_start: Option<Cause>,
+    /// The ladder of a stop that was asked for while the exec was under way: climbed as soon as there is a process.
+    pub pending: Option<Ladder>,
     /// Some exec succeeded.
     pub ever_ran: bool,
     /// The program file is busy since then.
@@ -108,6 +114,7 @@ impl Service {
             run: None,
             ended: None,
             free_start: None,
+            pending: None,
             ever_ran: false,
             busy_since: None,
             status: None,
@@ -134,6 +141,10 @@ impl Service {
 
     pub(super) fn enter(&mut self, cx: &mut Cx<'_>, state: State, cause: Option<Cause>, reason: String) {
         self.timers.clear_all();
+        self.pending = None;
+        if state.is_terminal() {
+            self.free_start = None;
+        }
         self.state = state;
         self.since = cx.now;
         self.cause = cause;
@@ -167,6 +178,7 @@ impl Service {
             ready: None,
             alive: false,
             end_requested: false,
+            early_end: None,
             asked_by_key: None,
         });
         self.free_start = None;
@@ -184,21 +196,31 @@ impl Service {
         if child != generation {
             return;
         }
+        let mut early = None;
         if let Some(run) = self.run.as_mut() {
             run.pid = Some(pid);
             run.spawned = Some(cx.now);
             run.alive = true;
+            early = run.early_end.take();
         }
         self.ever_ran = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
-        self.on_ready(cx);
+        if let Some(EarlyEnd { exit, seen_alive, left }) = early {
+            return self.on_exited(cx, generation, exit, seen_alive, left);
+        }
+        if self.goal == Goal::Up && self.free_start.is_none() {
+            return self.on_ready(cx);
+        }
+        // The wish changed while the exec was under way.
+        let ladder = self.pending.take().unwrap_or_else(|| self.ladder(None));
+        let wish = if self.goal == Goal::Down { "stop" } else { "restart" };
+        self.begin_stop(cx, ladder, format!("{wish} asked for while it was starting"));
     }
 
     /// `ready = spawned`: the exec is all there is to wait for.
     pub(super) fn on_ready(&mut self, cx: &mut Cx<'_>) {
         let State::Starting { child } = self.state else { return };
-        let wanted = self.goal == Goal::Up && self.free_start.is_none();
         if let Some(run) = self.run.as_mut() {
             run.ready = Some(cx.now);
         }
@@ -208,10 +230,6 @@ impl Service {
         if let Some(age) = self.spec.max_age {
             let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
             self.timers.set(Timer::MaxAge, cx.now.after(age));
-        }
-        if !wanted {
-            // The wish changed while the exec was under way.
-            self.begin_stop(cx, self.ladder(None), "stop asked for while it was starting".into());
         }
     }
 
@@ -257,38 +275,49 @@ impl Service {
         seen_alive: MonoTime,
         left: Vec<i32>,
     ) {
-        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };
+        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation) else { return };
+        if !run.alive {
+            if run.spawned.is_none() && matches!(self.state, State::Starting { .. }) {
+                // Reaped before the success of its exec was read: kept until that news is here.
+                run.early_end.get_or_insert(EarlyEnd { exit, seen_alive, left });
+            }
+            return;
+        }
         run.alive = false;
-        let by_key = run.asked_by_key.is_some_and(|at| cx.now.since(at) <= self.spec.stop.timeout);
+        let by_key = run.asked_by_key.is_some_and(|at| seen_alive.since(at) <= self.spec.stop.timeout);
         run.end_requested |= by_key;
         let (spawned, ready) = (run.spawned.unwrap_or(run.asked_at), run.ready);
         let (pid, requested) = (run.pid, run.end_requested);
         let needs = self.book.stable_needs(&self.spec.restart);
         let stable = ready.is_some_and(|at| seen_alive.since(at) >= needs);
         let uptime = seen_alive.since(spawned);
+        if stable {
+            self.book.rested();
+        }
         self.status = Some(exit.status());
         self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested });
         let cause = if requested { Cause::Requested } else { end_cause(&exit) };
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
         if by_key {
             self.goal = Goal::Down;
+            self.free_start = None;
             self.leave = true;
         }
         match left.is_empty() {
             true => self.tree_gone(cx),
-            false => self.sweep(cx, generation, left),
+            false => self.sweep(cx, generation, Some(cause), left),
         }
     }
 
     /// The main process is gone and this is left of its tree: TERM, then KILL.
-    pub(super) fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, left: Vec<i32>) {
+    pub(super) fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, cause: Option<Cause>, left: Vec<i32>) {
         let reason = format!(
             "{} of its tree outlived it and {} being ended",
             left.len(),
             if left.len() == 1 { "is" } else { "are" }
         );
-        self.enter(cx, State::Stopping { child, step: StopStep::Sweep }, self.cause, reason);
-        self.tell(cx, None, What::LeftoverKilled { pids: left.clone() });
+        self.enter(cx, State::Stopping { child, step: StopStep::Sweep }, cause, reason);
+        self.tell(cx, cause, What::LeftoverKilled { pids: left.clone() });
         self.left = left;
         let grace = self.spec.stop.timeout.min(SWEEP_GRACE);
         if grace.is_zero() {
@@ -296,6 +325,7 @@ impl Service {
         }
         cx.out.push(Action::Sweep { service: self.id, generation: child, signal: TERM });
         self.timers.set(Timer::Sweep, cx.now.after(grace));
+        self.timers.set(Timer::Rescan, cx.now.after(SWEEP_LOOK));
     }
 
     pub(super) fn sweep_kill(&mut self, cx: &mut Cx<'_>, child: Generation) {
@@ -306,11 +336,29 @@ impl Service {
         self.timers.set(Timer::KillWait, cx.now.after(self.spec.stop.kill_wait));
     }
 
+    fn look(&mut self, cx: &mut Cx<'_>, child: Generation, again: Duration) {
+        cx.out.push(Action::LookAtTree { service: self.id, generation: child });
+        self.timers.set(Timer::Rescan, cx.now.after(again));
+    }
+
+    /// Killed and not gone. A main process is reaped when it dies; what else is left has to be looked at.
+    fn stuck(&mut self, cx: &mut Cx<'_>, child: Generation) {
+        let main = self.living().is_some();
+        let pids = if main { self.run.iter().filter_map(|r| r.pid).collect() } else { self.left.clone() };
+        let waited = human(self.spec.stop.kill_wait);
+        let reason = format!("killed and not gone after {waited} (kill_wait): pid {pids:?}");
+        self.tell(cx, self.cause, What::Stuck { pids });
+        self.enter(cx, State::Stuck { child }, self.cause, reason);
+        if !main {
+            self.timers.set(Timer::Rescan, cx.now.after(STUCK_LOOK));
+        }
+    }
+
     /// A new look at what is left.
     pub fn on_tree(&mut self, cx: &mut Cx<'_>, generation: Generation, left: Vec<i32>) {
         let (child, again) = match self.state {
-            State::Stopping { child, step: StopStep::Sweep } | State::Stuck { child } => (child, false),
-            State::Stopping { child, step: StopStep::SweepKill } => (child, true),
+            State::Stopping { child, step: StopStep::Sweep } => (child, false),
+            State::Stopping { child, step: StopStep::SweepKill } | State::Stuck { child } => (child, true),
             State::Stopping { step: StopStep::Term | StopStep::Kill, .. }
             | State::Stopped
             | State::Starting { .. }
@@ -330,7 +378,9 @@ impl Service {
         if again {
             // Forked since the last look, or slow to die: again, until nothing is left or the time is over.
             cx.out.push(Action::Sweep { service: self.id, generation, signal: KILL });
-            self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
+            if matches!(self.state, State::Stopping { .. }) && self.timers.get(Timer::KillWait).is_none() {
+                self.stuck(cx, child);
+            }
         }
     }
 
@@ -372,21 +422,16 @@ impl Service {
                 let reason = format!("{}; did not end within its grace of {}: SIGKILL", self.reason, human(grace));
                 self.kill(cx, child, self.cause, grace, reason);
             }
-            (Timer::KillWait, State::Stopping { child, step: StopStep::Kill | StopStep::SweepKill }) => {
-                let pids = match self.living() {
-                    Some(_) => self.run.iter().filter_map(|r| r.pid).collect(),
-                    None => self.left.clone(),
-                };
-                let reason =
-                    format!("killed and not gone after {} (kill_wait): pid {pids:?}", human(self.spec.stop.kill_wait));
-                self.tell(cx, self.cause, What::Stuck { pids });
-                self.enter(cx, State::Stuck { child }, self.cause, reason);
+            (Timer::KillWait, State::Stopping { child, step: StopStep::Kill }) => self.stuck(cx, child),
+            (Timer::KillWait, State::Stopping { child, step: StopStep::SweepKill }) => {
+                // If we stalled, the last look is old: `on_tree` decides by a new one, and this timer is not armed any
+                // more.
+                self.look(cx, child, RESCAN);
             }
             (Timer::Sweep, State::Stopping { child, step: StopStep::Sweep }) => self.sweep_kill(cx, child),
-            (Timer::Rescan, State::Stopping { child, step: StopStep::SweepKill }) => {
-                cx.out.push(Action::LookAtTree { service: self.id, generation: child });
-                self.timers.set(Timer::Rescan, cx.now.after(RESCAN));
-            }
+            (Timer::Rescan, State::Stopping { child, step: StopStep::SweepKill }) => self.look(cx, child, RESCAN),
+            (Timer::Rescan, State::Stopping { child, step: StopStep::Sweep }) => self.look(cx, child, SWEEP_LOOK),
+            (Timer::Rescan, State::Stuck { child }) => self.look(cx, child, STUCK_LOOK),
             (Timer::Restart, _) => self.restart_due(cx),
             (Timer::MaxAge, State::Running { .. }) => {
                 self.free_start = Some(Cause::MaxAge);
@@ -399,7 +444,7 @@ impl Service {
             }
             (Timer::GiveUp, State::Failed) => {
                 cx.out.push(Action::EndGiveUp { service: self.id });
-                self.on_give_up_ran();
+                self.leave = true;
             }
             // A timer is cleared by every change of state, so no other pair can be armed.
             (Timer::Stop | Timer::KillWait | Timer::Sweep | Timer::Rescan | Timer::MaxAge | Timer::GiveUp, _) => {}

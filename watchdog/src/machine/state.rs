@@ -128,8 +128,21 @@ pub struct Run {
     pub alive: bool,
     /// Its end was asked for, so that it needs no restart and 128+n may count as success.
     pub end_requested: bool,
+    /// Its end, where that was reported before its start was.
+    pub early_end: Option<EarlyEnd>,
     /// An INT or QUIT of the terminal, or a rewritten TERM, came at this time: an end soon after counts as requested.
     pub asked_by_key: Option<MonoTime>,
+}
+
+/// An end that came before the news of its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EarlyEnd {
+    /// How.
+    pub exit: Exit,
+    /// When it was last known to live.
+    pub seen_alive: MonoTime,
+    /// What of its tree lives.
+    pub left: Vec<i32>,
 }
 
 /// How the last run ended.

@@ -28,7 +28,8 @@ pub struct Setup {
 #[derive(Clone, Debug, Serialize)]
 struct Waiter {
     ticket: Ticket,
-    services: Vec<ServiceId>,
+    /// Whom, and the last generation each of them had when the client asked.
+    services: Vec<(ServiceId, Generation)>,
     hope: Hope,
     asked_at: MonoTime,
     deadline: Option<MonoTime>,
@@ -36,10 +37,12 @@ struct Waiter {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 enum Hope {
-    /// Ready, in a generation newer than this one.
-    Up { newer_than: Generation },
-    /// Down; `was`: the generation at the time of asking.
-    Down { was: Generation },
+    /// Ready, in any generation.
+    Up,
+    /// Ready, in a generation that is newer than the one at the time of asking.
+    Anew,
+    /// Down.
+    Down,
     /// A `wait`.
     Want(Want),
 }
@@ -107,6 +110,11 @@ impl Supervisor {
         self.ending.is_some() || self.farewell.is_some()
     }
 
+    /// Whether somebody asked for the end (as opposed to the worker having come to its own).
+    pub fn end_was_asked_for(&self) -> bool {
+        self.ending.as_ref().is_some_and(|e| e.by.kind != ByKind::Policy)
+    }
+
     /// One event. Total: every pair of state and event has an answer.
     pub fn handle(&mut self, now: MonoTime, event: Event, out: &mut Actions) {
         if self.over {
@@ -144,7 +152,7 @@ impl Supervisor {
             Event::Signalled { signal, origin } => self.on_signalled(now, signal, origin, out),
             Event::Alone => {
                 if let Some((status, _)) = self.farewell.take() {
-                    self.exit(status, out);
+                    self.exit(now, status, out);
                 }
             }
         }
@@ -164,7 +172,7 @@ impl Supervisor {
             }
         }
         if let Some((status, _)) = self.farewell.filter(|(_, at)| *at <= now) {
-            self.exit(status, out);
+            self.exit(now, status, out);
         }
         self.settle(now, out);
     }
@@ -196,10 +204,15 @@ impl Supervisor {
         if signal == TERM || signal == INT {
             return self.end(now, by, signal, out);
         }
+        let asks_for_end = received == TERM || received == INT;
+        if asks_for_end && self.services.iter().all(|s| s.living().is_none()) {
+            // Rewritten, but there is no worker to end itself its own way.
+            return self.end(now, By { signal: Some(received), ..by }, received, out);
+        }
         let mut cx = Cx { now, out, dice: &mut self.dice };
         for service in &mut self.services {
             service.forward(&mut cx, signal);
-            if received == TERM || received == INT {
+            if asks_for_end {
                 // Rewritten: the worker ends itself its own way, and that is no failure.
                 service.on_key(now);
             }
@@ -234,6 +247,9 @@ impl Supervisor {
         let count = if signal == INT { &mut ending.ints } else { &mut ending.terms };
         *count = count.saturating_add(1);
         let again = *count > 1;
+        if let Some((status, _)) = self.farewell.take_if(|_| again && signal == INT) {
+            return self.exit(now, status, out);
+        }
         let mut cx = Cx { now, out, dice: &mut self.dice };
         for service in &mut self.services {
             let signal = if signal == INT { INT } else { service.stop_signal() };
@@ -251,6 +267,8 @@ impl Supervisor {
             } else if !again && matches!(service.state, State::Stopping { .. }) {
                 // The first TERM after an INT, or the first INT after a TERM; the clock goes on.
                 service.forward(&mut cx, signal);
+            } else if !again && matches!(service.state, State::Starting { .. }) {
+                service.want_down(&mut cx, Ladder { signal, grace }, "the watchdog was asked to end");
             }
         }
     }
@@ -261,9 +279,21 @@ impl Supervisor {
         if self.is_ending() && !matches!(request, Request::Wait { .. } | Request::Shutdown | Request::Stop { .. }) {
             return refuse(out, ticket, ServiceId(0), "the watchdog is stopping");
         }
-        if self.waiters.len() >= MAX_WAITERS {
+        let (asked, waits) = match &request {
+            Request::Start { services } | Request::Stop { services, .. } | Request::Restart { services, .. } => {
+                (services.as_slice(), true)
+            }
+            Request::Signal { services, .. } => (services.as_slice(), false),
+            Request::Shutdown => (&[][..], false),
+            Request::Wait { service, .. } => (std::slice::from_ref(service), true),
+        };
+        if let Some(id) = asked.iter().find(|id| self.services.get(id.0 as usize).is_none()) {
+            return refuse(out, ticket, *id, "no such service");
+        }
+        if waits && self.waiters.len() >= MAX_WAITERS {
             return refuse(out, ticket, ServiceId(0), "too many clients are waiting");
         }
+        let before: Vec<_> = asked.iter().map(|id| (*id, self.services[id.0 as usize].last)).collect();
         let mut cx = Cx { now, out, dice: &mut self.dice };
         match request {
             Request::Start { services } => {
@@ -271,25 +301,22 @@ impl Supervisor {
                     note(s, &mut cx, What::StartRequested { by });
                     s.want_up(&mut cx);
                 }
-                // Any generation will do, also the one that runs.
-                self.wait_for(now, ticket, services, Hope::Up { newer_than: Generation(0) });
+                self.wait_for(now, ticket, before, Hope::Up, None);
             }
             Request::Restart { services, force } => {
-                let newest = services.first().and_then(|id| self.services.get(id.0 as usize)).map(|s| s.last);
                 for s in pick(&mut self.services, &services) {
                     note(s, &mut cx, What::RestartRequested { by });
                     s.want_anew(&mut cx, force);
                 }
-                self.wait_for(now, ticket, services, Hope::Up { newer_than: newest.unwrap_or_default() });
+                self.wait_for(now, ticket, before, Hope::Anew, None);
             }
             Request::Stop { services, timeout } => {
-                let was = services.first().and_then(|id| self.services.get(id.0 as usize)).map(|s| s.last);
                 for s in pick(&mut self.services, &services) {
                     announce(s, &mut cx, by);
                     let ladder = s.ladder(timeout);
                     s.want_down(&mut cx, ladder, "stop asked for");
                 }
-                self.wait_for(now, ticket, services, Hope::Down { was: was.unwrap_or_default() });
+                self.wait_for(now, ticket, before, Hope::Down, None);
             }
             Request::Signal { services, signal } => {
                 let dead =
@@ -307,18 +334,21 @@ impl Supervisor {
                 out.push(Action::Answer { ticket, reply: Reply::Done { services: Vec::new() } });
                 self.end(now, by, TERM, out);
             }
-            Request::Wait { service, want, timeout } => self.waiters.push(Waiter {
-                ticket,
-                services: vec![service],
-                hope: Hope::Want(want),
-                asked_at: now,
-                deadline: timeout.map(|d| now.after(d)),
-            }),
+            Request::Wait { want, timeout, .. } => {
+                self.wait_for(now, ticket, before, Hope::Want(want), timeout.map(|d| now.after(d)));
+            }
         }
     }
 
-    fn wait_for(&mut self, now: MonoTime, ticket: Ticket, services: Vec<ServiceId>, hope: Hope) {
-        self.waiters.push(Waiter { ticket, services, hope, asked_at: now, deadline: None });
+    fn wait_for(
+        &mut self,
+        now: MonoTime,
+        ticket: Ticket,
+        services: Vec<(ServiceId, Generation)>,
+        hope: Hope,
+        deadline: Option<MonoTime>,
+    ) {
+        self.waiters.push(Waiter { ticket, services, hope, asked_at: now, deadline });
     }
 
     // --- after every event ---
@@ -357,12 +387,12 @@ impl Supervisor {
             self.farewell = Some((status, now.after(grace)));
             out.push(Action::Farewell { signal: TERM });
         } else {
-            self.exit(status, out);
+            self.exit(now, status, out);
         }
     }
 
-    fn exit(&mut self, status: u8, out: &mut Actions) {
-        self.answer_waiters(MonoTime::ZERO, out, true);
+    fn exit(&mut self, now: MonoTime, status: u8, out: &mut Actions) {
+        self.answer_waiters(now, out, true);
         self.over = true;
         out.push(Action::Exit(status));
     }
@@ -407,9 +437,9 @@ fn refuse(out: &mut Actions, ticket: Ticket, service: ServiceId, reason: &str) {
 fn reply_for(w: &Waiter, services: &[Service], now: MonoTime, last_chance: bool) -> Option<Reply> {
     let late = last_chance || w.deadline.is_some_and(|at| at <= now);
     let waited = now.since(w.asked_at);
-    for id in &w.services {
+    for (id, before) in &w.services {
         let service = services.get(id.0 as usize)?;
-        let outlook = outlook(service, w.hope);
+        let outlook = outlook(service, w.hope, *before);
         if let Hope::Want(want) = w.hope {
             let reached = matches!(outlook, Outlook::Yes);
             let over = reached || late || matches!(outlook, Outlook::No { .. });
@@ -425,27 +455,27 @@ fn reply_for(w: &Waiter, services: &[Service], now: MonoTime, last_chance: bool)
             Outlook::No { reason, stuck: false } => return Some(Reply::Refused { service: *id, reason }),
         }
     }
-    Some(Reply::Done { services: w.services.clone() })
+    Some(Reply::Done { services: w.services.iter().map(|(id, _)| *id).collect() })
 }
 
 /// Whether a hope is fulfilled, open, or lost.
-fn outlook(s: &Service, hope: Hope) -> Outlook {
+fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
     let lost = |stuck| Outlook::No { reason: s.reason.clone(), stuck };
     match (hope, s.state) {
-        (Hope::Up { newer_than }, State::Running { child, .. }) if child > newer_than => Outlook::Yes,
-        (Hope::Up { newer_than }, State::Done) if s.last > newer_than => Outlook::Yes,
-        (Hope::Up { .. }, State::Failed | State::Done) => lost(false),
-        (Hope::Up { .. }, State::Stopped) if s.goal == Goal::Down => lost(false),
-        (Hope::Up { .. } | Hope::Down { .. }, State::Stuck { .. }) => lost(true),
-        (Hope::Down { .. } | Hope::Want(Want::Stopped), State::Stopped | State::Done | State::Failed) => Outlook::Yes,
-        (Hope::Down { was }, State::Starting { child } | State::Running { child, .. }) if child > was => {
+        (Hope::Up, State::Running { .. } | State::Done) => Outlook::Yes,
+        (Hope::Anew, State::Running { .. } | State::Done) if s.last > before => Outlook::Yes,
+        (Hope::Up | Hope::Anew, State::Failed | State::Done) => lost(false),
+        (Hope::Up | Hope::Anew, State::Stopped) if s.goal == Goal::Down => lost(false),
+        (Hope::Up | Hope::Anew | Hope::Down, State::Stuck { .. }) => lost(true),
+        (Hope::Down | Hope::Want(Want::Stopped), State::Stopped | State::Done | State::Failed) => Outlook::Yes,
+        (Hope::Down, State::Starting { .. } | State::Running { .. }) if s.goal == Goal::Up => {
             Outlook::No { reason: "it was started again by another request".into(), stuck: false }
         }
         (Hope::Want(Want::Ready), State::Running { .. } | State::Done) => Outlook::Yes,
         (Hope::Want(Want::Completed), State::Done) => Outlook::Yes,
         (Hope::Want(Want::Ready | Want::Completed), State::Failed) => lost(false),
         (
-            Hope::Up { .. } | Hope::Down { .. } | Hope::Want(_),
+            Hope::Up | Hope::Anew | Hope::Down | Hope::Want(_),
             State::Stopped
             | State::Starting { .. }
             | State::Running { .. }

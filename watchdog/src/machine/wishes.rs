@@ -18,13 +18,22 @@ impl Service {
         self.goal = Goal::Up;
         match self.state {
             State::Stopped | State::Done | State::Failed => {
+                self.end_give_up(cx);
                 self.book.clear();
+                self.busy_since = None;
                 self.spawn(cx, Some(Cause::Requested), "start asked for".into());
             }
             State::Backoff { .. } | State::CrashLoop { .. } => {
                 self.spawn(cx, Some(Cause::Requested), "start asked for".into());
             }
             State::Stopping { .. } | State::Stuck { .. } => self.free_start = Some(Cause::Requested),
+            State::Starting { .. } if self.free_start.is_none() => {
+                // A stop that did not begin is forgotten, and with it that this run's end was asked for.
+                self.pending = None;
+                if let Some(run) = self.run.as_mut() {
+                    run.end_requested = false;
+                }
+            }
             State::Starting { .. } | State::Running { .. } => {}
         }
     }
@@ -41,11 +50,8 @@ impl Service {
             State::Backoff { .. } | State::CrashLoop { .. } => {
                 self.rest(cx, Some(Cause::Requested), format!("{reason} while it waited for a restart"));
             }
-            State::Failed if self.timers.get(Timer::GiveUp).is_some() => {
-                cx.out.push(Action::EndGiveUp { service: self.id });
-                self.on_give_up_ran();
-            }
-            State::Stopped | State::Done | State::Failed | State::Stuck { .. } => {}
+            State::Failed => self.leave |= self.end_give_up(cx),
+            State::Stopped | State::Done | State::Stuck { .. } => {}
         }
     }
 
@@ -88,7 +94,10 @@ impl Service {
         match self.state {
             State::Starting { child } | State::Running { child, .. } => {
                 if self.living().is_none() {
-                    return; // the exec is under way: on_ready looks at the wish again
+                    // The exec is under way: on_spawned climbs it. The newest signal, the shortest grace.
+                    let grace = self.pending.map_or(ladder.grace, |old| old.grace.min(ladder.grace));
+                    self.pending = Some(Ladder { signal: ladder.signal, grace });
+                    return;
                 }
                 let cause = Some(if self.free_start == Some(Cause::MaxAge) { Cause::MaxAge } else { Cause::Requested });
                 if ladder.grace.is_zero() {
@@ -107,6 +116,7 @@ impl Service {
                     self.timers.set(Timer::Stop, at);
                 }
             }
+            State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
             State::Stopping { step: StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
             | State::Stopped
             | State::Backoff { .. }

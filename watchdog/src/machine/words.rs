@@ -16,7 +16,7 @@ pub struct ServiceId(pub u32);
 pub struct Generation(pub u64);
 
 /// Names a waiting client; the machine gives it back with the one answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Ticket(pub u64);
 
 /// What happened outside.

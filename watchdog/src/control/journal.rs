@@ -1,0 +1,66 @@
+//! What happened: every event once, numbered, in memory (a bounded number) and, where asked for, in a file.
+
+use super::shapes::{self, Frame};
+use crate::logs::{FileError, LogFile};
+use crate::machine::{MonoTime, Notice};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Events kept in memory.
+const KEEP: usize = 1000;
+
+/// One event.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Counts up from 1.
+    pub seq: u64,
+    /// On our own clock.
+    pub mono: MonoTime,
+    /// On the wall.
+    pub wall: SystemTime,
+    /// What.
+    pub notice: Notice,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    entries: VecDeque<Entry>,
+    next: u64,
+    file: Option<LogFile>,
+}
+
+impl Journal {
+    /// With a file of JSON lines as well, where one was asked for.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn open(file: Option<&Path>) -> Result<Journal, FileError> {
+        let file = file.map(|path| LogFile::open(path, 0, 0)).transpose()?;
+        Ok(Journal { entries: VecDeque::new(), next: 1, file })
+    }
+
+    /// Takes one down; gives it back as JSON if somebody needs it.
+    pub(crate) fn note(&mut self, frame: &Frame<'_>, notice: Notice, wanted: bool) -> Option<Value> {
+        let entry = Entry { seq: self.next, mono: frame.now, wall: frame.wall, notice };
+        self.next += 1;
+        let json = (wanted || self.file.is_some()).then(|| shapes::event(frame, &entry));
+        if let (Some(file), Some(json)) = (self.file.as_mut(), &json) {
+            file.push(json.to_string().as_bytes(), true);
+            // At once: an event that is only in our memory would be lost with us.
+            let _ = file.flush(frame.now.0);
+        }
+        if self.entries.len() >= KEEP {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(entry);
+        json
+    }
+
+    /// The last `n`, oldest first.
+    pub(crate) fn last(&self, n: usize) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.iter().skip(self.entries.len().saturating_sub(n))
+    }
+}

@@ -1,0 +1,288 @@
+//! The clients: bounded in number, in what they may say at once and in what they may leave unread. A client that does not
+//! read is dropped; nothing here ever waits.
+
+use super::ask::{Ask, AskError};
+use super::socket::Bound;
+use mio::net::UnixStream;
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+/// Clients at the same time; the one that has been silent longest makes room.
+const MAX_CLIENTS: usize = 64;
+/// One request.
+const MAX_REQUEST: usize = 64 * 1024;
+/// What a client may leave unread.
+const MAX_UNREAD: usize = 512 * 1024;
+/// A client that says nothing for so long is dropped, unless it waits or follows.
+const IDLE: Duration = Duration::from_secs(30);
+/// Read from one client per turn.
+const READ_PER_TURN: usize = 64 * 1024;
+
+/// What a turn brought.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Requests, with the client and its credentials (pid, uid).
+    pub asks: Vec<(usize, Ask, (i32, u32))>,
+    /// Clients that are gone.
+    pub gone: Vec<usize>,
+    /// Peers that were refused (pid, uid).
+    pub denied: Vec<(i32, u32)>,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: UnixStream,
+    peer: (i32, u32),
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+    heard: Duration,
+    /// Waits for an answer, or follows a stream: silence is right then.
+    busy: bool,
+    /// Close when all is written.
+    last_words: bool,
+    dead: bool,
+}
+
+/// The socket and its clients, by token.
+#[derive(Debug)]
+pub(crate) struct Server {
+    bound: Bound,
+    me: u32,
+    clients: BTreeMap<usize, Client>,
+    reserve: Option<File>,
+}
+
+impl Server {
+    /// Begins to listen under this token.
+    ///
+    /// # Errors
+    /// What epoll says.
+    pub(crate) fn new(mut bound: Bound, registry: &Registry, token: Token) -> std::io::Result<Server> {
+        registry.register(&mut bound.listener, token, Interest::READABLE)?;
+        let me = nix::unistd::geteuid().as_raw();
+        Ok(Server { bound, me, clients: BTreeMap::new(), reserve: reserve() })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.bound.path
+    }
+
+    /// When the next silent client is to be dropped.
+    #[must_use]
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.clients.values().filter(|c| !c.busy).map(|c| c.heard + IDLE).min()
+    }
+
+    /// Takes all who knock. `token` gives numbers that were never used.
+    pub(crate) fn accept(&mut self, registry: &Registry, now: Duration, token: &mut usize, turn: &mut Turn) {
+        loop {
+            match self.bound.listener.accept() {
+                Ok((stream, _)) => {
+                    *token += 1;
+                    self.admit(stream, registry, now, *token, turn);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                    // Edge-triggered: who is not taken now is not told of again. The reserve lets us take and close.
+                    if self.reserve.take().is_none() {
+                        return;
+                    }
+                    let taken = self.bound.listener.accept().is_ok();
+                    self.reserve = reserve();
+                    if !taken {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn admit(&mut self, mut stream: UnixStream, registry: &Registry, now: Duration, token: usize, turn: &mut Turn) {
+        let peer = getsockopt(&stream, PeerCredentials).map(|c| (c.pid(), c.uid())).unwrap_or((0, u32::MAX));
+        if peer.1 != self.me && peer.1 != 0 {
+            turn.denied.push(peer);
+            return;
+        }
+        if self.clients.len() >= MAX_CLIENTS {
+            let oldest = self.clients.iter().filter(|(_, c)| !c.busy).min_by_key(|(_, c)| c.heard).map(|(t, _)| *t);
+            let Some(oldest) = oldest else {
+                let _ = stream.write(&line(&error(&Value::Null, "busy", "too many clients", None)));
+                return;
+            };
+            self.drop_client(oldest, registry);
+            turn.gone.push(oldest);
+        }
+        if registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE).is_ok() {
+            let (inbox, outbox) = (Vec::new(), Vec::new());
+            let client =
+                Client { stream, peer, inbox, outbox, heard: now, busy: false, last_words: false, dead: false };
+            self.clients.insert(token, client);
+        }
+    }
+
+    /// Whether this token is one of the clients.
+    #[must_use]
+    pub(crate) fn knows(&self, token: usize) -> bool {
+        self.clients.contains_key(&token)
+    }
+
+    /// Reads and writes what goes with one client. True if there is more to read.
+    pub(crate) fn serve(&mut self, token: usize, now: Duration, turn: &mut Turn) -> bool {
+        let Some(client) = self.clients.get_mut(&token) else { return false };
+        let more = client.read(now);
+        while let Some(at) = client.inbox.iter().position(|b| *b == b'\n') {
+            let text: Vec<u8> = client.inbox.drain(..=at).collect();
+            if text.len() == 1 || client.last_words {
+                continue;
+            }
+            match Ask::parse(&text) {
+                Ok(ask) => turn.asks.push((token, ask, client.peer)),
+                Err(e) => client.say(&ask_error(&e)),
+            }
+        }
+        if client.inbox.len() >= MAX_REQUEST {
+            client.say(&error(&Value::Null, "too-large", "a request has at most 64 KiB", None));
+            client.inbox = Vec::new();
+            client.last_words = true;
+        }
+        client.write();
+        more && !client.dead && !client.last_words
+    }
+
+    /// One line to one client.
+    pub(crate) fn say(&mut self, token: usize, value: &Value) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.say(value);
+            client.write();
+        }
+    }
+
+    /// Whether silence of this client is right from now on.
+    pub(crate) fn set_busy(&mut self, token: usize, busy: bool, now: Duration) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            client.busy = busy;
+            client.heard = now;
+        }
+    }
+
+    /// Drops who is dead, done, or silent for too long; gives back who they were.
+    pub(crate) fn sweep(&mut self, registry: &Registry, now: Duration) -> Vec<usize> {
+        let over = |c: &Client| {
+            c.dead || (c.last_words && c.outbox.is_empty()) || (!c.busy && now.saturating_sub(c.heard) >= IDLE)
+        };
+        let gone: Vec<usize> = self.clients.iter().filter(|(_, c)| over(c)).map(|(t, _)| *t).collect();
+        for token in &gone {
+            self.drop_client(*token, registry);
+        }
+        gone
+    }
+
+    fn drop_client(&mut self, token: usize, registry: &Registry) {
+        if let Some(mut client) = self.clients.remove(&token) {
+            let _ = registry.deregister(&mut client.stream);
+        }
+    }
+
+    /// The end: what can be written at once still is; the socket goes.
+    pub(crate) fn close(mut self) {
+        for client in self.clients.values_mut() {
+            client.write();
+        }
+        self.bound.unlink();
+    }
+}
+
+impl Client {
+    fn read(&mut self, now: Duration) -> bool {
+        let mut piece = [0; 4096];
+        let mut taken = 0;
+        while taken < READ_PER_TURN && self.inbox.len() < MAX_REQUEST {
+            match self.stream.read(&mut piece) {
+                Ok(0) => {
+                    self.dead = true;
+                    return false;
+                }
+                Ok(n) => {
+                    taken += n;
+                    self.heard = now;
+                    self.inbox.extend_from_slice(piece.get(..n).unwrap_or_default());
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.dead = true;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn say(&mut self, value: &Value) {
+        if self.dead {
+            return;
+        }
+        self.outbox.extend_from_slice(&line(value));
+        if self.outbox.len() > MAX_UNREAD {
+            self.dead = true;
+        }
+    }
+
+    fn write(&mut self) {
+        while !self.outbox.is_empty() {
+            match self.stream.write(&self.outbox) {
+                Ok(n) if n > 0 => {
+                    self.outbox.drain(..n);
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {
+                    self.dead = true;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+fn line(value: &Value) -> Vec<u8> {
+    let mut text = value.to_string().into_bytes();
+    text.push(b'\n');
+    text
+}
+
+/// An answer that something is wrong.
+#[must_use]
+pub(crate) fn error(id: &Value, code: &str, message: &str, nearest: Option<&str>) -> Value {
+    json!({"id": id, "ok": false, "error": {"code": code, "message": message, "nearest": nearest}})
+}
+
+/// The same for a request that is not well formed.
+#[must_use]
+pub(crate) fn ask_error(e: &AskError) -> Value {
+    error(&e.id, "usage", &e.message, e.nearest.as_deref())
+}
+
+/// An answer that all is well.
+#[must_use]
+pub(crate) fn ok(id: &Value, result: Value) -> Value {
+    json!({"id": id, "ok": true, "result": result})
+}
+
+/// One item of a stream.
+#[must_use]
+pub(crate) fn item(id: &Value, item: Value) -> Value {
+    json!({"id": id, "item": item})
+}

@@ -1,0 +1,258 @@
+//! The JSON shapes of the contract (product.md section 13): every member always there, unknown is null.
+
+use super::journal::Entry;
+use crate::logs::Line;
+use crate::machine::*;
+use crate::signal_name;
+use crate::spec::Instance;
+use crate::sys::clock::rfc3339;
+use serde_json::{Map, Value, json};
+use std::time::{Duration, SystemTime};
+
+/// What a shape is made from: the services, and now on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    /// On our own clock.
+    pub now: MonoTime,
+    /// On the wall.
+    pub wall: SystemTime,
+    /// All of them.
+    pub services: &'a [Service],
+}
+
+impl Frame<'_> {
+    /// A time of our clock on the wall.
+    fn wall_of(&self, at: MonoTime) -> String {
+        rfc3339(self.wall.checked_sub(self.now.since(at)).unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
+    fn ms(&self, at: MonoTime) -> u64 {
+        millis(self.now.since(at))
+    }
+
+    fn name(&self, id: Option<ServiceId>) -> Option<&str> {
+        id.and_then(|id| self.services.get(id.0 as usize)).map(|s| s.spec.name.as_str())
+    }
+}
+
+/// Whole milliseconds.
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `status`.
+#[must_use]
+pub(crate) fn status(
+    frame: &Frame<'_>,
+    instance: &Instance,
+    control: Option<&std::path::Path>,
+    ending: bool,
+    pick: &[ServiceId],
+) -> Value {
+    let services: Vec<Value> =
+        frame.services.iter().filter(|s| pick.contains(&s.id)).map(|s| service(frame, s)).collect();
+    json!({
+        "instance": {
+            "name": instance.name,
+            "pid": nix::unistd::getpid().as_raw(),
+            "version": instance.version,
+            "state": if ending { "stopping" } else { "running" },
+            "uptime_ms": millis(frame.now.0),
+            "control": control.map(|p| p.to_string_lossy()),
+            "file": instance.file.as_ref().map(|p| p.to_string_lossy()),
+        },
+        "services": services,
+    })
+}
+
+/// S: one service.
+#[must_use]
+pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
+    let run = s.run.as_ref().filter(|r| r.alive);
+    let ready = matches!(s.state, State::Running { .. } | State::Done);
+    let next = s.timers.get(Timer::Restart).map(|at| millis(at.since(frame.now)));
+    // Of the command line only its first word: the rest may hold secrets (case SEC-01).
+    let command = s.spec.command.first().map(|c| c.to_string_lossy().into_owned());
+    json!({
+        "name": s.spec.name,
+        "title": s.spec.title,
+        "type": "service",
+        "goal": if s.goal == Goal::Up { "up" } else { "down" },
+        "state": s.state.word(),
+        "ready": ready,
+        "health": health_word(s),
+        "cause": s.cause.map(Cause::word),
+        "reason": s.reason,
+        "pid": run.and_then(|r| r.pid),
+        "generation": s.last.0,
+        "started_at": run.and_then(|r| r.spawned).map(|at| frame.wall_of(at)),
+        "since": frame.wall_of(s.since),
+        "uptime_ms": run.and_then(|r| r.spawned).map(|at| frame.ms(at)),
+        "status_text": null,
+        "waiting_on": [],
+        "restarts": s.book.total,
+        "streak": s.book.streak,
+        "restart_limit": s.spec.restart.limit,
+        "next_restart_in_ms": next,
+        "ready_by": run.and_then(|r| r.ready).map(|_| "spawned"),
+        "command": command,
+        "heartbeat": {"dialect": null, "armed": false, "last_ms": null, "misses": 0, "rtt_p50_us": null, "rtt_p99_us": null},
+        "memory": {"rss_bytes": null, "limit_bytes": null},
+        "cpu": {"percent": null, "limit_percent": null},
+        "last_exit": s.ended.as_ref().map(|e| last_exit(frame, e)),
+        "probes": [],
+        "last_report": null,
+    })
+}
+
+fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {
+    let cause = match (e.requested, e.exit.signal) {
+        (true, _) => "requested",
+        (false, Some(_)) => "signalled",
+        (false, None) => "exited",
+    };
+    json!({
+        "time": frame.wall_of(e.at),
+        "generation": e.generation.0,
+        "pid": e.pid,
+        "code": e.exit.code,
+        "signal": e.exit.signal.map(signal_name),
+        "core": e.exit.core,
+        "oom": null,
+        "uptime_ms": millis(e.uptime),
+        "cause": cause,
+    })
+}
+
+fn health_word(s: &Service) -> &'static str {
+    match s.state {
+        State::Running { .. } | State::Done => "healthy",
+        State::Starting { .. } => "unknown",
+        State::Stopping { .. } | State::Backoff { .. } | State::CrashLoop { .. } => "unhealthy",
+        State::Stopped | State::Failed | State::Stuck { .. } => "unhealthy",
+    }
+}
+
+/// `health`.
+#[must_use]
+pub(crate) fn health(s: &Service) -> Value {
+    json!({"service": s.spec.name, "health": health_word(s), "reason": format!("{}: {}", s.state.word(), s.reason)})
+}
+
+/// `wait`.
+#[must_use]
+pub(crate) fn waited(
+    frame: &Frame<'_>,
+    id: ServiceId,
+    want: Want,
+    reached: bool,
+    waited: Duration,
+    tail: Vec<Value>,
+) -> Value {
+    let want = match want {
+        Want::Ready => "ready",
+        Want::Stopped => "stopped",
+        Want::Completed => "completed",
+    };
+    let state = frame.services.get(id.0 as usize).map(|s| s.state.word());
+    json!({"service": frame.name(Some(id)), "for": want, "reached": reached, "state": state,
+           "waited_ms": millis(waited), "log_tail": tail})
+}
+
+/// One line of `logs`.
+#[must_use]
+pub(crate) fn line(name: &str, l: &Line) -> Value {
+    let (text, encoding) = match std::str::from_utf8(&l.bytes) {
+        Ok(text) => (text.to_owned(), "utf8"),
+        Err(_) => (base64(&l.bytes), "base64"),
+    };
+    json!({"seq": l.seq, "time": rfc3339(l.at), "service": name, "generation": l.generation,
+           "stream": l.stream.word(), "line": text, "partial": l.partial, "encoding": encoding})
+}
+
+/// One event.
+#[must_use]
+pub(crate) fn event(frame: &Frame<'_>, e: &Entry) -> Value {
+    let n = &e.notice;
+    let mut map = Map::new();
+    map.insert("seq".into(), e.seq.into());
+    map.insert("time".into(), rfc3339(e.wall).into());
+    map.insert("mono_ms".into(), millis(e.mono.0).into());
+    map.insert("event".into(), n.what.name().into());
+    map.insert("service".into(), frame.name(n.service).into());
+    map.insert("generation".into(), n.generation.map(|g| g.0).into());
+    map.insert("pid".into(), n.pid.into());
+    map.insert("cause".into(), n.cause.map(Cause::word).into());
+    if let Value::Object(more) = by_kind(&n.what) {
+        map.extend(more);
+    }
+    Value::Object(map)
+}
+
+fn by_kind(what: &What) -> Value {
+    match what {
+        What::Spawn | What::Stopped => json!({}),
+        What::Ready => json!({"ready_by": "spawned"}),
+        What::SpawnFailed { path, step, errno } => {
+            json!({"path": path, "step": step.word(), "errno": format!("{:?}", nix::errno::Errno::from_raw(*errno))})
+        }
+        What::Exit { exit, uptime, requested } => json!({
+            "code": exit.code, "signal": exit.signal.map(signal_name), "core": exit.core, "oom": null,
+            "uptime_ms": millis(*uptime), "requested": requested, "rss_peak_bytes": exit.rss_peak_bytes,
+        }),
+        What::RestartScheduled { attempt, limit, delay, rule } => {
+            json!({"attempt": attempt, "limit": limit, "delay_ms": millis(*delay), "reason": rule})
+        }
+        What::GaveUp { restarts, exit_status, rule } => {
+            json!({"restarts": restarts, "exit_status": exit_status, "reason": rule})
+        }
+        What::CrashLoop { restarts, window, pause } => {
+            json!({"restarts": restarts, "window_ms": millis(*window), "pause_ms": millis(*pause)})
+        }
+        What::StopRequested { by } | What::StartRequested { by } | What::RestartRequested { by } => {
+            json!({"by": by_shape(by)})
+        }
+        What::SignalRequested { by, signal } => json!({"by": by_shape(by), "signal": signal_name(*signal)}),
+        What::SignalSent { signal, scope, pids } => {
+            json!({"signal": signal_name(*signal), "scope": scope, "pids": pids})
+        }
+        What::KillEscalated { grace } => json!({"grace_ms": millis(*grace)}),
+        What::Stuck { pids } | What::LeftoverKilled { pids } => json!({"pids": pids}),
+        What::OrphanReaped { pid } => json!({"orphan": pid}),
+        What::LogDropped { stream, lines, bytes } => json!({"stream": stream, "lines": lines, "bytes": bytes}),
+        What::ControlDenied { pid, uid } => json!({"by": {"kind": "control", "signal": null, "pid": pid, "uid": uid}}),
+        What::Stall { late } => json!({"late_ms": millis(*late)}),
+    }
+}
+
+fn by_shape(by: &By) -> Value {
+    let kind = match by.kind {
+        ByKind::Signal => "signal",
+        ByKind::Control => "control",
+        ByKind::Policy => "policy",
+    };
+    json!({"kind": kind, "signal": by.signal.map(signal_name), "pid": by.pid, "uid": by.uid})
+}
+
+/// RFC 4648, for the rare line that is not text.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let n = group.iter().fold(0u32, |n, b| (n << 8) | u32::from(*b)) << (8 * (3 - group.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(n >> (18 - 6 * i)) as usize & 63];
+            text.push(if i <= group.len() { digit as char } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_as_in_the_rfc() {
+        let got: Vec<String> = ["", "f", "fo", "foo", "foobar"].iter().map(|s| super::base64(s.as_bytes())).collect();
+        assert_eq!(got, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"]);
+    }
+}

@@ -1,0 +1,147 @@
+//! Making the socket: private from its first instant, never in the place of somebody else's file.
+
+use mio::net::UnixListener;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::stat::{Mode, umask};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+/// sockaddr_un(7): 108 bytes with the NUL.
+const PATH_LIMIT: usize = 107;
+
+/// A socket that is ours.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// Listening.
+    pub listener: UnixListener,
+    /// Where.
+    pub path: PathBuf,
+    id: (u64, u64),
+}
+
+/// Why there is no socket.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BindError {
+    /// The directory cannot be used: goes on without control unless the place was named.
+    Directory(String),
+    /// The place is taken or impossible.
+    Place(String),
+}
+
+impl std::fmt::Display for BindError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BindError::Directory(why) | BindError::Place(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Makes the runtime directory, 0700, or checks that it is ours and closed to others.
+///
+/// # Errors
+/// Says which directory and why.
+pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
+    let fail = |why: String| BindError::Directory(format!("runtime directory {}: {why}", dir.display()));
+    match fs::DirBuilder::new().mode(0o700).recursive(true).create(dir) {
+        Ok(()) => {}
+        Err(e) => return Err(fail(crate::machine::errno_name(e.raw_os_error().unwrap_or(0)))),
+    }
+    let meta = fs::symlink_metadata(dir).map_err(|e| fail(e.to_string()))?;
+    let me = nix::unistd::geteuid().as_raw();
+    if !meta.is_dir() || meta.uid() != me {
+        return Err(fail(format!("belongs to user {}, not to us ({me})", meta.uid())));
+    }
+    // One that was there before and that others may look into is good enough (the socket itself is 0600); one that
+    // others may write to is not: they could put their socket in the place of ours.
+    if meta.permissions().mode() & 0o022 != 0 {
+        return Err(fail(format!("is open to others (mode {:o}): chmod 700 it", meta.permissions().mode() & 0o777)));
+    }
+    Ok(())
+}
+
+/// Binds and listens. A socket that nobody answers on is replaced; anything else at the path is left alone.
+///
+/// # Errors
+/// In use, not a socket, somebody else's, too long, or what the kernel says.
+pub(crate) fn bind(path: &Path) -> Result<Bound, BindError> {
+    let place = |why: String| BindError::Place(format!("control socket {}: {why}", path.display()));
+    let length = path.as_os_str().len();
+    if length > PATH_LIMIT {
+        return Err(place(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
+    }
+    // Two that start at the same time must not both take the place of a stale socket.
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = fs::File::open(dir).map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
+    let _lock = Flock::lock(dir, FlockArg::LockExclusive).ok();
+    clear_stale(path).map_err(place)?;
+    // Private from the first instant: no window between bind and chmod.
+    let old = umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(path);
+    umask(old);
+    let listener = bound.map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
+    let meta = fs::symlink_metadata(path).map_err(|e| place(e.to_string()))?;
+    Ok(Bound { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })
+}
+
+fn clear_stale(path: &Path) -> Result<(), String> {
+    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !meta.file_type().is_socket() {
+        return Err("is there and is not a socket; left alone".into());
+    }
+    if meta.uid() != nix::unistd::geteuid().as_raw() {
+        return Err(format!("belongs to user {}; left alone", meta.uid()));
+    }
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|e| format!("stale, and cannot be removed: {e}"))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Ok(_) | Err(_) => Err("is in use by another watchdog".into()),
+    }
+}
+
+impl Bound {
+    /// Removes the socket if the path still leads to ours.
+    pub(crate) fn unlink(&self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.id) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_stale_and_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let first = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(bind(&path).unwrap_err().to_string().contains("in use"));
+        drop(first.listener);
+        let second = bind(&path).unwrap();
+        second.unlink();
+        assert!(!path.exists());
+        fs::write(&path, "mine").unwrap();
+        assert!(bind(&path).unwrap_err().to_string().contains("not a socket"));
+        second.unlink();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
+        let long = dir.path().join("x".repeat(120));
+        assert!(bind(&long).unwrap_err().to_string().contains("at most 107"));
+    }
+
+    #[test]
+    fn a_directory_open_to_others_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(private_dir(&open).unwrap_err().to_string().contains("mode 777"));
+        private_dir(&dir.path().join("new")).unwrap();
+    }
+}

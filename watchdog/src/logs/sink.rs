@@ -1,0 +1,121 @@
+//! Our own stdout or stderr, as the place a worker's bytes are passed on to. What the reader does not take yet is held
+//! (a bounded amount), and while something is held nothing more is read from the worker: it feels the reader as it would
+//! through a bare pipe, and our loop does not.
+
+use crate::sys::fds::{self, Kind};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+/// Where the bytes go.
+#[derive(Debug)]
+pub(crate) struct Sink {
+    kind: Kind,
+    /// A description of our own, where the kernel gave one: then writes need not be small.
+    private: Option<File>,
+    own: RawSink,
+    held: Vec<u8>,
+    from: usize,
+    broken: bool,
+    dropped: u64,
+}
+
+/// Which of our two descriptors.
+#[derive(Clone, Copy, Debug)]
+enum RawSink {
+    Stdout,
+    Stderr,
+}
+
+impl Sink {
+    /// Looks at what stdout (or stderr) is.
+    #[must_use]
+    pub(crate) fn open(stderr: bool) -> Sink {
+        let own = if stderr { RawSink::Stderr } else { RawSink::Stdout };
+        let mut sink =
+            Sink { kind: Kind::Closed, private: None, own, held: Vec::new(), from: 0, broken: false, dropped: 0 };
+        sink.kind = sink.with(fds::kind);
+        if sink.kind == Kind::Stream {
+            sink.private = sink.with(fds::private_writer);
+        }
+        sink
+    }
+
+    fn with<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        match self.own {
+            RawSink::Stdout => f(io::stdout().as_fd()),
+            RawSink::Stderr => f(io::stderr().as_fd()),
+        }
+    }
+
+    /// The descriptor to be woken by when the reader takes more; `None` where a write never waits.
+    #[must_use]
+    pub(crate) fn wake_fd(&self) -> Option<RawFd> {
+        match (self.kind, &self.private) {
+            (Kind::Direct | Kind::Closed, _) => None,
+            (_, Some(file)) => Some(file.as_raw_fd()),
+            (_, None) => Some(self.with(|fd| fd.as_raw_fd())),
+        }
+    }
+
+    /// Whether the reader owes us a read.
+    #[must_use]
+    pub(crate) fn is_behind(&self) -> bool {
+        self.from < self.held.len()
+    }
+
+    /// Bytes that were not passed on because the reader is gone (EPIPE), since the last time this was asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Passes bytes on; holds what is not taken. Callers ask [`Sink::is_behind`] before they read more.
+    pub(crate) fn pass(&mut self, bytes: &[u8]) {
+        if self.broken {
+            self.dropped += bytes.len() as u64;
+            return;
+        }
+        let taken = if self.is_behind() { 0 } else { self.write_all_now(bytes) };
+        if self.broken {
+            self.dropped += bytes.len() as u64;
+        } else if taken < bytes.len() {
+            self.held.extend_from_slice(&bytes[taken..]);
+        }
+    }
+
+    /// The reader may take more now. True when nothing is held any more.
+    pub(crate) fn flush(&mut self) -> bool {
+        if self.is_behind() && !self.broken {
+            let held = std::mem::take(&mut self.held);
+            self.from += self.write_all_now(&held[self.from..]);
+            self.held = held;
+        }
+        if self.broken || !self.is_behind() {
+            self.dropped += (self.held.len() - self.from) as u64;
+            self.held.clear();
+            self.from = 0;
+        }
+        !self.is_behind()
+    }
+
+    fn write_all_now(&mut self, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = &bytes[done..];
+            let result = match &self.private {
+                // Our own non-blocking description: the kernel takes what fits.
+                Some(file) => fds::write_some(file.as_fd(), Kind::Direct, rest),
+                None => self.with(|fd| fds::write_some(fd, self.kind, rest)),
+            };
+            match result {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(_) => {
+                    self.broken = true;
+                    break;
+                }
+            }
+        }
+        done
+    }
+}

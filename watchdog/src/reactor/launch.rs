@@ -1,0 +1,181 @@
+//! From a spec to a process: the worker's environment, its pipes, its group, and what a failure is about.
+
+use super::outputs::Output;
+use super::{Proc, Reactor};
+use crate::logs::Stream;
+use crate::machine::*;
+use crate::spec::{LogMode, OnDeath, Spec, Stdin};
+use crate::sys::spawn::{self, Failed, Plan, Stage};
+use crate::sys::{cgroup, tree};
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+pub(super) type Env = Vec<(OsString, OsString)>;
+
+/// Longest path shown in an event.
+const SHOWN_PATH: usize = 200;
+
+/// What a successful launch leaves with the reactor.
+pub(super) struct Launched {
+    pub(super) proc: Proc,
+    pub(super) group: Option<cgroup::Group>,
+    pub(super) marks: tree::Marks,
+    pub(super) outputs: Vec<Output>,
+}
+
+impl Reactor {
+    /// Starts one generation.
+    pub(super) fn launch(&mut self, id: ServiceId, generation: Generation) -> Result<Launched, SpawnFailure> {
+        let Some(service) = self.machine.services().get(id.0 as usize) else {
+            return Err(failure(Step::Fork, libc::EINVAL, OsStr::new("")));
+        };
+        let spec = service.spec.clone();
+        let mark = format!("{}.{}.{}", self.invocation, id.0, generation.0);
+        let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
+        let (pipes, mut ends) = pipes(spec.log.mode)?;
+        let null = match spec.launch.stdin {
+            Stdin::Null => Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?),
+            Stdin::Inherit => None,
+        };
+        let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
+        let env = self.environment(&spec, &mark);
+        let own_group = !self.shared_group;
+        let mut plan = plan(&spec, env, own_group);
+        plan.listen_pid = spec.launch.env.iter().any(|(k, _)| k == "LISTEN_PID");
+        plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
+        if let Some(null) = &null {
+            plan.take(0, null);
+        }
+        for (stream, end) in [Stream::Stdout, Stream::Stderr].into_iter().zip(ends.iter()) {
+            plan.take(stream.index() + 1, end);
+        }
+        let child = self.spawner.spawn(&plan).map_err(|f| describe(&spec, &plan.env, f))?;
+        ends.clear();
+        let (pid, pidfd) = (child.pid, child.pidfd);
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init;
+        let outputs = pipes
+            .into_iter()
+            .zip([Stream::Stdout, Stream::Stderr])
+            .map(|(pipe, stream)| Output::new(id, generation, stream, pipe))
+            .collect();
+        Ok(Launched {
+            proc: Proc { generation, pid, pidfd, own_group },
+            group,
+            marks: tree::Marks { main: pid, entry, all_mine },
+            outputs,
+        })
+    }
+
+    /// The worker's variables: what the settings gave, and what the contract promises.
+    fn environment(&self, spec: &Spec, mark: &str) -> Env {
+        let mut env: Env = spec.launch.env.iter().filter(|(k, _)| k != "LISTEN_PID").cloned().collect();
+        let mut add = |key: &str, value: &OsStr| {
+            env.retain(|(k, _)| k != key);
+            env.push((key.into(), value.to_owned()));
+        };
+        add("WATCHDOG_ENABLED", OsStr::new("true"));
+        add("WATCHDOG_SERVICE", OsStr::new(&spec.name));
+        add("WATCHDOG_REPLICA", OsStr::new("0"));
+        add("WATCHDOG_INVOCATION", OsStr::new(mark));
+        if let Some(server) = &self.server {
+            add("WATCHDOG_SOCKET", server.path().as_os_str());
+        }
+        env
+    }
+}
+
+fn plan(spec: &Spec, env: Env, own_group: bool) -> Plan<'_> {
+    let launch = &spec.launch;
+    let identity = launch.identity.as_ref();
+    Plan {
+        command: &spec.command,
+        env,
+        own_group,
+        umask: launch.umask,
+        nice: launch.nice,
+        oom_score_adj: launch.oom_score_adj,
+        rlimits: launch.rlimits.iter().map(|r| (r.resource, r.soft, r.hard)).collect(),
+        uid: identity.and_then(|i| i.uid),
+        gid: identity.map(|i| i.gid),
+        groups: identity.and_then(|i| i.groups.clone()),
+        cwd: launch.cwd.as_deref(),
+        no_new_privs: launch.no_new_privs,
+        death_signal: match spec.stop.on_watchdog_death {
+            OnDeath::Stop => spec.stop.signal.unwrap_or(libc::SIGTERM),
+            OnDeath::Kill => libc::SIGKILL,
+            OnDeath::Keep => 0,
+        },
+        ..Plan::default()
+    }
+}
+
+/// Our ends and the worker's, for stdout and stderr. None for `inherit`.
+fn pipes(mode: LogMode) -> Result<(Vec<OwnedFd>, Vec<OwnedFd>), SpawnFailure> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    if mode != LogMode::Inherit {
+        for _ in 0..2 {
+            let (read, write) =
+                pipe2(OFlag::O_CLOEXEC).map_err(|e| failure(Step::Channel, e as i32, OsStr::new("pipe")))?;
+            // Only our end: the worker's must wait as any pipe does.
+            let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+            nix::fcntl::fcntl(&read, flags).map_err(|e| failure(Step::Channel, e as i32, OsStr::new("pipe")))?;
+            ours.push(read);
+            theirs.push(write);
+        }
+    }
+    Ok((ours, theirs))
+}
+
+fn failure(step: Step, errno: i32, about: &OsStr) -> SpawnFailure {
+    let path = about.to_string_lossy().chars().filter(|c| !c.is_control()).take(SHOWN_PATH).collect();
+    SpawnFailure { step, errno, path }
+}
+
+fn io_failure(step: Step, e: &std::io::Error, about: &str) -> SpawnFailure {
+    failure(step, e.raw_os_error().unwrap_or(libc::EIO), OsStr::new(about))
+}
+
+/// Which step, and which file or directory it is about: the interpreter, where it is that which is missing.
+fn describe(spec: &Spec, env: &Env, failed: Failed) -> SpawnFailure {
+    let errno = failed.errno as i32;
+    let program = || spawn::resolve(&spec.command, env);
+    let (step, about) = match failed.stage {
+        Stage::Prepare => (Step::Exec, program()),
+        Stage::Clone => (Step::Fork, program()),
+        Stage::Group => (Step::Setpgid, program()),
+        Stage::Stdio => (Step::Stdio, program()),
+        Stage::Cgroup => (Step::Cgroup, program()),
+        Stage::Adjust => (Step::Adjust, program()),
+        Stage::Rlimit => (Step::Rlimit, program()),
+        Stage::User => (Step::User, program()),
+        Stage::Prctl => (Step::Prctl, program()),
+        Stage::Chdir => (Step::Chdir, spec.launch.cwd.clone().unwrap_or_default().into_os_string()),
+        Stage::Exec => (Step::Exec, program()),
+    };
+    let mut told = failure(step, errno, &about);
+    if step == Step::Exec && errno == libc::ENOENT {
+        let file = spec.launch.cwd.clone().unwrap_or_default().join(&about);
+        if let Some(interpreter) = interpreter(&file) {
+            told.path = format!("{}: interpreter {interpreter}", told.path);
+        }
+    }
+    told
+}
+
+/// The missing interpreter of a script that is there itself (case LAU-04), or of a program that wants a loader.
+fn interpreter(file: &Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(file).ok()?.take(256).read_to_end(&mut head).ok()?;
+    if head.starts_with(b"\x7fELF") {
+        return Some("(the program's dynamic loader)".into());
+    }
+    let line = head.strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
+    let word = line.split(|b| b.is_ascii_whitespace()).find(|w| !w.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(word)).display().to_string())
+}

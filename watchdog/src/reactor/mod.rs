@@ -1,0 +1,437 @@
+//! The hall: the only loop. It waits, collects what happened, lets the machine judge, and does what the machine says. It
+//! decides nothing itself.
+//!
+//! One turn has fixed phases: output of workers, signals, deaths (words before deaths), requests, deadlines (deaths and
+//! words before judgement). mio gives no order among its events; this order makes a run reproducible.
+
+mod launch;
+mod outputs;
+mod perform;
+mod requests;
+mod setup;
+
+use crate::control::{Frame, Journal, Server, Turn, sentence};
+use crate::logs::Sink;
+use crate::machine::*;
+use crate::spec::Instance;
+use crate::sys::clock::{self, Clock};
+use crate::sys::reap::{self, Rest};
+use crate::sys::signals::{Received, Signals};
+use crate::sys::spawn::Spawner;
+use crate::sys::{cgroup, tree};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use outputs::Output;
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+pub use setup::run;
+
+/// Events of one poll.
+const EVENTS: usize = 256;
+/// A loop that comes this late to its own deadline, or a spawn that takes this long, is told of.
+const LATE: Duration = Duration::from_millis(500);
+/// Pids named in one event; more are only counted.
+const NAMED_PIDS: usize = 64;
+
+const SIGNALS: Token = Token(0);
+const CONTROL: Token = Token(1);
+const SINKS: [Token; 2] = [Token(2), Token(3)];
+/// Tokens from here on are given out once and never again, so that a late event meets nobody.
+const FIRST_TOKEN: usize = 16;
+
+/// The process of one generation.
+struct Proc {
+    generation: Generation,
+    pid: i32,
+    pidfd: OwnedFd,
+    own_group: bool,
+}
+
+/// What the reactor keeps for one service beside the machine's state.
+struct Worker {
+    proc: Option<Proc>,
+    /// The control group of the current generation, until nothing lives in it.
+    group: Option<cgroup::Group>,
+    marks: tree::Marks,
+    ring: crate::logs::Ring,
+    file: Option<crate::logs::LogFile>,
+    give_up: Option<i32>,
+}
+
+/// A client that waits for the machine's answer.
+struct Ticketed {
+    client: usize,
+    id: Value,
+    services: Vec<ServiceId>,
+}
+
+/// A client that follows.
+struct Follower {
+    client: usize,
+    id: Value,
+    services: Vec<ServiceId>,
+    events: bool,
+}
+
+struct Reactor {
+    clock: Clock,
+    poll: Poll,
+    signals: Signals,
+    spawner: Spawner,
+    machine: Supervisor,
+    instance: Instance,
+    workers: Vec<Worker>,
+    journal: Journal,
+    server: Option<Server>,
+    tickets: BTreeMap<Ticket, Ticketed>,
+    followers: Vec<Follower>,
+    next_ticket: u64,
+    next_token: usize,
+    outputs: BTreeMap<usize, Output>,
+    sinks: [Option<Sink>; 2],
+    /// Sources that had more than their share: looked at again without waiting.
+    again: Vec<usize>,
+    /// Children that were there before us and are nobody's worker.
+    before: Vec<i32>,
+    cgroups: Option<cgroup::Home>,
+    init: bool,
+    shared_group: bool,
+    farewell: bool,
+    me: i32,
+    /// Marks the processes of this watchdog in their environment.
+    invocation: String,
+    /// The last time this loop ran: a worker was alive then if it has not been reaped since.
+    awake: Duration,
+    exit: Option<u8>,
+}
+
+impl Reactor {
+    fn now(&self) -> MonoTime {
+        MonoTime(self.clock.now())
+    }
+
+    /// Runs until the machine says that it is over; the status is the watchdog's.
+    fn run(mut self) -> u8 {
+        let mut out = Actions::new();
+        self.machine.begin(self.now(), &mut out);
+        self.perform(out);
+        let mut events = Events::with_capacity(EVENTS);
+        let mut tokens = Vec::new();
+        loop {
+            if let Some(status) = self.exit {
+                self.leave();
+                return status;
+            }
+            self.wait(&mut events);
+            tokens.clear();
+            tokens.extend(events.iter().map(|e| e.token()));
+            tokens.extend(self.again.drain(..).map(Token));
+            tokens.sort_unstable();
+            tokens.dedup();
+            self.turn(&tokens);
+        }
+    }
+
+    /// Waits for the first thing to happen, without limit if nothing is due.
+    fn wait(&mut self, events: &mut Events) {
+        let now = self.clock.now();
+        self.awake = now;
+        let busy = !self.again.is_empty() || self.workers.iter_mut().any(|w| w.file.as_mut().is_some_and(|f| f.work()));
+        let machine = self.machine.next_deadline().map(|at| at.0);
+        let server = self.server.as_ref().and_then(Server::next_deadline);
+        let due = machine.into_iter().chain(server).min();
+        let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
+        // With every signal blocked there is no EINTR; anything else is as good as nothing.
+        if self.poll.poll(events, timeout).is_err() {
+            events.clear();
+        }
+        if let Some(late) = due.map(|at| self.clock.now().saturating_sub(at)).filter(|late| *late >= LATE) {
+            self.tell_own(What::Stall { late });
+        }
+    }
+
+    fn turn(&mut self, tokens: &[Token]) {
+        // Output first: a worker's last words stand before its end.
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.read_output(token.0);
+        }
+        if tokens.iter().any(|t| SINKS.contains(t)) {
+            self.flush_sinks();
+        }
+        let mut received = Vec::new();
+        if tokens.contains(&SIGNALS) {
+            self.signals.drain(&mut received);
+            self.on_signals(&received);
+        }
+        self.on_requests(tokens);
+        let mut out = Actions::new();
+        self.machine.handle_timeout(self.now(), &mut out);
+        self.perform(out);
+        self.flush_files();
+        self.drop_clients();
+    }
+
+    /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
+    fn on_signals(&mut self, received: &[Received]) {
+        for r in received.iter().filter(|r| r.signal != libc::SIGCHLD) {
+            let origin = match r.from_kernel {
+                true => Origin::Kernel,
+                false => Origin::Process { pid: r.pid, uid: r.uid },
+            };
+            self.feed(Event::Signalled { signal: r.signal, origin });
+        }
+        if received.iter().any(|r| r.signal == libc::SIGCHLD) {
+            // If we were stopped meanwhile, nobody can say when the worker died: it lived when we last looked.
+            let stopped = received.iter().any(|r| r.signal == libc::SIGCONT);
+            let seen_alive = if stopped { MonoTime(self.awake) } else { self.now() };
+            self.reap(seen_alive);
+        }
+    }
+
+    /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
+    fn reap(&mut self, seen_alive: MonoTime) {
+        let mut ended = Vec::new();
+        let mut orphans = false;
+        let rest = loop {
+            match reap::reap_one() {
+                Ok(dead) => match self.whose(dead.pid) {
+                    Some(service) => ended.push((service, dead)),
+                    None => orphans |= self.on_stranger(dead.pid),
+                },
+                Err(rest) => break rest,
+            }
+        };
+        for (service, dead) in ended {
+            let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
+            let Some(proc) = worker.proc.take() else { continue };
+            self.last_words(service, proc.generation);
+            let left = self.left(service, rest);
+            let exit = Exit {
+                code: dead.code,
+                signal: dead.signal,
+                core: dead.core,
+                rss_peak_bytes: Some(dead.rss_peak_bytes),
+            };
+            self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
+        }
+        if orphans || rest == Rest::Alone {
+            self.look_at_trees(rest);
+        }
+        if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
+            self.feed(Event::Alone);
+        }
+    }
+
+    fn whose(&self, pid: i32) -> Option<ServiceId> {
+        let at = self.workers.iter().position(|w| w.proc.as_ref().is_some_and(|p| p.pid == pid))?;
+        Some(ServiceId(at as u32))
+    }
+
+    /// A helper of ours, or an orphan that we inherited. True for the latter.
+    fn on_stranger(&mut self, pid: i32) -> bool {
+        if let Some(at) = self.workers.iter().position(|w| w.give_up == Some(pid)) {
+            self.workers[at].give_up = None;
+            self.feed(Event::GiveUpRan { service: ServiceId(at as u32) });
+            return false;
+        }
+        self.before.retain(|p| *p != pid);
+        true
+    }
+
+    /// Whoever dies of a tree that is being swept is reaped here: look again at what is left of it.
+    fn look_at_trees(&mut self, rest: Rest) {
+        for at in 0..self.workers.len() {
+            let id = ServiceId(at as u32);
+            let Some(service) = self.machine.services().get(at) else { continue };
+            let generation = match service.state {
+                State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => child,
+                State::Stuck { child } if service.living().is_none() => child,
+                State::Stopping { .. }
+                | State::Stuck { .. }
+                | State::Stopped
+                | State::Starting { .. }
+                | State::Running { .. }
+                | State::Backoff { .. }
+                | State::CrashLoop { .. }
+                | State::Done
+                | State::Failed => continue,
+            };
+            let left = self.left(id, rest);
+            self.feed(Event::Tree { service: id, generation, left });
+        }
+    }
+
+    /// What of this service's tree still lives, its main process being gone.
+    fn left(&mut self, service: ServiceId, rest: Rest) -> Vec<i32> {
+        let known = self.known_children();
+        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return Vec::new() };
+        let mut left = if rest == Rest::Alone { Vec::new() } else { tree::left(self.me, &known, &worker.marks) };
+        if let Some(group) = &worker.group {
+            left.extend(group.pids());
+            left.sort_unstable();
+            left.dedup();
+        }
+        if left.is_empty() {
+            worker.group = None;
+        }
+        left
+    }
+
+    /// Children of ours that are not part of any tree that lost its main process.
+    fn known_children(&self) -> Vec<i32> {
+        let mains = self.workers.iter().filter_map(|w| w.proc.as_ref().map(|p| p.pid));
+        let helpers = self.workers.iter().filter_map(|w| w.give_up);
+        mains.chain(helpers).chain(self.before.iter().copied()).collect()
+    }
+
+    /// As PID 1: who would be killed by the kernel if we left now.
+    fn strangers(&self) -> Vec<i32> {
+        let known = self.known_children();
+        let roots: Vec<i32> = tree::children(self.me).into_iter().filter(|p| !known.contains(p)).collect();
+        tree::descendants(&roots)
+    }
+
+    /// One event to the machine, and what follows from it.
+    fn feed(&mut self, event: Event) {
+        let mut out = Actions::new();
+        self.machine.handle(self.now(), event, &mut out);
+        self.perform(out);
+    }
+
+    /// Does all of it; what comes to light by doing it is judged at once and done as well.
+    fn perform(&mut self, out: Actions) {
+        let mut todo = VecDeque::from(out);
+        while let Some(action) = todo.pop_front() {
+            if let Some(event) = self.act(action) {
+                let mut more = Actions::new();
+                self.machine.handle(self.now(), event, &mut more);
+                todo.extend(more);
+            }
+        }
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        Frame { now: self.now(), wall: clock::wall(), services: self.machine.services() }
+    }
+
+    /// Takes an event down, shows it to those who follow and, if it is worth a line, to the log.
+    fn tell(&mut self, notice: Notice) {
+        self.log(&notice);
+        let service = notice.service;
+        let wanted = self.followers.iter().any(|f| f.events);
+        let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
+        let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
+        let Some(server) = self.server.as_mut() else { return };
+        for f in self.followers.iter().filter(|f| f.events) {
+            if service.is_none_or(|id| f.services.contains(&id)) {
+                server.say(f.client, &crate::control::item(&f.id, json.clone()));
+            }
+        }
+    }
+
+    fn tell_own(&mut self, what: What) {
+        self.tell(Notice { service: None, generation: None, pid: None, cause: None, what });
+    }
+
+    /// Quiet as long as all goes well: the prefix form is transparent. Restarts and what people must act on are warnings.
+    fn log(&self, notice: &Notice) {
+        let level = match &notice.what {
+            What::SpawnFailed { .. } => log::Level::Error,
+            What::GaveUp { .. } if self.machine.services().iter().any(|s| s.book.total > 0) => log::Level::Error,
+            What::RestartScheduled { .. }
+            | What::CrashLoop { .. }
+            | What::KillEscalated { .. }
+            | What::Stuck { .. }
+            | What::LogDropped { .. }
+            | What::ControlDenied { .. } => log::Level::Warn,
+            What::OrphanReaped { .. } | What::SignalSent { .. } => log::Level::Debug,
+            What::GaveUp { .. }
+            | What::Spawn
+            | What::Ready
+            | What::Exit { .. }
+            | What::StopRequested { .. }
+            | What::StartRequested { .. }
+            | What::RestartRequested { .. }
+            | What::SignalRequested { .. }
+            | What::Stopped
+            | What::LeftoverKilled { .. }
+            | What::Stall { .. } => log::Level::Info,
+        };
+        if log::log_enabled!(level) {
+            let name = notice.service.and_then(|id| self.machine.services().get(id.0 as usize)).map(|s| &s.spec.name);
+            match name {
+                Some(name) => log::log!(level, "{name}: {}", sentence(notice)),
+                None => log::log!(level, "{}", sentence(notice)),
+            }
+        }
+    }
+
+    fn drop_clients(&mut self) {
+        let now = self.clock.now();
+        let Some(server) = self.server.as_mut() else { return };
+        let gone = server.sweep(self.poll.registry(), now);
+        self.forget_clients(&gone);
+    }
+
+    fn forget_clients(&mut self, gone: &[usize]) {
+        if gone.is_empty() {
+            return;
+        }
+        self.followers.retain(|f| !gone.contains(&f.client));
+        let lost: Vec<Ticket> =
+            self.tickets.iter().filter(|(_, t)| gone.contains(&t.client)).map(|(ticket, _)| *ticket).collect();
+        for ticket in lost {
+            self.tickets.remove(&ticket);
+            self.feed(Event::ClientGone { ticket });
+        }
+    }
+
+    /// The end of the loop: what was captured is passed on as long as somebody takes it, files are closed, the socket
+    /// goes.
+    fn leave(&mut self) {
+        self.flush_files();
+        self.linger();
+        if let Some(server) = self.server.take() {
+            server.close();
+        }
+    }
+
+    fn register_output(&mut self, output: Output) {
+        self.next_token += 1;
+        let token = self.next_token;
+        let fd = output.pipe.as_fd().as_raw_fd();
+        if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_ok() {
+            self.outputs.insert(token, output);
+        }
+    }
+
+    fn on_requests(&mut self, tokens: &[Token]) {
+        let Some(server) = self.server.as_mut() else { return };
+        let now = self.clock.now();
+        let mut turn = Turn::default();
+        if tokens.contains(&CONTROL) {
+            server.accept(self.poll.registry(), now, &mut self.next_token, &mut turn);
+        }
+        for token in tokens {
+            if server.knows(token.0) && server.serve(token.0, now, &mut turn) {
+                self.again.push(token.0);
+            }
+        }
+        for (pid, uid) in turn.denied {
+            self.tell_own(What::ControlDenied { pid, uid });
+        }
+        self.forget_clients(&turn.gone);
+        for (client, ask, peer) in turn.asks {
+            self.on_ask(client, ask, peer);
+        }
+    }
+}
+
+/// At most [`NAMED_PIDS`] of them.
+fn some(mut pids: Vec<i32>) -> Vec<i32> {
+    pids.truncate(NAMED_PIDS);
+    pids
+}

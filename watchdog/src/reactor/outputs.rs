@@ -1,0 +1,279 @@
+//! The pipes of captured workers: read in shares, into ring, file, followers and our own stdout and stderr.
+
+use super::{Reactor, SINKS};
+use crate::control::{item, line};
+use crate::logs::{Line, Splitter, Stream};
+use crate::machine::*;
+use crate::spec::LogMode;
+use crate::sys::clock;
+use mio::unix::SourceFd;
+use mio::{Events, Token};
+use nix::errno::Errno;
+use serde_json::Value;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+/// Read from one pipe per turn, so that a chatty worker does not starve a silent one.
+const SHARE: usize = 256 * 1024;
+const PIECE: usize = 64 * 1024;
+/// At the end: a reader that takes nothing for so long will not take the rest.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same when somebody asked for the end and waits for it.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
+/// Lines shown with a `wait` that failed.
+const TAIL: usize = 20;
+
+/// Our end of one pipe.
+pub(super) struct Output {
+    pub(super) service: ServiceId,
+    pub(super) generation: Generation,
+    pub(super) stream: Stream,
+    pub(super) pipe: OwnedFd,
+    splitter: Splitter,
+}
+
+/// How a round of reading ended.
+#[derive(PartialEq, Eq)]
+enum Read {
+    /// Nothing more now.
+    Empty,
+    /// All writers are gone.
+    End,
+    /// There is more, but others come first.
+    More,
+    /// The reader of our own stdout is behind: the worker waits as it would with a bare pipe.
+    Behind,
+}
+
+impl Output {
+    pub(super) fn new(service: ServiceId, generation: Generation, stream: Stream, pipe: OwnedFd) -> Output {
+        Output { service, generation, stream, pipe, splitter: Splitter::default() }
+    }
+}
+
+impl Reactor {
+    /// One share of one pipe.
+    pub(super) fn read_output(&mut self, token: usize) {
+        match self.read_share(token, SHARE) {
+            Read::Empty | Read::Behind => {}
+            Read::More => self.again.push(token),
+            Read::End => self.close_output(token),
+        }
+    }
+
+    fn read_share(&mut self, token: usize, share: usize) -> Read {
+        let Some(mut output) = self.outputs.remove(&token) else { return Read::Empty };
+        let tee = self.tees(output.service);
+        let mut buffer = vec![0; PIECE];
+        let mut taken = 0;
+        let how = loop {
+            if tee && self.sinks[output.stream.index()].as_ref().is_some_and(|s| s.is_behind()) {
+                break Read::Behind;
+            }
+            if taken >= share {
+                break Read::More;
+            }
+            match nix::unistd::read(&output.pipe, &mut buffer) {
+                Ok(0) => break Read::End,
+                Ok(n) => {
+                    taken += n;
+                    self.take_in(&mut output, &buffer[..n], tee);
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break Read::Empty,
+                // A pipe that cannot be read is closed, so that the worker is not blocked by it (case LOG-13).
+                Err(_) => break Read::End,
+            }
+        };
+        self.outputs.insert(token, output);
+        how
+    }
+
+    fn tees(&self, id: ServiceId) -> bool {
+        self.machine.services().get(id.0 as usize).is_some_and(|s| s.spec.log.mode == LogMode::Tee)
+    }
+
+    fn take_in(&mut self, output: &mut Output, bytes: &[u8], tee: bool) {
+        if tee && let Some(sink) = self.sinks[output.stream.index()].as_mut() {
+            sink.pass(bytes);
+        }
+        let at = clock::wall();
+        let Output { service, generation, stream, splitter, .. } = output;
+        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
+        let followed = self.followers.iter().any(|f| !f.events);
+        let mut fresh = Vec::new();
+        splitter.push(bytes, |piece| {
+            let seq = worker.ring.push(at, generation.0, *stream, piece.partial, piece.bytes);
+            if let Some(file) = worker.file.as_mut() {
+                file.push(piece.bytes, !piece.partial);
+            }
+            if followed {
+                fresh.push(Line {
+                    seq,
+                    at,
+                    generation: generation.0,
+                    stream: *stream,
+                    partial: piece.partial,
+                    bytes: piece.bytes.to_vec(),
+                });
+            }
+        });
+        self.show(*service, &fresh);
+    }
+
+    fn show(&mut self, id: ServiceId, fresh: &[Line]) {
+        let Some(server) = self.server.as_mut() else { return };
+        let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
+        for l in fresh {
+            for f in self.followers.iter().filter(|f| !f.events && f.services.contains(&id)) {
+                server.say(f.client, &item(&f.id, line(name, l)));
+            }
+        }
+    }
+
+    /// The main process is gone: what its pipes still hold is read before its end is told, and an unfinished line is
+    /// its last word. A heir that keeps the pipe open is read on, but not waited for.
+    pub(super) fn last_words(&mut self, id: ServiceId, generation: Generation) {
+        let tokens: Vec<usize> = self
+            .outputs
+            .iter()
+            .filter(|(_, o)| o.service == id && o.generation == generation)
+            .map(|(t, _)| *t)
+            .collect();
+        for token in tokens {
+            // A pipe holds at most what F_SETPIPE_SZ allows; heirs that write on and on must not keep us here.
+            match self.read_share(token, 4 * 1024 * 1024) {
+                Read::End => self.close_output(token),
+                Read::Empty => self.finish_line(token),
+                Read::More | Read::Behind => self.again.push(token),
+            }
+        }
+    }
+
+    fn finish_line(&mut self, token: usize) {
+        let Some(output) = self.outputs.get_mut(&token) else { return };
+        let at = clock::wall();
+        let (stream, generation, service) = (output.stream, output.generation, output.service);
+        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
+        let mut fresh = Vec::new();
+        output.splitter.finish(|piece| {
+            let seq = worker.ring.push(at, generation.0, stream, true, piece.bytes);
+            if let Some(file) = worker.file.as_mut() {
+                // Completed, so that the next run begins on a line of its own.
+                file.push(piece.bytes, true);
+            }
+            let bytes = piece.bytes.to_vec();
+            fresh.push(Line { seq, at, generation: generation.0, stream, partial: true, bytes });
+        });
+        self.show(service, &fresh);
+    }
+
+    fn close_output(&mut self, token: usize) {
+        self.finish_line(token);
+        self.tell_broken_sinks();
+        if let Some(output) = self.outputs.remove(&token) {
+            let fd = output.pipe.as_raw_fd();
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+
+    /// What a reader that is gone did not get; the worker, ring and file go on without it (case LOG-10).
+    fn tell_broken_sinks(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let dropped = self.sinks[stream.index()].as_mut().map_or(0, |s| s.take_dropped());
+            if dropped > 0 {
+                self.tell_own(What::LogDropped { stream: stream.word(), lines: 0, bytes: dropped });
+            }
+        }
+    }
+
+    /// Our own reader takes more: pass on what is held, then read the workers again.
+    pub(super) fn flush_sinks(&mut self) {
+        for at in 0..self.sinks.len() {
+            if self.sinks[at].as_mut().is_some_and(|s| s.flush()) {
+                let waiting = self.outputs.iter().filter(|(_, o)| o.stream.index() == at).map(|(t, _)| *t);
+                self.again.extend(waiting);
+            }
+        }
+    }
+
+    pub(super) fn flush_files(&mut self) {
+        let now = self.clock.now();
+        for at in 0..self.workers.len() {
+            let lost = self.workers[at].file.as_mut().and_then(|f| f.flush(now));
+            if let Some(lost) = lost {
+                let what = What::LogDropped { stream: "file", lines: lost.lines, bytes: lost.bytes };
+                self.tell(Notice {
+                    service: Some(ServiceId(at as u32)),
+                    generation: None,
+                    pid: None,
+                    cause: None,
+                    what,
+                });
+            }
+        }
+    }
+
+    /// After the end of all workers: with a bare pipe what they wrote would still be there for the reader, so it is
+    /// passed on as long as the reader takes something, and until somebody asks us to end.
+    pub(super) fn linger(&mut self) {
+        let mut events = Events::with_capacity(16);
+        let mut progress = self.clock.now();
+        loop {
+            let tokens: Vec<usize> = self.outputs.keys().copied().collect();
+            let mut moved = false;
+            for token in tokens {
+                match self.read_share(token, SHARE) {
+                    Read::More => moved = true,
+                    Read::End | Read::Empty => self.close_output(token),
+                    Read::Behind => {}
+                }
+            }
+            for sink in self.sinks.iter_mut().flatten() {
+                moved |= sink.is_behind() && sink.flush();
+            }
+            let behind = self.sinks.iter().flatten().any(|s| s.is_behind());
+            if !behind && self.outputs.is_empty() {
+                return;
+            }
+            let now = self.clock.now();
+            if moved {
+                progress = now;
+                continue;
+            }
+            let patience = if self.machine.end_was_asked_for() { SHORT_PATIENCE } else { PATIENCE };
+            if now.saturating_sub(progress) >= patience || self.asked_to_end() {
+                return;
+            }
+            if self.poll.poll(&mut events, Some(Duration::from_millis(200))).is_err() {
+                events.clear();
+            }
+            if events.iter().any(|e| SINKS.contains(&e.token())) {
+                progress = now;
+            }
+        }
+    }
+
+    fn asked_to_end(&self) -> bool {
+        let mut received = Vec::new();
+        self.signals.drain(&mut received);
+        received.iter().any(|r| [libc::SIGTERM, libc::SIGINT].contains(&r.signal))
+    }
+
+    /// The last lines, for a `wait` that failed.
+    pub(super) fn log_tail(&self, id: ServiceId) -> Vec<Value> {
+        let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
+        let Some(worker) = self.workers.get(id.0 as usize) else { return Vec::new() };
+        worker.ring.last(TAIL).iter().map(|l| line(name, l)).collect()
+    }
+
+    /// Wakes us when our reader takes more.
+    pub(super) fn register_sinks(&mut self) {
+        for (sink, token) in self.sinks.iter().zip(SINKS) {
+            if let Some(fd) = sink.as_ref().and_then(|s| s.wake_fd()) {
+                let interest = mio::Interest::WRITABLE;
+                let _ = self.poll.registry().register(&mut SourceFd(&fd), Token(token.0), interest);
+            }
+        }
+    }
+}

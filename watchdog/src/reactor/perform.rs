@@ -1,0 +1,222 @@
+//! One action, one call; every failure comes back as an event.
+
+use super::launch::{self, Launched};
+use super::{Reactor, some};
+use crate::control::{Frame, error, ok, service, waited};
+use crate::machine::*;
+use crate::spec::{GiveUp, Scope};
+use crate::sys::reap::Rest;
+use crate::sys::{clock, signals, tree, tty};
+use serde_json::{Value, json};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// A spawn that held the loop for so long is told of as a stall.
+const SLOW_SPAWN: Duration = Duration::from_millis(500);
+
+impl Reactor {
+    /// Does one thing. What came of it, if the machine has to know.
+    pub(super) fn act(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Spawn { service, generation } => Some(self.spawn(service, generation)),
+            Action::Signal { service, generation, signal, scope, wake } => {
+                self.signal(service, generation, signal, scope, wake);
+                None
+            }
+            Action::Sweep { service, generation, signal } => {
+                self.sweep(service, generation, signal);
+                None
+            }
+            Action::LookAtTree { service, generation } => {
+                let left = self.left(service, Rest::Some);
+                Some(Event::Tree { service, generation, left })
+            }
+            Action::RunGiveUp { service } => self.run_give_up(service),
+            Action::EndGiveUp { service } => {
+                if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take()) {
+                    // Not reaped yet: the number is still its own.
+                    let _ = signals::kill(pid, libc::SIGKILL);
+                }
+                None
+            }
+            Action::Farewell { signal } => {
+                self.farewell = true;
+                let strangers = self.strangers();
+                tree::signal_each(&strangers, signal, true);
+                strangers.is_empty().then_some(Event::Alone)
+            }
+            Action::Suspend => {
+                signals::suspend();
+                None
+            }
+            Action::Answer { ticket, reply } => {
+                self.answer(ticket, reply);
+                None
+            }
+            Action::Tell(mut notice) => {
+                if let What::Stuck { pids } | What::LeftoverKilled { pids } = &mut notice.what {
+                    *pids = some(std::mem::take(pids));
+                }
+                self.tell(notice);
+                None
+            }
+            Action::Exit(status) => {
+                self.exit = Some(status);
+                None
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: ServiceId, generation: Generation) -> Event {
+        if self.shared_group && generation.0 > 1 {
+            // A shell that was the worker had made itself the foreground.
+            tty::take_back();
+        }
+        let before = self.clock.now();
+        let launched = self.launch(id, generation);
+        let took = self.clock.now().saturating_sub(before);
+        if took >= SLOW_SPAWN {
+            self.tell_own(What::Stall { late: took });
+        }
+        match launched {
+            Ok(Launched { proc, group, marks, outputs }) => {
+                let pid = proc.pid;
+                if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+                    worker.proc = Some(proc);
+                    worker.group = group;
+                    worker.marks = marks;
+                }
+                for output in outputs {
+                    self.register_output(output);
+                }
+                Event::Spawned { service: id, generation, pid }
+            }
+            Err(failure) => Event::SpawnFailed { service: id, generation, failure },
+        }
+    }
+
+    fn signal(&mut self, id: ServiceId, generation: Generation, signal: i32, scope: Scope, wake: bool) {
+        let Some(proc) = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()) else { return };
+        if proc.generation != generation {
+            return;
+        }
+        let main = proc.pid;
+        let (scope_word, pids) = match scope {
+            Scope::Main => ("main", self.signal_main(id, signal)),
+            Scope::Group if proc.own_group => {
+                // Members of the group cannot be told apart from outside; the group is alive as long as main is not
+                // reaped, so its number is its own.
+                let reached = signals::kill(-main, signal).is_ok();
+                let elsewhere = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(main)))
+                    .is_ok_and(|group| group.as_raw() != main);
+                let mut pids = if reached && !elsewhere { vec![main] } else { Vec::new() };
+                if !reached || elsewhere {
+                    pids.extend(self.signal_main(id, signal));
+                }
+                ("group", pids)
+            }
+            Scope::Group | Scope::Tree => {
+                let word = if scope == Scope::Tree { "tree" } else { "group" };
+                (word, tree::signal_each(&tree::descendants(&[main]), signal, false))
+            }
+        };
+        if wake {
+            self.wake(id, main, scope);
+        }
+        let reached = !pids.is_empty();
+        self.tell(Notice {
+            service: Some(id),
+            generation: Some(generation),
+            pid: Some(main),
+            cause: None,
+            what: What::SignalSent { signal, scope: scope_word, pids: some(pids) },
+        });
+        if !reached {
+            log::warn!("pid {main} could not be sent SIG{}", crate::signal_name(signal));
+        }
+    }
+
+    fn signal_main(&self, id: ServiceId, signal: i32) -> Vec<i32> {
+        let proc = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref());
+        proc.filter(|p| signals::pidfd_send(p.pidfd.as_fd(), signal).is_ok()).map(|p| p.pid).into_iter().collect()
+    }
+
+    /// A stopped process keeps a signal pending until it is continued.
+    fn wake(&self, id: ServiceId, main: i32, scope: Scope) {
+        let stopped = |pid: i32| crate::sys::proc::stat(pid).is_some_and(|s| s.state == b'T');
+        if stopped(main) {
+            self.signal_main(id, libc::SIGCONT);
+        }
+        if scope != Scope::Main {
+            for pid in tree::descendants(&[main]).into_iter().skip(1).filter(|p| stopped(*p)) {
+                tree::signal_each(&[pid], libc::SIGCONT, false);
+            }
+        }
+    }
+
+    /// All that is left of a tree whose main process is gone.
+    fn sweep(&mut self, id: ServiceId, generation: Generation, signal: i32) {
+        let left = self.left(id, Rest::Some);
+        let killed_at_once = signal == libc::SIGKILL
+            && self.workers.get(id.0 as usize).and_then(|w| w.group.as_ref()).is_some_and(|g| g.kill());
+        let mut pids = tree::signal_each(&left, signal, true);
+        if killed_at_once {
+            pids = left;
+        }
+        if !pids.is_empty() {
+            let what = What::SignalSent { signal, scope: "tree", pids: some(pids) };
+            self.tell(Notice { service: Some(id), generation: Some(generation), pid: None, cause: None, what });
+        }
+    }
+
+    fn run_give_up(&mut self, id: ServiceId) -> Option<Event> {
+        let service = self.machine.services().get(id.0 as usize)?;
+        let GiveUp::Exec(command) = service.spec.restart.give_up.clone() else { return None };
+        match self.launch_helper(&command, service.spec.launch.env.clone()) {
+            Ok(pid) => {
+                self.workers.get_mut(id.0 as usize)?.give_up = Some(pid);
+                None
+            }
+            Err(why) => {
+                log::error!("give_up command {:?}: {why}", command.first().cloned().unwrap_or_default());
+                Some(Event::GiveUpRan { service: id })
+            }
+        }
+    }
+
+    fn launch_helper(&mut self, command: &[std::ffi::OsString], env: launch::Env) -> Result<i32, String> {
+        let plan = crate::sys::spawn::Plan {
+            command,
+            env,
+            own_group: true,
+            death_signal: libc::SIGKILL,
+            ..Default::default()
+        };
+        let child = self.spawner.spawn(&plan).map_err(|f| errno_name(f.errno as i32))?;
+        Ok(child.pid)
+    }
+
+    fn answer(&mut self, ticket: Ticket, reply: Reply) {
+        let Some(waiting) = self.tickets.remove(&ticket) else { return };
+        let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
+        let name = |id: ServiceId| frame.services.get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
+        let id = &waiting.id;
+        let value: Value = match reply {
+            Reply::Done { services } if services.is_empty() => ok(id, json!({})),
+            Reply::Done { .. } => {
+                let all = frame.services.iter().filter(|s| waiting.services.contains(&s.id));
+                ok(id, json!({"services": all.map(|s| service(&frame, s)).collect::<Vec<_>>()}))
+            }
+            Reply::Refused { service, reason } => error(id, "refused", &format!("{}: {reason}", name(service)), None),
+            Reply::TimedOut { service, reason } => error(id, "timeout", &format!("{}: {reason}", name(service)), None),
+            Reply::Waited { service, want, reached, waited: time } => {
+                let tail = if reached { Vec::new() } else { self.log_tail(service) };
+                ok(id, waited(&frame, service, want, reached, time, tail))
+            }
+        };
+        if let Some(server) = self.server.as_mut() {
+            server.say(waiting.client, &value);
+            server.set_busy(waiting.client, false, self.clock.now());
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Requests of clients: read-only ones are answered from the machine's state, the others are put to the machine.
+
+use super::{Follower, Reactor, Ticketed};
+use crate::control::{self, Ask, AskError, Verb, ask_error, error, explain, item, nearest, ok};
+use crate::machine::*;
+use crate::spec::LogMode;
+use serde_json::{Value, json};
+
+/// Lines or events shown when no number was asked for.
+const LAST: usize = 100;
+
+impl Reactor {
+    pub(super) fn on_ask(&mut self, client: usize, ask: Ask, peer: (i32, u32)) {
+        let services = match self.pick(&ask) {
+            Ok(services) => services,
+            Err(value) => return self.say(client, &value),
+        };
+        match self.do_ask(client, &ask, services, peer) {
+            Ok(Some(value)) => self.say(client, &value),
+            Ok(None) => {}
+            Err(e) => self.say(client, &ask_error(&e)),
+        }
+    }
+
+    fn say(&mut self, client: usize, value: &Value) {
+        if let Some(server) = self.server.as_mut() {
+            server.say(client, value);
+        }
+    }
+
+    /// The named services, or all. A name is only compared, never made into anything.
+    fn pick(&self, ask: &Ask) -> Result<Vec<ServiceId>, Value> {
+        let all = self.machine.services();
+        if ask.services.is_empty() {
+            return Ok(all.iter().map(|s| s.id).collect());
+        }
+        let mut picked = Vec::new();
+        for name in &ask.services {
+            match all.iter().find(|s| s.spec.name == *name) {
+                Some(service) => picked.push(service.id),
+                None => {
+                    let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
+                    let near = nearest(name, all.iter().map(|s| s.spec.name.as_str()));
+                    let message = format!("no service \"{shown}\" here");
+                    return Err(error(&ask.id, "no-such-service", &message, near.as_deref()));
+                }
+            }
+        }
+        Ok(picked)
+    }
+
+    fn do_ask(
+        &mut self,
+        client: usize,
+        ask: &Ask,
+        services: Vec<ServiceId>,
+        (pid, uid): (i32, u32),
+    ) -> Result<Option<Value>, AskError> {
+        let by = By { kind: ByKind::Control, signal: None, pid: Some(pid), uid: Some(uid) };
+        let request = match ask.verb {
+            Verb::Status => {
+                let path = self.server.as_ref().map(|s| s.path());
+                let ending = self.machine.is_ending();
+                let value = control::status(&self.frame(), &self.instance, path, ending, &services);
+                return Ok(Some(ok(&ask.id, value)));
+            }
+            Verb::Explain => return Ok(Some(ok(&ask.id, self.explain(&services)))),
+            Verb::Health => {
+                let first = services.first().and_then(|id| self.machine.services().get(id.0 as usize));
+                return Ok(first.map(|s| ok(&ask.id, control::health(s))));
+            }
+            Verb::Events => return self.events(client, ask, services).map(|()| None),
+            Verb::Logs => return self.logs(client, ask, services),
+            Verb::Start => Request::Start { services: services.clone() },
+            Verb::Stop => Request::Stop { services: services.clone(), timeout: ask.millis("timeout_ms")? },
+            Verb::Restart => Request::Restart { services: services.clone(), force: ask.switch("force")? },
+            Verb::Signal => Request::Signal { services: services.clone(), signal: signal(ask)? },
+            Verb::Shutdown => Request::Shutdown,
+            Verb::Wait => {
+                let Some(service) = services.first().copied() else { return Ok(None) };
+                Request::Wait { service, want: want(ask)?, timeout: ask.millis("timeout_ms")? }
+            }
+        };
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.tickets.insert(ticket, Ticketed { client, id: ask.id.clone(), services });
+        let now = self.clock.now();
+        if let Some(server) = self.server.as_mut() {
+            server.set_busy(client, true, now);
+        }
+        self.feed(Event::Asked { ticket, by, request });
+        Ok(None)
+    }
+
+    fn explain(&self, services: &[ServiceId]) -> Value {
+        let frame = self.frame();
+        let all: Vec<Value> = frame
+            .services
+            .iter()
+            .filter(|s| services.contains(&s.id))
+            .map(|s| json!({"service": s.spec.name, "text": explain(&frame, s, self.journal.last(usize::MAX))}))
+            .collect();
+        json!({"services": all})
+    }
+
+    fn events(&mut self, client: usize, ask: &Ask, services: Vec<ServiceId>) -> Result<(), AskError> {
+        let (follow, n) = (ask.switch("follow")?, ask.count("n")?.unwrap_or(LAST));
+        let frame = self.frame();
+        let mine = |e: &&control::Entry| e.notice.service.is_none_or(|id| services.contains(&id));
+        let mut shown: Vec<Value> =
+            self.journal.last(usize::MAX).filter(mine).rev().take(n).map(|e| control::event(&frame, e)).collect();
+        shown.reverse();
+        self.stream(client, ask, services, shown, follow, true);
+        Ok(())
+    }
+
+    fn logs(&mut self, client: usize, ask: &Ask, services: Vec<ServiceId>) -> Result<Option<Value>, AskError> {
+        let (follow, n) = (ask.switch("follow")?, ask.count("n")?.unwrap_or(LAST));
+        let all = self.machine.services();
+        let open = all.iter().find(|s| services.contains(&s.id) && s.spec.log.mode == LogMode::Inherit);
+        if let Some(service) = open {
+            let message =
+                format!("output of {} is not captured (log = inherit): use --log tee or capture", service.spec.name);
+            return Ok(Some(error(&ask.id, "refused", &message, None)));
+        }
+        let mut shown = Vec::new();
+        for id in &services {
+            let (Some(s), Some(w)) = (all.get(id.0 as usize), self.workers.get(id.0 as usize)) else { continue };
+            shown.extend(w.ring.last(n).iter().map(|l| control::line(&s.spec.name, l)));
+        }
+        self.stream(client, ask, services, shown, follow, false);
+        Ok(None)
+    }
+
+    fn stream(
+        &mut self,
+        client: usize,
+        ask: &Ask,
+        services: Vec<ServiceId>,
+        shown: Vec<Value>,
+        follow: bool,
+        events: bool,
+    ) {
+        let now = self.clock.now();
+        let Some(server) = self.server.as_mut() else { return };
+        for value in shown {
+            server.say(client, &item(&ask.id, value));
+        }
+        if follow {
+            server.set_busy(client, true, now);
+            self.followers.push(Follower { client, id: ask.id.clone(), services, events });
+        } else {
+            server.say(client, &ok(&ask.id, json!({})));
+        }
+    }
+}
+
+fn signal(ask: &Ask) -> Result<i32, AskError> {
+    let word = ask.word("signal")?;
+    crate::signal_number(word).ok_or_else(|| {
+        let shown: String = word.chars().take(32).flat_map(char::escape_default).collect();
+        let names: Vec<String> = (1..32).map(crate::signal_name).collect();
+        AskError {
+            id: ask.id.clone(),
+            message: format!("unknown signal \"{shown}\""),
+            nearest: nearest(word, names.iter().map(String::as_str)),
+        }
+    })
+}
+
+fn want(ask: &Ask) -> Result<Want, AskError> {
+    match ask.word("for")? {
+        "ready" => Ok(Want::Ready),
+        "stopped" => Ok(Want::Stopped),
+        "completed" => Ok(Want::Completed),
+        _ => Err(ask.wrong("for", "ready, stopped or completed")),
+    }
+}

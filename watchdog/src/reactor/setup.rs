@@ -1,0 +1,165 @@
+//! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
+
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker};
+use crate::control::{BindError, Journal, Server, bind, private_dir};
+use crate::logs::{FileError, LogFile, Ring, Sink};
+use crate::machine::{Setup, Supervisor};
+use crate::spec::{Control, Instance, LogMode, Spec};
+use crate::sys::clock::{self, Clock};
+use crate::sys::reap::{self, Rest};
+use crate::sys::signals::Signals;
+use crate::sys::spawn::Spawner;
+use crate::sys::{cgroup, panic, tree, tty};
+use mio::unix::SourceFd;
+use mio::{Interest, Poll};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+/// The watchdog's own failure, as a status.
+const OWN_FAILURE: u8 = 125;
+
+/// Supervises until it is over. The status is what the process should end with: the worker's, or 125 with one line on
+/// stderr if the watchdog itself cannot start.
+#[must_use]
+pub fn run(instance: Instance, specs: Vec<Spec>) -> u8 {
+    panic::install_hook();
+    match Reactor::new(instance, specs) {
+        Ok(reactor) => reactor.run(),
+        Err(why) => {
+            log::error!("{why}");
+            OWN_FAILURE
+        }
+    }
+}
+
+impl Reactor {
+    fn new(instance: Instance, specs: Vec<Spec>) -> Result<Reactor, String> {
+        let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
+        adopt(&instance)?;
+        let spawner = Spawner::new(inherited).map_err(|e| e.to_string())?;
+        let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
+        poll.registry()
+            .register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)
+            .map_err(|e| format!("epoll: {e}"))?;
+        let me = nix::unistd::getpid().as_raw();
+        let init = me == 1;
+        let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
+        let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
+        let server = control(&instance, &poll, me)?;
+        let shared_group = tty::on_stdin() && tty::is_foreground();
+        let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
+        let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
+        let mut reactor = Reactor {
+            clock: Clock::start(),
+            poll,
+            signals,
+            spawner,
+            machine: Supervisor::new(specs, setup),
+            instance,
+            workers,
+            journal,
+            server,
+            tickets: BTreeMap::new(),
+            followers: Vec::new(),
+            next_ticket: 0,
+            next_token: FIRST_TOKEN,
+            outputs: BTreeMap::new(),
+            sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],
+            again: Vec::new(),
+            before: children_before_us(me),
+            cgroups: cgroup::Home::find(init),
+            init,
+            shared_group,
+            farewell: false,
+            me,
+            invocation: format!("{me:x}.{:x}", setup.seed),
+            awake: Duration::ZERO,
+            exit: None,
+        };
+        reactor.register_sinks();
+        Ok(reactor)
+    }
+}
+
+/// We are the parent of whoever loses its own, and die with ours if that was asked for.
+fn adopt(instance: &Instance) -> Result<(), String> {
+    nix::sys::prctl::set_child_subreaper(true).map_err(|e| format!("subreaper: {}", e.desc()))?;
+    if let Some(signal) = instance.die_with_parent {
+        let signal =
+            nix::sys::signal::Signal::try_from(signal).map_err(|e| format!("die_with_parent: {}", e.desc()))?;
+        let parent = nix::unistd::getppid();
+        nix::sys::prctl::set_pdeathsig(signal).map_err(|e| format!("die_with_parent: {}", e.desc()))?;
+        if nix::unistd::getppid() != parent {
+            return Err("die_with_parent: the parent is dead already".into());
+        }
+    }
+    Ok(())
+}
+
+/// Whoever exec'ed us may have had children: they are not our worker's tree.
+fn children_before_us(me: i32) -> Vec<i32> {
+    loop {
+        match reap::reap_one() {
+            Ok(_) => {}
+            Err(Rest::Alone) => return Vec::new(),
+            Err(Rest::Some) => return tree::children(me),
+        }
+    }
+}
+
+fn worker(spec: &Spec) -> Result<Worker, String> {
+    let log = &spec.log;
+    let file = match (&log.file, log.mode) {
+        (Some(path), LogMode::Tee | LogMode::Capture) => {
+            Some(LogFile::open(path, log.max_size, log.keep).map_err(|e| file_error("log_file", &e))?)
+        }
+        _ => None,
+    };
+    let ring = Ring::new(if log.mode == LogMode::Inherit { 0 } else { log.lines });
+    Ok(Worker { proc: None, group: None, marks: tree::Marks::default(), ring, file, give_up: None })
+}
+
+fn file_error(setting: &str, e: &FileError) -> String {
+    format!("{setting} {}: {}", e.path.display(), e.why)
+}
+
+/// The control socket. A place that was named and cannot be had is the end; a default place that cannot be had is one
+/// warning.
+fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, String> {
+    let (path, named) = match &instance.control {
+        Control::Off => return Ok(None),
+        Control::Path(path) => (path.clone(), true),
+        Control::RuntimeDir(dir) => {
+            if let Err(why) = private_dir(dir) {
+                return without(&why);
+            }
+            (dir.join(socket_name(instance, me)), instance.name_given)
+        }
+    };
+    match bind(&path) {
+        Ok(bound) => match Server::new(bound, poll.registry(), CONTROL) {
+            Ok(server) => Ok(Some(server)),
+            Err(e) => Err(format!("control socket: {e}")),
+        },
+        Err(why) if named => Err(why.to_string()),
+        Err(why) => without(&why),
+    }
+}
+
+fn without(why: &BindError) -> Result<Option<Server>, String> {
+    log::warn!("{why}; going on without control (say --control off to be quiet about it)");
+    Ok(None)
+}
+
+fn socket_name(instance: &Instance, me: i32) -> PathBuf {
+    let name = &instance.name;
+    PathBuf::from(if instance.name_given { format!("{name}.sock") } else { format!("{name}.{me}.sock") })
+}
+
+/// For the jitter and the marks: different for every start, which is all that is needed.
+fn seed() -> u64 {
+    let since = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos() as u64
+}

@@ -1,0 +1,41 @@
+//! The cellar: one facility of the kernel a file, no knowledge of services. Unsafe code lives in `spawn`, `signals`,
+//! `reap` and `fds`, nowhere else in the engine; `tests/architecture.rs` holds that.
+
+pub(crate) mod cgroup;
+pub(crate) mod clock;
+#[allow(unsafe_code, reason = "getxattr has no safe wrapper")]
+pub(crate) mod fds;
+pub(crate) mod panic;
+pub(crate) mod proc;
+#[allow(unsafe_code, reason = "wait4 with rusage has no safe wrapper")]
+pub(crate) mod reap;
+#[allow(unsafe_code, reason = "raw masks include the numbers libc hides; pidfds have no safe wrapper in nix")]
+pub(crate) mod signals;
+#[allow(unsafe_code, reason = "clone and everything between it and exec")]
+pub(crate) mod spawn;
+pub(crate) mod tree;
+pub(crate) mod tty;
+
+use nix::errno::Errno;
+
+/// A system call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SysError {
+    /// Which.
+    pub call: &'static str,
+    /// Why.
+    pub errno: Errno,
+}
+
+impl std::fmt::Display for SysError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.call, self.errno.desc())
+    }
+}
+
+impl std::error::Error for SysError {}
+
+/// Names the call of an errno.
+pub(crate) fn at(call: &'static str) -> impl Fn(Errno) -> SysError {
+    move |errno| SysError { call, errno }
+}
