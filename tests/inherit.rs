@@ -159,6 +159,8 @@ fn variables_of_an_outer_supervisor_do_not_leak() {
         "WATCHDOG_SOCKET", "WATCHDOG_SERVICE", "WATCHDOG_REPLICA", "WATCHDOG_CHANNEL", "NOTIFY_SOCKET", "WATCHDOG_USEC",
         "WATCHDOG_PID", "WATCHDOG_READY_FD", "NODE_CHANNEL_FD", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
         "WATCHDOG_ENABLED",
+        // the invocation marker of section 5
+        "WATCHDOG_INVOCATION",
     ];
     for added in seen.iter().filter(|v| !bare.contains(v)) {
         let name = added.split('=').next().unwrap();

@@ -147,8 +147,11 @@ fn odd_bytes_arrive_as_they_are_and_the_answers_stay_json() {
     assert!(items[0]["line"].as_str().unwrap().starts_with("YQBi//4bWzMxbXJlZA"), "{}", items[0]);
     assert_eq!((&items[1]["encoding"], &items[1]["line"]), (&"utf8".into(), &"grün \u{2028} end".into()));
     // for people: no control characters of a worker reach the terminal of whoever looks
-    let shown = dog.verb(&["logs", "worker"]).code(0);
-    assert!(!shown.out.contains('\u{1b}'), "raw escape: {:?}", shown.out);
+    let line = format!("'{}' logs worker", common::watchdog());
+    let line: Vec<std::ffi::OsString> = ["script", "-qec", &line, "/dev/null"].iter().map(Into::into).collect();
+    let shown = dog.run.command(&line).stdin(std::process::Stdio::null()).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("red") && !shown.contains('\u{1b}'), "raw escape: {shown:?}");
     dog.stop();
 }
 

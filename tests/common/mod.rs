@@ -182,9 +182,13 @@ impl Run {
         self.path(name).to_string_lossy().into_owned()
     }
 
+    /// A flag with its value; a later one takes the place of an earlier one (but `--env`, which is repeatable).
     pub fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Run {
-        self.settings.push(name.into());
-        self.settings.push(value.as_ref().into());
+        let before = self.settings.iter().position(|s| s == name).filter(|_| name != "--env");
+        match before {
+            Some(at) => self.settings[at + 1] = value.as_ref().into(),
+            None => self.settings.extend([name.into(), value.as_ref().into()]),
+        }
         self
     }
 
