@@ -90,6 +90,7 @@ impl Log for Front {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the time of a log line is the wall clock's")]
 fn build(filter: &str, format: LogFormat) -> env_logger::Logger {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(filter);

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 /// A panic is a defect: one line for people, no backtrace, and the status of a watchdog that cannot go on. The engine sets
 /// its own hook once there are workers to stop.
-#[expect(clippy::exit, reason = "nothing is left to return to")]
+#[expect(clippy::disallowed_methods, reason = "nothing is left to return to")]
 fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let text = info.payload_as_str().unwrap_or("no words");
     let place = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! One connection to a watchdog: a request goes out as one line, answers come back as lines.
 
+#![expect(clippy::disallowed_methods, reason = "a client waits for real time; the rule is for the engine")]
+
 use super::{Failure, NO, NONE, REFUSED, USAGE};
 use crate::settings::reason;
 use serde_json::{Value, json};

@@ -134,11 +134,20 @@ pub(crate) fn event(event: &Value) -> String {
     }
     for (key, value) in event.as_object().into_iter().flatten() {
         if !SAID.contains(&key.as_str()) && !value.is_null() {
-            text.push_str(&format!(" {}={}", clean(key), cell(value)));
+            let said = if key == "by" { asker(value) } else { cell(value) };
+            text.push_str(&format!(" {}={said}", clean(key)));
         }
     }
     text.push('\n');
     text
+}
+
+/// Who asked: `control(pid 7, uid 0)`, `signal(TERM, pid 7, uid 0)`.
+fn asker(by: &Value) -> String {
+    let known = |key: &str, name: &str| (!by[key].is_null()).then(|| format!("{name}{}", cell(&by[key])));
+    let facts: Vec<String> =
+        [known("signal", ""), known("pid", "pid "), known("uid", "uid ")].into_iter().flatten().collect();
+    if facts.is_empty() { cell(&by["kind"]) } else { format!("{}({})", cell(&by["kind"]), facts.join(", ")) }
 }
 
 /// `wait` without success: what it is instead, and the last lines of output.

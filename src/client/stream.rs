@@ -1,5 +1,7 @@
 //! `events` and `logs`: items as they come, until there are no more or nobody reads.
 
+#![expect(clippy::disallowed_methods, reason = "a client waits for real time; the rule is for the engine")]
+
 use super::base64;
 use super::connection::{Connection, Next};
 use super::{Failure, NO, OK, QUICK, line, print};

@@ -1,5 +1,7 @@
 //! The client against a watchdog made of a thread and canned answers.
 
+#![expect(clippy::disallowed_methods, reason = "the watchdog of these tests is a thread")]
+
 use super::*;
 use crate::settings::Accounts;
 use std::ffi::OsString;
@@ -103,4 +105,11 @@ fn people_get_tables_and_no_escape_sequences() {
     assert!(text.starts_with("web (pid 7, watchdog 0.1.0) running for 1m1s\nNAME  STATE"), "{text}");
     assert!(text.contains("killed by KILL") && text.contains("1.5s") && text.contains("a\\u{1b}[31m"), "{text}");
     assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn an_event_is_one_line() {
+    let event = json!({"seq":1,"time":"T","mono_ms":1,"event":"stop-requested","service":"web","generation":2,"pid":7,
+        "cause":null,"by":{"kind":"signal","signal":"TERM","pid":9,"uid":0}});
+    assert_eq!(print::event(&event), "T web stop-requested #2 by=signal(TERM, pid 9, uid 0) pid=7\n");
 }

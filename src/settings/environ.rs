@@ -10,7 +10,7 @@ pub(crate) type Variable = (OsString, OsString);
 
 /// Words of the contract between a watchdog and a worker, and of our own command line: never settings, never warned of.
 /// What an outer watchdog set for us is not for our worker: the engine sets its own at each spawn.
-const CONTRACT: [&str; 12] = [
+const CONTRACT: [&str; 13] = [
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
     "WATCHDOG_SOCKET",
@@ -19,6 +19,7 @@ const CONTRACT: [&str; 12] = [
     "WATCHDOG_CHANNEL",
     "WATCHDOG_READY_FD",
     "WATCHDOG_ENABLED",
+    "WATCHDOG_INVOCATION",
     "WATCHDOG_INSTANCE",
     "WATCHDOG_RUNTIME_DIR",
     "NOTIFY_SOCKET",

@@ -3,25 +3,19 @@
 use super::fault::Fault;
 use super::nearest::nearest;
 use watchdog_engine::spec::{Ends, SignalNumber};
+use watchdog_engine::{signal_name, signal_number};
 
-/// First real-time signal as glibc, `kill -l` and systemd count it: 32 and 33 belong to the C library.
-const RTMIN: SignalNumber = 34;
-/// Last signal of the kernel.
-const RTMAX: SignalNumber = 64;
-
-/// Names by number, from 1. The numbers are those of every Linux that Rust's `std` is commonly built for.
+/// The names that people mistype, for nearest names and completions.
 const NAMES: [&str; 31] = [
     "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
     "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
     "PWR", "SYS",
 ];
-/// Other names of the same signals.
-const ALIASES: [(&str, SignalNumber); 3] = [("IOT", 6), ("POLL", 29), ("CLD", 17)];
 
 /// A signal by name or number.
 pub(crate) fn signal(text: &str) -> Result<SignalNumber, Fault> {
     if let Ok(n) = text.parse::<SignalNumber>() {
-        if (1..=RTMAX).contains(&n) && !text.starts_with('+') {
+        if (1..=64).contains(&n) && !text.starts_with('+') {
             return Ok(n);
         }
         return Err(Fault::usage(format!("{text:?} is no signal: numbers are 1 to 64")));
@@ -34,13 +28,7 @@ pub(crate) fn signal(text: &str) -> Result<SignalNumber, Fault> {
 
 /// The name of a signal without SIG, as everything we print has it.
 pub(crate) fn name(number: SignalNumber) -> String {
-    match usize::try_from(number - 1).ok().and_then(|i| NAMES.get(i)) {
-        Some(name) => name.to_string(),
-        None if number == RTMIN => "RTMIN".to_string(),
-        None if number == RTMAX => "RTMAX".to_string(),
-        None if (RTMIN..RTMAX).contains(&number) => format!("RTMIN+{}", number - RTMIN),
-        None => number.to_string(),
-    }
+    signal_name(number)
 }
 
 /// A set of ends: exit codes as numbers, deaths by signal as names.
@@ -80,23 +68,9 @@ pub(crate) fn names() -> &'static [&'static str] {
     &NAMES
 }
 
+/// A signal by name alone: where exit codes may stand too, a number is one of those.
 fn by_name(text: &str) -> Option<SignalNumber> {
-    let upper = text.to_ascii_uppercase();
-    let plain = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Some(i) = NAMES.iter().position(|n| *n == plain) {
-        return Some(i as SignalNumber + 1);
-    }
-    if let Some((_, n)) = ALIASES.iter().find(|(a, _)| *a == plain) {
-        return Some(*n);
-    }
-    let step = |digits: &str| digits.parse::<SignalNumber>().ok().filter(|n| (0..=RTMAX - RTMIN).contains(n));
-    match (plain.strip_prefix("RTMIN"), plain.strip_prefix("RTMAX")) {
-        (Some(""), _) => Some(RTMIN),
-        (_, Some("")) => Some(RTMAX),
-        (Some(rest), _) => rest.strip_prefix('+').and_then(step).map(|n| RTMIN + n),
-        (_, Some(rest)) => rest.strip_prefix('-').and_then(step).map(|n| RTMAX - n),
-        (None, None) => None,
-    }
+    signal_number(text).filter(|_| text.trim_start_matches("SIG").parse::<i64>().is_err())
 }
 
 fn push(list: &mut Vec<i32>, value: i32) {

@@ -123,6 +123,8 @@ impl Reactor {
         loop {
             if let Some(status) = self.exit {
                 self.leave();
+                // The kernel takes all of it back at once; taking it apart piece by piece is time the caller waits.
+                std::mem::forget(self);
                 return status;
             }
             self.wait(&mut events);

@@ -25,6 +25,12 @@ impl Home {
     /// Finds it. `None`: no version 2 hierarchy, or none that is ours to divide.
     #[must_use]
     pub(crate) fn find(init: bool) -> Option<Home> {
+        // Reading the two files costs as much as a whole spawn: only where a delegated group can be at all. A service
+        // manager that delegates says so with INVOCATION_ID (systemd.exec(5)); a user's own manager runs as that user.
+        let possible = init || !nix::unistd::geteuid().is_root() || std::env::var_os("INVOCATION_ID").is_some();
+        if !possible {
+            return None;
+        }
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let path = own.lines().find_map(|l| l.strip_prefix("0::"))?;
         let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
