@@ -333,7 +333,8 @@ fn verbs_and_names_are_a_closed_list() {
     assert_eq!((&nearest["error"]["code"], &nearest["error"]["nearest"]), (&"no-such-service".into(), &"worker".into()));
     // wrong types of arguments
     for args in [json!({"timeout_ms": "x"}), json!({"timeout_ms": -1}), json!([]), json!(7)] {
-        let answer = control.call("stop", args);
+        control.ask(&json!({"id": 7, "verb": "stop", "services": [], "args": args}));
+        let answer = control.answer();
         assert_eq!(answer["ok"], false, "{answer}");
     }
     let answer = control.call("signal", json!({"signal": "KILL; id"}));

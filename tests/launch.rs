@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-use common::{Ended, Run, about, is_root, lines, skip, wait_for, within, worker};
+use common::{Ended, Run, about, is_root, lines, skip, wait_for, wait_lines, within, worker};
 use nix::sys::signal::Signal;
 use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -120,7 +120,7 @@ fn a_program_that_vanishes_between_restarts_is_a_failure_like_any_other() {
     dog.event("spawn-failed", 1);
     std::fs::copy(worker(), dog.path("new")).unwrap();
     std::fs::rename(dog.path("new"), &path).unwrap();
-    dog.event("spawn", 2);
+    wait_lines(&dog.path("log"), 3);
     dog.stop().code(0).count("spawn", 2);
 }
 
@@ -144,8 +144,9 @@ fn a_directory_that_vanishes_counts_as_an_attempt_and_is_retried() {
     let failed = dog.event("spawn-failed", 1);
     assert_eq!(failed["step"], "chdir", "{failed}");
     std::fs::create_dir(&dir).unwrap();
-    dog.event("spawn", 2);
-    dog.stop().code(0);
+    // start, end, start: the victim listens to TERM from its second start line on
+    wait_lines(&dog.path("log"), 3);
+    dog.stop().code(0).count("spawn", 2);
 }
 
 /// LAU-06, without x permission (root passes everywhere, so as another user)
@@ -227,7 +228,7 @@ fn a_refused_fork_is_retried_and_the_watchdog_answers_meanwhile() {
     assert!(failed.to_string().contains("EAGAIN"), "{failed}");
     assert_eq!(dog.verb(&["status"]).code(0).code, 0);
     limit("--nproc=100:");
-    dog.event("spawn", 2);
+    wait_lines(&dog.path("log"), 3);
     dog.stop().code(0);
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
-use common::{Dog, Run, lines, procs, stays, wait_for, wait_line, wait_lines};
+use common::{Dog, Run, lines, procs, stays, wait_for, wait_lines};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -258,9 +258,11 @@ fn two_restarts_at_the_same_instant_never_overlap() {
             assert!([0, 4].contains(&verb.code), "{verb:?}");
         }
     }
-    let ended = dog.stop().code(0);
+    let ended = dog.stop();
+    // the last one may not have listened to TERM yet
+    assert!([0, 143].contains(&ended.code), "{}", ended.story());
     no_overlap(&ended.run.path("log"));
-    let n = starts(&ended.run.path("log"));
+    let n = ended.of("spawn").len();
     assert!((11..=21).contains(&n), "{n} starts of 10 pairs");
 }
 
@@ -287,6 +289,8 @@ fn restarts_by_an_operator_are_free_and_without_delay() {
     for _ in 0..12 {
         dog.verb(&["restart", "worker"]).code(0);
     }
+    let log = dog.path("log");
+    wait_for("the last start", || marks(&log).last().filter(|m| m.0 == "start" && m.1 == dog.worker_pid(13)).map(drop));
     let state = dog.status();
     assert_eq!((&state["streak"], &state["generation"], &state["state"]), (&0.into(), &13.into(), &"running".into()), "{state}");
     dog.stop().code(0).count("spawn", 13).count("gave-up", 0).count("crash-loop", 0);
@@ -358,6 +362,7 @@ fn the_next_start_waits_for_the_end_of_the_old_one() {
     let dog = flaky(run, &["0", "--slow-end", "700"]).spawn();
     wait_lines(&dog.path("log"), 1);
     dog.verb(&["restart", "worker"]).code(0);
+    wait_lines(&dog.path("log"), 3);
     let ended = dog.stop().code(0).count("kill-escalated", 0);
     no_overlap(&ended.run.path("log"));
 }
@@ -393,7 +398,7 @@ fn two_hundred_restarts_leave_no_descriptor_and_little_memory() {
     wait_for("the socket", || dog.path("run").exists().then_some(()));
     let rss = procs::status_field(dog.pid(), "VmRSS");
     dog.event("spawn", 201);
-    wait_line(&dog.path("log"), "start");
+    wait_for("the last start", || (starts(&dog.path("log")) == 201).then_some(()));
     let fds = procs::fd_count(dog.pid());
     assert!(procs::status_field(dog.pid(), "VmRSS") < rss + rss / 10 + 512, "memory grows");
     assert!(fds < 24, "{fds} descriptors");

@@ -264,6 +264,8 @@ fn stop_twice_and_stop_with_restart_is_idempotent() {
     common::control::finish(stopping, &["stop"]);
     let state = dog.status();
     assert_eq!((&state["goal"], &state["state"]), (&"up".into(), &"running".into()), "{state}");
+    let pid = state["pid"].to_string();
+    wait_line(&dog.path("pid"), &format!("{pid} "));
     dog.stop().code(0);
 }
 
