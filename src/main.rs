@@ -13,6 +13,11 @@ use settings::{Fault, Flag, USAGE, World};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// musl's own allocator maps and unmaps single pages: a sixth of a short run's time (measured). This one asks the kernel
+/// once, and is as small.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(panicked));
     let arguments = std::env::args_os().skip(1).collect();
