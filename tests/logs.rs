@@ -192,7 +192,8 @@ fn a_full_disk_stops_nobody() {
     let ended = dog.stop();
     let dropped = ended.of("log-dropped");
     assert!(!dropped.is_empty(), "no log-dropped\n{}", ended.story());
-    assert!(dropped[0]["bytes"].as_u64().unwrap() > 100_000, "{}", dropped[0]);
+    let bytes: u64 = dropped.iter().map(|e| e["bytes"].as_u64().unwrap()).sum();
+    assert!((430_000..=500_000).contains(&bytes), "{bytes} of 500000 bytes on 64 KiB\n{}", ended.story());
 }
 
 /// LOG-09
@@ -279,9 +280,8 @@ fn our_own_messages_into_a_stalled_pipe_block_nobody() {
 
 /// LOG-13
 #[test]
-fn read_errors_of_the_log_pipe_are_left_to_the_simulator() {
-    skip("EIO and ENOMEM on a pipe cannot be made from outside");
-}
+#[ignore = "simulator only: EIO and ENOMEM on a pipe cannot be made from outside"]
+fn read_errors_of_the_log_pipe_do_not_block_the_worker() {}
 
 /// LOG-14
 #[test]
@@ -322,6 +322,8 @@ fn rotation_keeps_what_was_asked_for_and_loses_no_line() {
     let ended = run.flag("--log-file", dir.join("log")).worker(words).run().code(0);
     let mut names: Vec<String> =
         std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    // half-compressed pieces have a test of their own
+    names.retain(|n| !n.ends_with(".part"));
     names.sort();
     assert_eq!(names.len(), 3, "250 kB in pieces of 100 KiB: {names:?}");
     // put together again, oldest first: every line once
@@ -351,7 +353,21 @@ fn old_pieces_are_dropped() {
     let words = ["flood", "lines", "--lines", "4000", "--size", "100"];
     let ended = run.flag("--log-file", dir.join("log")).worker(words).run().code(0);
     let names: Vec<_> = std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert!(names.len() <= 3, "{names:?}");
+    let whole = names.iter().filter(|n| !n.to_string_lossy().ends_with(".part")).count();
+    assert!(whole <= 3, "{names:?}");
+    drop(ended);
+}
+
+/// LOG-15: the end of the watchdog in the middle of a compression leaves whole files only
+#[test]
+fn no_half_compressed_piece_is_left_behind() {
+    let run = Run::once().flag("--log", "capture").flag("--log-max-size", "4MiB").flag("--log-keep", "3");
+    let dir = run.path("logs");
+    std::fs::create_dir(&dir).unwrap();
+    let words = ["flood", "lines", "--lines", "90000", "--size", "100"];
+    let ended = run.flag("--log-file", dir.join("log")).worker(words).run().code(0);
+    let names: Vec<_> = std::fs::read_dir(&dir).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(!names.iter().any(|n| n.to_string_lossy().ends_with(".part")), "{names:?}");
     drop(ended);
 }
 

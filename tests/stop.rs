@@ -1,7 +1,6 @@
 //! Stopping: ask, wait, kill, sweep, and be sure that nothing is left (STO-*).
 //!
-//! Without a test here, because no unprivileged program can be made to do it: STO-09 (a worker in state D) and STO-10
-//! (a worker that does not die of SIGKILL) belong to the simulator.
+//! STO-15 (shutdown by IPC) and STO-18 (order of several services) are not of the prefix form.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -159,6 +158,16 @@ fn a_chain_of_forks_is_caught() {
         assert!(survivors(&ended.run.path("tree")).is_empty());
     }
 }
+
+/// STO-09
+#[test]
+#[ignore = "simulator only: state D needs a kernel that waits for a device"]
+fn a_worker_in_state_d_is_killed_and_waited_for() {}
+
+/// STO-10
+#[test]
+#[ignore = "simulator only: a process that outlives SIGKILL needs a frozen v1 cgroup (STO-11 has the EPERM form)"]
+fn a_worker_that_does_not_die_of_kill_is_stuck() {}
 
 /// STO-11: what may not be signalled is said to be stuck, not gone
 #[test]
