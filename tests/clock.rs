@@ -2,7 +2,7 @@
 //!
 //! CLK-01, CLK-02, CLK-05 and CLK-06 need a wall clock that jumps while we run: the simulator has one. Here a time
 //! namespace gives the watchdog a monotonic clock and an uptime that nobody else has.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Run, can_unshare, lines, skip, wait_for};

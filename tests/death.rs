@@ -1,7 +1,7 @@
 //! The watchdog itself dies, or meets its double (DEA-01..09).
 //!
 //! DEA-05 (an OOM kill in a memory cgroup) needs a delegated cgroup and is left to the soak; DEA-08 belongs to the SDK.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Dog, Run, about, lines, marked, procs, stays, wait_for, wait_line, wait_lines, watchdog, within};
@@ -140,7 +140,7 @@ fn a_second_watchdog_of_the_same_name_is_125_and_the_first_untouched() {
     let second = run.worker(["exit", "0", "--touch", &proof.to_string_lossy()]).run().code(125).before(4000);
     assert!(!proof.exists(), "it started a worker");
     assert!(second.err.contains("twin"), "{}", second.err);
-    
+
     let run = Run::quick().flag("--control", socket.as_os_str());
     run.worker(["exit", "0"]).run().code(125).count("spawn", 0);
     // the first one is as it was

@@ -1,5 +1,5 @@
 //! When there is too little of something, and when there is nothing to do (EXH-*).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Control, Dog, Run, procs, wait_lines, within};
@@ -129,7 +129,9 @@ fn odd_numbers_are_refused_or_work() {
         let ended = Run::new().flag(name, value).worker(["exit", "0"]).run().code(2).count("spawn", 0);
         assert!(ended.err.contains(name.trim_start_matches("--")), "{name} {value}: {}", ended.err);
     }
-    for (name, value) in [("--restart-delay", "0"), ("--stable-after", "0"), ("--stop-timeout", "1ms"), ("--kill-wait", "0")] {
+    for (name, value) in
+        [("--restart-delay", "0"), ("--stable-after", "0"), ("--stop-timeout", "1ms"), ("--kill-wait", "0")]
+    {
         Run::new().flag(name, value).worker(["exit", "0"]).run().code(0);
     }
 }

@@ -1,5 +1,5 @@
 //! How it ends: the watchdog's status is the worker's, told once, with the last words kept (EXI-01..15).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Dog, Run, procs, skip, stays, wait_for, wait_line, wait_lines, within};
@@ -40,7 +40,8 @@ fn a_worker_that_is_done_ends_us_with_0_under_the_default_policy() {
 /// EXI-02
 #[test]
 fn every_death_by_signal_is_128_plus_its_number() {
-    let names = ["TERM", "KILL", "SEGV", "ABRT", "PIPE", "HUP", "SYS", "INT", "QUIT", "USR1", "BUS", "FPE", "ILL", "ALRM"];
+    let names =
+        ["TERM", "KILL", "SEGV", "ABRT", "PIPE", "HUP", "SYS", "INT", "QUIT", "USR1", "BUS", "FPE", "ILL", "ALRM"];
     let numbers = [15, 9, 11, 6, 13, 1, 31, 2, 3, 10, 7, 8, 4, 14];
     for (name, number) in names.iter().zip(numbers) {
         let ended = Run::once().worker(["die", name]).run().code(128 + number).count("exit", 1);
@@ -183,7 +184,8 @@ fn a_traced_worker_is_left_alone_and_costs_nothing() {
     let worker = dog.worker_pid(1);
     let trace = dog.path("trace");
     let mut command = std::process::Command::new("strace");
-    let mut strace = command.args(["-f", "-o"]).arg(&trace).args(["-p", &worker.to_string()]).env("WDTEST", &dog.run.mark);
+    let mut strace =
+        command.args(["-f", "-o"]).arg(&trace).args(["-p", &worker.to_string()]).env("WDTEST", &dog.run.mark);
     strace = strace.stderr(std::process::Stdio::null());
     let mut strace = strace.spawn().unwrap();
     let traced = within(Duration::from_secs(5), || procs::status_field(worker, "TracerPid") != 0);

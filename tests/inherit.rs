@@ -1,5 +1,5 @@
 //! What the worker inherits: what the caller gave us, nothing of our own (INH-01..12).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Run, procs, worker};
@@ -156,8 +156,18 @@ fn variables_of_an_outer_supervisor_do_not_leak() {
     }
     assert_eq!(has("WATCHDOG_STOP_TIMEOUT"), None, "a setting that was consumed");
     let documented = [
-        "WATCHDOG_SOCKET", "WATCHDOG_SERVICE", "WATCHDOG_REPLICA", "WATCHDOG_CHANNEL", "NOTIFY_SOCKET", "WATCHDOG_USEC",
-        "WATCHDOG_PID", "WATCHDOG_READY_FD", "NODE_CHANNEL_FD", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
+        "WATCHDOG_SOCKET",
+        "WATCHDOG_SERVICE",
+        "WATCHDOG_REPLICA",
+        "WATCHDOG_CHANNEL",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "WATCHDOG_READY_FD",
+        "NODE_CHANNEL_FD",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
         "WATCHDOG_ENABLED",
         // the invocation marker of section 5
         "WATCHDOG_INVOCATION",
@@ -176,7 +186,8 @@ fn sockets_passed_to_us_are_passed_on_at_every_restart() {
     let run = Run::quick().flag("--restart", "always").flag("--restart-limit", "1");
     let open = format!("3={}", run.at("listener"));
     // LISTEN_PID must be the watchdog's own pid: a shell knows it before it becomes the watchdog
-    let line = format!("exec '{}' arrange --open '{open}' -- env LISTEN_PID=$$ LISTEN_FDS=1 \"$@\"", worker().display());
+    let line =
+        format!("exec '{}' arrange --open '{open}' -- env LISTEN_PID=$$ LISTEN_FDS=1 \"$@\"", worker().display());
     let ended = run.under(["sh", "-c", &line, "sh"]).worker(["inherit"]).run();
     assert_eq!(ended.out.lines().count(), 2, "{}", ended.story());
     for line in ended.out.lines() {

@@ -1,6 +1,6 @@
 //! Launching: what fails at exec says so at once with the shell's code, and what runs is run byte for byte
 //! (LAU-01..14).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Ended, Run, about, is_root, lines, skip, wait_for, wait_lines, within, worker};
@@ -110,7 +110,8 @@ fn a_program_that_stays_busy_is_126_after_five_seconds() {
 /// LAU-05, once a run has succeeded
 #[test]
 fn a_program_that_vanishes_between_restarts_is_a_failure_like_any_other() {
-    let run = Run::quick().flag("--restart-delay", "400ms").flag("--restart-limit", "20").flag("--crash-loop-limit", "0");
+    let run =
+        Run::quick().flag("--restart-delay", "400ms").flag("--restart-limit", "20").flag("--crash-loop-limit", "0");
     let path = run.path("replaced");
     std::fs::copy(worker(), &path).unwrap();
     let log = run.at("log");
@@ -196,7 +197,11 @@ fn a_user_is_taken_with_its_groups_and_home() {
     if !is_root() {
         return skip("needs root to become another user");
     }
-    let run = Run::once().flag("--user", "nobody").program(["/bin/sh", "-c", "id -u; id -g; id -G; echo $HOME $USER $LOGNAME"]);
+    let run = Run::once().flag("--user", "nobody").program([
+        "/bin/sh",
+        "-c",
+        "id -u; id -g; id -G; echo $HOME $USER $LOGNAME",
+    ]);
     let ended = run.run().code(0);
     assert_eq!(ended.out, "65534\n65534\n65534\n/nonexistent nobody nobody\n");
 }
@@ -328,9 +333,7 @@ fn closed_standard_descriptors_are_dev_null_in_the_worker() {
     // its own redirection opens 1 again; 0 and 2 are what the watchdog gave
     let line = format!("exec '{}' inherit > '{}'", worker().display(), file.display());
     let dog = run.program(["sh", "-c", &line]).arranged(["--close", "0,1,2"]).spawn();
-    let seen = wait_for("the worker's view", || {
-        serde_json::from_str::<serde_json::Value>(lines(&file).first()?).ok()
-    });
+    let seen = wait_for("the worker's view", || serde_json::from_str::<serde_json::Value>(lines(&file).first()?).ok());
     let fds = seen["fds"].as_array().unwrap();
     for fd in [0, 2] {
         let entry = fds.iter().find(|f| f["fd"] == fd).unwrap_or_else(|| panic!("{fd} is closed: {seen}"));

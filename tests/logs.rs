@@ -1,5 +1,5 @@
 //! Output: every byte, in order, bounded in memory, and never a reason to block (LOG-*).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Dog, Run, procs, skip, stays, wait_for, within};
@@ -74,7 +74,10 @@ fn pieces_of_a_line_are_one_record() {
     let items = wait_for("the line", || Some(logs(&dog, json!({}))).filter(|i| !i.is_empty()));
     assert_eq!(text(&items), ["first half, second half"]);
     let item = &items[0];
-    assert_eq!((&item["stream"], &item["partial"], &item["encoding"]), (&"stdout".into(), &false.into(), &"utf8".into()));
+    assert_eq!(
+        (&item["stream"], &item["partial"], &item["encoding"]),
+        (&"stdout".into(), &false.into(), &"utf8".into())
+    );
     assert_eq!((&item["service"], &item["generation"]), (&"worker".into(), &1.into()), "{item}");
     dog.stop().code(143);
 }
@@ -386,7 +389,9 @@ fn the_events_of_a_crash_loop_are_small() {
 fn the_ring_keeps_the_last_lines() {
     let run = Run::quick().flag("--log", "capture").flag("--log-lines", "50");
     let dog = run.worker(["flood", "lines", "--lines", "500", "--size", "60", "--stay"]).spawn();
-    wait_for("the last line", || logs(&dog, json!({"n": 1})).pop().filter(|l| l["line"].to_string().contains("00000499")));
+    wait_for("the last line", || {
+        logs(&dog, json!({"n": 1})).pop().filter(|l| l["line"].to_string().contains("00000499"))
+    });
     assert_eq!(logs(&dog, json!({})).len(), 50);
     let three = text(&logs(&dog, json!({"n": 3})));
     assert!(three[0].starts_with("00000497") && three.len() == 3, "{three:?}");

@@ -1,5 +1,5 @@
 //! As PID 1 and as subreaper: crowds of orphans, and none of them is the worker (PID-*).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Dog, Run, can_unshare, lines, procs, skip, stays, wait_for, wait_line, wait_lines, within};
@@ -48,7 +48,11 @@ fn thousands_of_orphans_are_reaped_by_pid_1() {
 #[test]
 fn the_end_of_the_worker_is_found_in_a_storm_of_orphans() {
     for _ in 0..12 {
-        Run::once().worker(["zombies", "150", "--kind", "storm", "--codes", "--then-exit", "7"]).run().code(7).before(6000);
+        Run::once()
+            .worker(["zombies", "150", "--kind", "storm", "--codes", "--then-exit", "7"])
+            .run()
+            .code(7)
+            .before(6000);
     }
     if namespaces() {
         for _ in 0..4 {
@@ -139,7 +143,8 @@ fn a_worker_may_ask_its_pid_1_to_stop() {
     if !namespaces() {
         return;
     }
-    let run = Run::quick().pid_1().program(["sh", "-c", "trap 'exit 11' TERM; kill -TERM 1; while :; do sleep 0.05; done"]);
+    let run =
+        Run::quick().pid_1().program(["sh", "-c", "trap 'exit 11' TERM; kill -TERM 1; while :; do sleep 0.05; done"]);
     run.run().code(11).count("stop-requested", 1);
 }
 

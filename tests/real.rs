@@ -1,6 +1,6 @@
 //! Programs that people run: started under default settings, they answer; killed, they come back; stopped, they are
 //! gone. Each test needs its program and says so when it is missing.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::procs::{self, Proc};
@@ -66,7 +66,8 @@ fn lives_and_heals(dog: Dog, check: impl Fn(), codes: &[i32]) {
 fn redis_lives_and_heals() {
     let Some(redis) = find("redis-server") else { return };
     let (run, port) = (Run::new(), port());
-    let words = [redis.to_string_lossy().into_owned(), "--port".into(), port.to_string(), "--save".into(), String::new()];
+    let words =
+        [redis.to_string_lossy().into_owned(), "--port".into(), port.to_string(), "--save".into(), String::new()];
     lives_and_heals(run.program(words).spawn(), || answers(port, "PING\r\n", "PONG"), &[0]);
 }
 

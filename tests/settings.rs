@@ -1,5 +1,5 @@
 //! Settings: one name, three spellings, a clear order, and errors that name the thing (product.md section 3, CFG-06).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Ended, Run, wait_lines};
@@ -157,7 +157,11 @@ fn an_unknown_variable_is_one_warning() {
 fn an_unknown_key_of_a_file_is_named_with_its_line() {
     let file = "[defaults]\nrestart = \"always\"\nstop_timeuot = \"5s\"\n";
     refused_with(125, with_file(Run::new(), file), &["watchdog.toml", "3", "stop_timeuot", "stop_timeout"]);
-    refused_with(125, with_file(Run::new(), "[defaults]\nrestart = \"allways\"\n"), &["watchdog.toml", "restart", "allways"]);
+    refused_with(
+        125,
+        with_file(Run::new(), "[defaults]\nrestart = \"allways\"\n"),
+        &["watchdog.toml", "restart", "allways"],
+    );
     refused_with(125, with_file(Run::new(), "[defaults]\nrestart = 5\n"), &["watchdog.toml", "restart"]);
     refused_with(125, with_file(Run::new(), "[defaults\n"), &["watchdog.toml"]);
 }
@@ -225,7 +229,10 @@ fn names_are_checked_and_default_names_are_made_fit() {
     std::fs::copy("/bin/true", &odd).unwrap();
     let ended = run.program([&odd]).run().code(0);
     let name = ended.of("spawn")[0]["service"].as_str().unwrap().to_string();
-    assert!(name.starts_with("odd_name_") && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)), "{name}");
+    assert!(
+        name.starts_with("odd_name_") && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)),
+        "{name}"
+    );
     let ended = Run::once().flag("--name", "given.name-1").worker(["exit", "0"]).run().code(0);
     assert_eq!(ended.of("spawn")[0]["service"], "given.name-1");
 }

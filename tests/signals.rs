@@ -1,5 +1,5 @@
 //! Signals: what a process sends arrives once; what a keyboard sends has arrived already (product.md section 4).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::{Dog, Run, about, lines, procs, stays, wait_for, wait_line, wait_lines, within, worker};
@@ -32,7 +32,8 @@ fn every_catchable_signal_of_a_process_is_forwarded_once_and_changes_nothing() {
     let dog = logging(Run::quick(), &["--exit-on", "TERM"]);
     let log = dog.path("log");
     // all but KILL, STOP, the synchronous faults, CHLD, libc's own, INT and TERM (they stop), the job-control stops
-    let numbers: Vec<i32> = [1, 3, 10, 12, 13, 14, 16, 18, 23, 24, 25, 26, 27, 28, 29, 30].into_iter().chain(34..=64).collect();
+    let numbers: Vec<i32> =
+        [1, 3, 10, 12, 13, 14, 16, 18, 23, 24, 25, 26, 27, 28, 29, 30].into_iter().chain(34..=64).collect();
     for (at, number) in numbers.iter().enumerate() {
         dog.signal_number(*number);
         wait_for(&format!("signal {number} to arrive"), || (got(&log).len() > at).then_some(()));
@@ -66,7 +67,8 @@ fn job_control_signals_of_a_process_are_forwarded() {
 fn a_term_arrives_once_and_ends_with_the_workers_status() {
     let dog = logging(Run::quick(), &["--exit-on", "TERM", "--code", "6"]);
     let log = dog.path("log");
-    let ended = dog.stop().code(6).count("stop-requested", 1).order(&["stop-requested", "signal-sent", "exit", "stopped"]);
+    let ended =
+        dog.stop().code(6).count("stop-requested", 1).order(&["stop-requested", "signal-sent", "exit", "stopped"]);
     assert_eq!(ended.lines("log").len(), 2, "{:?}", ended.lines("log"));
     assert!(!log.exists() || count(&log, "TERM") == 1);
     let by = &ended.of("stop-requested")[0]["by"];
@@ -159,7 +161,8 @@ fn a_second_int_skips_the_grace() {
 /// its look-alike: one INT leaves the whole grace
 #[test]
 fn one_int_leaves_the_grace() {
-    let dog = logging(Run::quick().flag("--stop-timeout", "20s"), &["--exit-on", "INT", "--slow", "700", "--code", "4"]);
+    let dog =
+        logging(Run::quick().flag("--stop-timeout", "20s"), &["--exit-on", "INT", "--slow", "700", "--code", "4"]);
     dog.signal(Signal::SIGINT);
     dog.wait().code(4).count("kill-escalated", 0);
 }

@@ -1,7 +1,7 @@
 //! Stopping: ask, wait, kill, sweep, and be sure that nothing is left (STO-*).
 //!
 //! STO-15 (shutdown by IPC) and STO-18 (order of several services) are not of the prefix form.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::procs::{self, survivors};
@@ -33,7 +33,8 @@ fn graceful(run: Run, more: &[&str]) -> Dog {
 /// STO-01
 #[test]
 fn a_clean_stop_is_one_term_and_0() {
-    let ended = graceful(Run::quick(), &[]).stop().code(0).before(5000).count("signal-sent", 1).count("kill-escalated", 0);
+    let ended =
+        graceful(Run::quick(), &[]).stop().code(0).before(5000).count("signal-sent", 1).count("kill-escalated", 0);
     let sent = &ended.of("signal-sent")[0];
     assert_eq!((&sent["signal"], &sent["scope"]), (&"TERM".into(), &"group".into()), "{sent}");
     let exit = &ended.of("exit")[0];
@@ -93,7 +94,8 @@ fn the_whole_group_dies() {
 fn what_escaped_is_asked_and_then_killed() {
     for how in ["child", "pgrp", "setsid", "daemon"] {
         // it obeys: one TERM is enough, and it may finish its work
-        let ended = escaping(Run::quick().flag("--stop-timeout", "3s"), &["--how", how, "--slow", "200"]).stop().code(143);
+        let ended =
+            escaping(Run::quick().flag("--stop-timeout", "3s"), &["--how", how, "--slow", "200"]).stop().code(143);
         assert!(survivors(&ended.run.path("tree")).is_empty(), "{how}");
         assert_eq!(ended.lines("done"), ["done"], "{how}: it was not allowed to finish\n{}", ended.story());
         // it does not

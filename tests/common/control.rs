@@ -123,7 +123,8 @@ impl Dog {
 
     /// Starts a verb of the command line against this watchdog.
     pub fn start_verb(&self, words: &[&str]) -> std::process::Child {
-        let line: Vec<OsString> = std::iter::once(super::watchdog()).chain(words.iter().copied()).map(Into::into).collect();
+        let line: Vec<OsString> =
+            std::iter::once(super::watchdog()).chain(words.iter().copied()).map(Into::into).collect();
         self.socket();
         let mut command = self.run.command(&line);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -3,10 +3,11 @@
 //!
 //! Every run has its own folder, runtime directory and events file, and a mark in the environment by which its
 //! processes are found wherever they have gone (a new session, another parent, a pid namespace).
-#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used, clippy::disallowed_methods)]
 
 pub mod control;
 pub mod finish;
+pub mod flaky;
 pub mod procs;
 pub mod terminal;
 
@@ -161,10 +162,7 @@ impl Run {
 
     /// Short pauses and a short grace, so that a test takes no time.
     pub fn quick() -> Run {
-        Run::new()
-            .flag("--restart-delay", "50ms")
-            .flag("--restart-delay-jitter", "0%")
-            .flag("--stop-timeout", "500ms")
+        Run::new().flag("--restart-delay", "50ms").flag("--restart-delay-jitter", "0%").flag("--stop-timeout", "500ms")
     }
 
     /// One run, never restarted.

@@ -33,8 +33,7 @@ static LOOK: extern "C" fn() = look;
 
 /// One field of /proc/self/status as it was before main.
 pub(crate) fn status(key: &str) -> String {
-    let bytes: Vec<u8> =
-        STATUS[..LENGTH.load(Ordering::Relaxed)].iter().map(|b| b.load(Ordering::Relaxed)).collect();
+    let bytes: Vec<u8> = STATUS[..LENGTH.load(Ordering::Relaxed)].iter().map(|b| b.load(Ordering::Relaxed)).collect();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':').map(|v| v.trim().to_string())).unwrap_or_default()
 }

@@ -25,9 +25,8 @@ pub(crate) fn print() {
         let (soft, hard) = sys::rlimit(r);
         format!("[{soft},{hard}]")
     }));
-    let environment = list(std::env::vars_os().map(|(k, v)| {
-        format!("\"{}\"", hex(&[k.as_bytes(), b"=", v.as_bytes()].concat()))
-    }));
+    let environment =
+        list(std::env::vars_os().map(|(k, v)| format!("\"{}\"", hex(&[k.as_bytes(), b"=", v.as_bytes()].concat()))));
     let argv = list(std::env::args_os().map(|a| format!("\"{}\"", hex(a.as_bytes()))));
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_string();
     let mask = sys::umask(0);

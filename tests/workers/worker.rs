@@ -2,7 +2,7 @@
 //!
 //! It leaves evidence in files of its own (pids, start times, monotonic times, signals), so that a test can ask the
 //! victim instead of believing the supervisor.
-#![allow(unsafe_code, clippy::unwrap_used)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod early;
 mod inherit;
