@@ -6,6 +6,9 @@ mod judge;
 mod restart;
 mod sentences;
 mod service;
+#[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
+pub mod sim;
 mod state;
 mod supervisor;
 mod time;

@@ -4,7 +4,7 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
 use crate::sys::{cgroup, tree};
 use nix::fcntl::OFlag;
@@ -92,7 +92,7 @@ impl Reactor {
 
 fn plan(spec: &Spec, env: Env, own_group: bool) -> Plan<'_> {
     let launch = &spec.launch;
-    let identity = launch.identity.as_ref();
+    let identity = launch.identity.as_ref().filter(|i| !is_ours(i));
     Plan {
         command: &spec.command,
         env,
@@ -113,6 +113,12 @@ fn plan(spec: &Spec, env: Env, own_group: bool) -> Plan<'_> {
         },
         ..Plan::default()
     }
+}
+
+/// An unprivileged caller may name itself: then there is nothing to change, and asking the kernel would be refused.
+fn is_ours(identity: &Identity) -> bool {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    !uid.is_root() && identity.uid.is_none_or(|u| u == uid.as_raw()) && identity.gid == gid.as_raw()
 }
 
 /// Our ends and the worker's, for stdout and stderr. None for `inherit`.

@@ -174,6 +174,8 @@ impl Reactor {
         self.perform(out);
         self.flush_files();
         self.drop_clients();
+        // Lines of our own that stderr did not take before.
+        log::logger().flush();
     }
 
     /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
@@ -396,6 +398,7 @@ impl Reactor {
     fn leave(&mut self) {
         self.flush_files();
         self.linger();
+        log::logger().flush();
         if let Some(server) = self.server.take() {
             server.close();
         }
