@@ -35,7 +35,9 @@ fn a_missing_program_ends_with_127_whatever_the_policy() {
         assert_eq!(ended.err.trim_end().lines().count(), 1, "one clear line: {}", ended.err);
         assert!(ended.of("spawn-failed")[0]["path"].to_string().contains("/nonexistent/program"));
     }
-    refused(Run::quick().program(["no-such-program-in-path"]).run(), 127, "exec", "ENOENT");
+    // a PATH of our own: a folder on it that may not be searched makes "not found" a "not permitted", as with execvp
+    let run = Run::quick().env("PATH", "/usr/bin:/bin").program(["no-such-program-in-path"]);
+    refused(run.run(), 127, "exec", "ENOENT");
 }
 
 /// LAU-02
