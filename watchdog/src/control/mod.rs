@@ -14,4 +14,4 @@ pub(crate) use explain::{explain, sentence};
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use server::{Server, Turn, ask_error, error, item, ok};
 pub(crate) use shapes::{Frame, event, health, line, service, status, waited};
-pub(crate) use socket::{BindError, bind, private_dir};
+pub(crate) use socket::{bind, private_dir};

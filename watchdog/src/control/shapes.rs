@@ -136,7 +136,7 @@ fn health_word(s: &Service) -> &'static str {
 /// `health`.
 #[must_use]
 pub(crate) fn health(s: &Service) -> Value {
-    json!({"service": s.spec.name, "health": health_word(s), "reason": format!("{}: {}", s.state.word(), s.reason)})
+    json!({"service": s.spec.name, "health": health_word(s), "reason": s.reason})
 }
 
 /// `wait`.

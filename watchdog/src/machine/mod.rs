@@ -6,8 +6,13 @@ mod judge;
 mod restart;
 mod sentences;
 mod service;
+#[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
+pub mod sim;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod time;
 mod wishes;
 mod words;

@@ -244,24 +244,25 @@ impl Supervisor {
     fn end(&mut self, now: MonoTime, by: By, signal: SignalNumber, out: &mut Actions) {
         let ending = self.ending.get_or_insert(Ending { by, terms: 0, ints: 0, status: None });
         let first = ending.terms == 0 && ending.ints == 0;
-        let count = if signal == INT { &mut ending.ints } else { &mut ending.terms };
+        let int = signal == INT;
+        let count = if int { &mut ending.ints } else { &mut ending.terms };
         *count = count.saturating_add(1);
         let again = *count > 1;
-        if let Some((status, _)) = self.farewell.take_if(|_| again && signal == INT) {
+        if let Some((status, _)) = self.farewell.take_if(|_| again && int) {
             return self.exit(now, status, out);
         }
         let mut cx = Cx { now, out, dice: &mut self.dice };
         for service in &mut self.services {
-            let signal = if signal == INT { INT } else { service.stop_signal() };
+            let signal = if int { INT } else { service.stop_signal() };
             let grace = service.spec.stop.shutdown_timeout;
             if first {
                 let was_stopping = matches!(service.state, State::Stopping { .. });
                 announce(service, &mut cx, by);
                 service.want_down(&mut cx, Ladder { signal, grace }, "the watchdog was asked to end");
-                if was_stopping && signal == INT {
+                if was_stopping && int {
                     service.forward(&mut cx, INT);
                 }
-            } else if again && signal == INT {
+            } else if again && int {
                 // A second INT skips the grace.
                 service.want_down(&mut cx, Ladder { signal, grace: Duration::ZERO }, "interrupted twice");
             } else if !again && matches!(service.state, State::Stopping { .. }) {
@@ -464,6 +465,9 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
     match (hope, s.state) {
         (Hope::Up, State::Running { .. } | State::Done) => Outlook::Yes,
         (Hope::Anew, State::Running { .. } | State::Done) if s.last > before => Outlook::Yes,
+        (Hope::Anew, State::Running { .. }) => {
+            Outlook::No { reason: "the restart was taken back by other requests".into(), stuck: false }
+        }
         (Hope::Up | Hope::Anew, State::Failed | State::Done) => lost(false),
         (Hope::Up | Hope::Anew, State::Stopped) if s.goal == Goal::Down => lost(false),
         (Hope::Up | Hope::Anew | Hope::Down, State::Stuck { .. }) => lost(true),

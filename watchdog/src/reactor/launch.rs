@@ -4,20 +4,20 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
 use crate::sys::{cgroup, tree};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-pub(super) type Env = Vec<(OsString, OsString)>;
-
+/// Rewritten at every spawn: the protocol asks for the number of the process itself (sd_listen_fds(3)).
+const LISTEN_PID: &str = "LISTEN_PID";
 /// Longest path shown in an event.
 const SHOWN_PATH: usize = 200;
 
@@ -32,10 +32,11 @@ pub(super) struct Launched {
 impl Reactor {
     /// Starts one generation.
     pub(super) fn launch(&mut self, id: ServiceId, generation: Generation) -> Result<Launched, SpawnFailure> {
+        let control = self.server.as_ref().map(|s| s.path()).or(self.control_later.as_deref());
         let Some(service) = self.machine.services().get(id.0 as usize) else {
             return Err(failure(Step::Fork, libc::EINVAL, OsStr::new("")));
         };
-        let spec = service.spec.clone();
+        let spec = &service.spec;
         let mark = format!("{}.{}.{}", self.invocation, id.0, generation.0);
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode)?;
@@ -44,10 +45,8 @@ impl Reactor {
             Stdin::Inherit => None,
         };
         let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
-        let env = self.environment(&spec, &mark);
         let own_group = !self.shared_group;
-        let mut plan = plan(&spec, env, own_group);
-        plan.listen_pid = spec.launch.env.iter().any(|(k, _)| k == "LISTEN_PID");
+        let mut plan = plan(spec, environment(spec, &mark, control), own_group);
         plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
         if let Some(null) = &null {
             plan.take(0, null);
@@ -55,7 +54,7 @@ impl Reactor {
         for (stream, end) in [Stream::Stdout, Stream::Stderr].into_iter().zip(ends.iter()) {
             plan.take(stream.index() + 1, end);
         }
-        let child = self.spawner.spawn(&plan).map_err(|f| describe(&spec, &plan.env, f))?;
+        let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
         ends.clear();
         let (pid, pidfd) = (child.pid, child.pidfd);
         let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init;
@@ -71,31 +70,36 @@ impl Reactor {
             outputs,
         })
     }
-
-    /// The worker's variables: what the settings gave, and what the contract promises.
-    fn environment(&self, spec: &Spec, mark: &str) -> Env {
-        let mut env: Env = spec.launch.env.iter().filter(|(k, _)| k != "LISTEN_PID").cloned().collect();
-        let mut add = |key: &str, value: &OsStr| {
-            env.retain(|(k, _)| k != key);
-            env.push((key.into(), value.to_owned()));
-        };
-        add("WATCHDOG_ENABLED", OsStr::new("true"));
-        add("WATCHDOG_SERVICE", OsStr::new(&spec.name));
-        add("WATCHDOG_REPLICA", OsStr::new("0"));
-        add("WATCHDOG_INVOCATION", OsStr::new(mark));
-        if let Some(server) = &self.server {
-            add("WATCHDOG_SOCKET", server.path().as_os_str());
-        }
-        env
-    }
 }
 
-fn plan(spec: &Spec, env: Env, own_group: bool) -> Plan<'_> {
+/// The worker's variables: what the settings gave, and what the contract promises.
+fn environment(spec: &Spec, mark: &str, control: Option<&Path>) -> Vec<CString> {
+    let ours = [
+        ("WATCHDOG_ENABLED", Some(OsStr::new("true"))),
+        ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
+        ("WATCHDOG_REPLICA", Some(OsStr::new("0"))),
+        ("WATCHDOG_INVOCATION", Some(OsStr::new(mark))),
+        ("WATCHDOG_SOCKET", control.map(Path::as_os_str)),
+    ];
+    let taken = |key: &OsStr| key == LISTEN_PID || ours.iter().any(|(name, _)| key == *name);
+    let given = spec.launch.env.iter().filter(|(key, _)| !taken(key)).map(|(k, v)| (k.as_os_str(), v.as_os_str()));
+    let ours = ours.iter().filter_map(|(key, value)| value.map(|v| (OsStr::new(*key), v)));
+    // A value with a NUL byte cannot come from an environment, and settings are read as text without one.
+    given.chain(ours).filter_map(|(key, value)| spawn::entry(key, value)).collect()
+}
+
+fn path_of(spec: &Spec) -> Option<&OsStr> {
+    spec.launch.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str())
+}
+
+fn plan(spec: &Spec, env: Vec<CString>, own_group: bool) -> Plan<'_> {
     let launch = &spec.launch;
-    let identity = launch.identity.as_ref();
+    let identity = launch.identity.as_ref().filter(|i| !is_ours(i));
     Plan {
         command: &spec.command,
         env,
+        path: path_of(spec),
+        listen_pid: spec.launch.env.iter().any(|(key, _)| key == LISTEN_PID),
         own_group,
         umask: launch.umask,
         nice: launch.nice,
@@ -113,6 +117,18 @@ fn plan(spec: &Spec, env: Env, own_group: bool) -> Plan<'_> {
         },
         ..Plan::default()
     }
+}
+
+/// A short-lived command of the watchdog's own, in the worker's environment; it does not outlive us.
+pub(super) fn helper<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
+    let env = spec.launch.env.iter().filter_map(|(key, value)| spawn::entry(key, value)).collect();
+    Plan { command, env, path: path_of(spec), own_group: true, death_signal: libc::SIGKILL, ..Plan::default() }
+}
+
+/// An unprivileged caller may name itself: then there is nothing to change, and asking the kernel would be refused.
+fn is_ours(identity: &Identity) -> bool {
+    let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    !uid.is_root() && identity.uid.is_none_or(|u| u == uid.as_raw()) && identity.gid == gid.as_raw()
 }
 
 /// Our ends and the worker's, for stdout and stderr. None for `inherit`.
@@ -142,9 +158,9 @@ fn io_failure(step: Step, e: &std::io::Error, about: &str) -> SpawnFailure {
 }
 
 /// Which step, and which file or directory it is about: the interpreter, where it is that which is missing.
-fn describe(spec: &Spec, env: &Env, failed: Failed) -> SpawnFailure {
+fn describe(spec: &Spec, failed: Failed) -> SpawnFailure {
     let errno = failed.errno as i32;
-    let program = || spawn::resolve(&spec.command, env);
+    let program = || spawn::resolve(&spec.command, path_of(spec));
     let (step, about) = match failed.stage {
         Stage::Prepare => (Step::Exec, program()),
         Stage::Clone => (Step::Fork, program()),

@@ -86,6 +86,8 @@ struct Reactor {
     workers: Vec<Worker>,
     journal: Journal,
     server: Option<Server>,
+    /// A default place that is taken after the first spawn.
+    control_later: Option<std::path::PathBuf>,
     tickets: BTreeMap<Ticket, Ticketed>,
     followers: Vec<Follower>,
     next_ticket: u64,
@@ -118,6 +120,7 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
+        self.open_control();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -174,6 +177,8 @@ impl Reactor {
         self.perform(out);
         self.flush_files();
         self.drop_clients();
+        // Lines of our own that stderr did not take before.
+        log::logger().flush();
     }
 
     /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
@@ -396,6 +401,7 @@ impl Reactor {
     fn leave(&mut self) {
         self.flush_files();
         self.linger();
+        log::logger().flush();
         if let Some(server) = self.server.take() {
             server.close();
         }

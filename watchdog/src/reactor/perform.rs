@@ -170,30 +170,20 @@ impl Reactor {
     }
 
     fn run_give_up(&mut self, id: ServiceId) -> Option<Event> {
-        let service = self.machine.services().get(id.0 as usize)?;
-        let GiveUp::Exec(command) = service.spec.restart.give_up.clone() else { return None };
-        match self.launch_helper(&command, service.spec.launch.env.clone()) {
-            Ok(pid) => {
-                self.workers.get_mut(id.0 as usize)?.give_up = Some(pid);
+        let Reactor { machine, spawner, workers, .. } = self;
+        let spec = &machine.services().get(id.0 as usize)?.spec;
+        let GiveUp::Exec(command) = &spec.restart.give_up else { return None };
+        match spawner.spawn(&launch::helper(spec, command)) {
+            Ok(child) => {
+                workers.get_mut(id.0 as usize)?.give_up = Some(child.pid);
                 None
             }
-            Err(why) => {
-                log::error!("give_up command {:?}: {why}", command.first().cloned().unwrap_or_default());
+            Err(failed) => {
+                let program = command.first().cloned().unwrap_or_default();
+                log::error!("give_up command {program:?}: {}", errno_name(failed.errno as i32));
                 Some(Event::GiveUpRan { service: id })
             }
         }
-    }
-
-    fn launch_helper(&mut self, command: &[std::ffi::OsString], env: launch::Env) -> Result<i32, String> {
-        let plan = crate::sys::spawn::Plan {
-            command,
-            env,
-            own_group: true,
-            death_signal: libc::SIGKILL,
-            ..Default::default()
-        };
-        let child = self.spawner.spawn(&plan).map_err(|f| errno_name(f.errno as i32))?;
-        Ok(child.pid)
     }
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {

@@ -1,7 +1,7 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
 use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker};
-use crate::control::{BindError, Journal, Server, bind, private_dir};
+use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
 use crate::machine::{Setup, Supervisor};
 use crate::spec::{Control, Instance, LogMode, Spec};
@@ -9,12 +9,12 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, panic, tree, tty};
+use crate::sys::{cgroup, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// The watchdog's own failure, as a status.
@@ -45,10 +45,18 @@ impl Reactor {
             .map_err(|e| format!("epoll: {e}"))?;
         let me = nix::unistd::getpid().as_raw();
         let init = me == 1;
+        if !proc::is_there() {
+            log::warn!("no /proc here: what a worker leaves behind cannot be seen and is not ended");
+        }
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
         let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
-        let server = control(&instance, &poll, me)?;
-        let shared_group = tty::on_stdin() && tty::is_foreground();
+        let place = place(&instance, me)?;
+        let (server, control_later) = match place {
+            Some((path, true)) => (Some(listen(&path, &poll)?), None),
+            Some((path, false)) => (None, Some(path)),
+            None => (None, None),
+        };
+        let shared_group = tty::is_ours();
         let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let mut reactor = Reactor {
@@ -61,6 +69,7 @@ impl Reactor {
             workers,
             journal,
             server,
+            control_later,
             tickets: BTreeMap::new(),
             followers: Vec::new(),
             next_ticket: 0,
@@ -80,6 +89,16 @@ impl Reactor {
         };
         reactor.register_sinks();
         Ok(reactor)
+    }
+
+    /// The socket at a default place, once the first worker is on its way: it need not wait for it. It is told the path
+    /// all the same, and can hardly use it earlier than it is there.
+    pub(super) fn open_control(&mut self) {
+        let Some(path) = self.control_later.take() else { return };
+        match listen(&path, &self.poll) {
+            Ok(server) => self.server = Some(server),
+            Err(why) => without(&why),
+        }
     }
 }
 
@@ -125,32 +144,29 @@ fn file_error(setting: &str, e: &FileError) -> String {
     format!("{setting} {}: {}", e.path.display(), e.why)
 }
 
-/// The control socket. A place that was named and cannot be had is the end; a default place that cannot be had is one
-/// warning.
-fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, String> {
-    let (path, named) = match &instance.control {
-        Control::Off => return Ok(None),
-        Control::Path(path) => (path.clone(), true),
-        Control::RuntimeDir(dir) => {
-            if let Err(why) = private_dir(dir) {
-                return without(&why);
+/// Where the control socket is to be, and whether that was said by somebody: a place that was named and cannot be had is
+/// the end; a default place that cannot be had is one warning.
+fn place(instance: &Instance, me: i32) -> Result<Option<(PathBuf, bool)>, String> {
+    match &instance.control {
+        Control::Off => Ok(None),
+        Control::Path(path) => Ok(Some((path.clone(), true))),
+        Control::RuntimeDir(dir) => match private_dir(dir) {
+            Ok(()) => Ok(Some((dir.join(socket_name(instance, me)), instance.name_given))),
+            Err(why) => {
+                without(&why.to_string());
+                Ok(None)
             }
-            (dir.join(socket_name(instance, me)), instance.name_given)
-        }
-    };
-    match bind(&path) {
-        Ok(bound) => match Server::new(bound, poll.registry(), CONTROL) {
-            Ok(server) => Ok(Some(server)),
-            Err(e) => Err(format!("control socket: {e}")),
         },
-        Err(why) if named => Err(why.to_string()),
-        Err(why) => without(&why),
     }
 }
 
-fn without(why: &BindError) -> Result<Option<Server>, String> {
-    log::warn!("{why}; going on without control (say --control off to be quiet about it)");
-    Ok(None)
+fn listen(path: &Path, poll: &Poll) -> Result<Server, String> {
+    let bound = bind(path).map_err(|e| e.to_string())?;
+    Server::new(bound, poll.registry(), CONTROL).map_err(|e| format!("control socket: {e}"))
+}
+
+fn without(why: &str) {
+    log::warn!("{why}; going on without control (--control off says so on purpose)");
 }
 
 fn socket_name(instance: &Instance, me: i32) -> PathBuf {

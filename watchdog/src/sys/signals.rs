@@ -101,6 +101,7 @@ impl Signals {
     /// Reads all that is pending into `out`.
     pub(crate) fn drain(&self, out: &mut Vec<Received>) {
         const BATCH: usize = 16;
+        let me = nix::unistd::getpid().as_raw();
         loop {
             let mut info = [MaybeUninit::<libc::signalfd_siginfo>::zeroed(); BATCH];
             let size = size_of_val(&info);
@@ -112,15 +113,12 @@ impl Signals {
                 // SAFETY: zeroed at first and then filled by the kernel.
                 let one = unsafe { one.assume_init() };
                 let signal = i32::try_from(one.ssi_signo).unwrap_or(0);
-                if LIBCS_OWN.contains(&signal) {
+                let pid = i32::try_from(one.ssi_pid).unwrap_or(0);
+                // Our own write to a reader that is gone raises SIGPIPE for us: not a message for the worker.
+                if LIBCS_OWN.contains(&signal) || pid == me {
                     continue;
                 }
-                out.push(Received {
-                    signal,
-                    from_kernel: one.ssi_code == libc::SI_KERNEL,
-                    pid: i32::try_from(one.ssi_pid).unwrap_or(0),
-                    uid: one.ssi_uid,
-                });
+                out.push(Received { signal, from_kernel: one.ssi_code == libc::SI_KERNEL, pid, uid: one.ssi_uid });
             }
             if count < BATCH {
                 return;

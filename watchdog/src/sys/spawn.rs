@@ -27,8 +27,10 @@ const PID_DIGITS: usize = 10;
 pub(crate) struct Plan<'a> {
     /// argv; never empty.
     pub command: &'a [OsString],
-    /// The whole environment.
-    pub env: Vec<(OsString, OsString)>,
+    /// The whole environment, `KEY=VALUE` each.
+    pub(crate) env: Vec<CString>,
+    /// The worker's PATH, to find the program along.
+    pub(crate) path: Option<&'a OsStr>,
     /// Add LISTEN_PID with the child's own number.
     pub listen_pid: bool,
     /// stdin, stdout, stderr: a descriptor to take instead of the inherited one.
@@ -192,7 +194,6 @@ impl Drop for Spawner {
 /// The strings behind the job's pointers.
 struct Prepared {
     argv: Vec<CString>,
-    env: Vec<CString>,
     pid_entry: Option<Vec<u8>>,
     files: Vec<CString>,
     cwd: Option<CString>,
@@ -203,7 +204,6 @@ impl Prepared {
     fn new(plan: &Plan<'_>) -> Option<Prepared> {
         let program = plan.command.first()?;
         let argv = plan.command.iter().map(|a| CString::new(a.as_bytes()).ok()).collect::<Option<Vec<_>>>()?;
-        let env = plan.env.iter().map(entry).collect::<Option<Vec<_>>>()?;
         let cwd = match plan.cwd {
             Some(dir) => Some(CString::new(dir.as_os_str().as_bytes()).ok()?),
             None => None,
@@ -213,13 +213,13 @@ impl Prepared {
             text.resize(text.len() + PID_DIGITS + 1, 0);
             text
         });
-        Some(Prepared { argv, env, pid_entry, files: candidates(program, &plan.env), cwd })
+        Some(Prepared { argv, pid_entry, files: candidates(program, plan.path), cwd })
     }
 
     fn job(&mut self, plan: &Plan<'_>, inherited: &Inherited) -> Job {
         let pointers =
             |all: &[CString]| all.iter().map(|s| s.as_ptr()).chain(std::iter::once(ptr::null())).collect::<Vec<_>>();
-        let mut envp = pointers(&self.env);
+        let mut envp = pointers(&plan.env);
         let mut pid_slot = ptr::null_mut();
         if let Some(entry) = &mut self.pid_entry {
             envp.insert(0, entry.as_ptr().cast());
@@ -260,20 +260,22 @@ impl Prepared {
     }
 }
 
-fn entry((key, value): &(OsString, OsString)) -> Option<CString> {
-    let mut text = key.as_bytes().to_vec();
+/// `KEY=VALUE` for a [`Plan`]. `None` where a NUL byte is in the middle.
+pub(crate) fn entry(key: &OsStr, value: &OsStr) -> Option<CString> {
+    let mut text = Vec::with_capacity(key.len() + value.len() + 2);
+    text.extend_from_slice(key.as_bytes());
     text.push(b'=');
     text.extend_from_slice(value.as_bytes());
     CString::new(text).ok()
 }
 
 /// The files to try, as execvp(3) would: a name with a slash as it stands, else along the worker's own PATH.
-fn candidates(program: &OsStr, env: &[(OsString, OsString)]) -> Vec<CString> {
+fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<CString> {
     let name = program.as_bytes();
     if name.contains(&b'/') || name.is_empty() {
         return CString::new(name).into_iter().collect();
     }
-    let path = env.iter().find(|(k, _)| k == "PATH").map_or(DEFAULT_PATH, |(_, v)| v.as_bytes());
+    let path = path.map_or(DEFAULT_PATH, |p| p.as_bytes());
     path.split(|b| *b == b':')
         .filter_map(|dir| {
             let mut file = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
@@ -286,9 +288,9 @@ fn candidates(program: &OsStr, env: &[(OsString, OsString)]) -> Vec<CString> {
 
 /// The file that an exec of this command would use, for messages: the first that is there.
 #[must_use]
-pub(crate) fn resolve(command: &[OsString], env: &[(OsString, OsString)]) -> OsString {
+pub(crate) fn resolve(command: &[OsString], path: Option<&OsStr>) -> OsString {
     let Some(program) = command.first() else { return OsString::new() };
-    let files = candidates(program, env);
+    let files = candidates(program, path);
     let there = files.iter().find(|f| Path::new(OsStr::from_bytes(f.as_bytes())).exists());
     there.map_or_else(|| program.clone(), |f| OsString::from_vec(f.as_bytes().to_vec()))
 }

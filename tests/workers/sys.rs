@@ -1,0 +1,288 @@
+//! The few system calls a misbehaving program needs, each behind a safe name.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::time::Duration;
+
+/// Signal names as the product prints them (without SIG), by number; the runtime's own 32 and 33 are left out.
+const NAMES: &[&str] = &[
+    "0", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+    "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH",
+    "IO", "PWR", "SYS",
+];
+
+/// Number of a signal by name or number.
+pub(crate) fn signal_number(name: &str) -> i32 {
+    if let Ok(n) = name.parse() {
+        return n;
+    }
+    NAMES.iter().position(|n| *n == name).unwrap_or_else(|| panic!("no signal {name}")) as i32
+}
+
+/// Name of a signal by number; real-time signals are `RT34` and up.
+pub(crate) fn signal_name(number: i32) -> String {
+    NAMES.get(number as usize).map_or_else(|| format!("RT{number}"), |n| (*n).to_string())
+}
+
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn mono_ns() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: t is a valid timespec for the length of the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}
+
+/// Start time of a process in clock ticks, field 22 of its stat line; 0 when it is gone.
+pub(crate) fn start_time(pid: i32) -> u64 {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return 0 };
+    let after = stat.rsplit(')').next().unwrap_or_default().to_string();
+    after.split_whitespace().nth(19).and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+pub(crate) fn pid() -> i32 {
+    std::process::id() as i32
+}
+
+/// Forks; `child` runs in the child, which then exits with what it returns. The parent gets the pid.
+pub(crate) fn fork(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: this program has one thread wherever it forks.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            let code = child();
+            let _ = std::io::stdout().flush();
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(code) }
+        }
+        pid => pid,
+    }
+}
+
+pub(crate) fn send(pid: i32, signal: i32) {
+    // SAFETY: kill has no memory effects.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Sets the action of a signal to default or ignore.
+pub(crate) fn set_action(signal: i32, ignore: bool) {
+    // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
+    unsafe { libc::signal(signal, if ignore { libc::SIG_IGN } else { libc::SIG_DFL }) };
+}
+
+/// Whether a signal is ignored.
+pub(crate) fn set_of(signals: &[i32]) -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the whole set before sigaddset reads it.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for s in signals {
+            libc::sigaddset(&mut set, *s);
+        }
+        set
+    }
+}
+
+/// Every signal a program may block, but the synchronous faults and the job-control stop.
+pub(crate) fn all_signals() -> Vec<i32> {
+    let faults = [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+    (1..=64).filter(|n| !faults.contains(n) && *n != 32 && *n != 33).collect()
+}
+
+pub(crate) fn block(signals: &[i32]) {
+    let set = set_of(signals);
+    // SAFETY: set is initialised; no old set is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+}
+
+pub(crate) fn unblock(signals: &[i32]) {
+    let set = set_of(signals);
+    // SAFETY: set is initialised; no old set is asked for.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut()) };
+}
+
+/// One signal that was received: number, si_code, sender.
+pub(crate) struct Received {
+    pub(crate) signal: i32,
+    pub(crate) code: i32,
+    pub(crate) sender: i32,
+}
+
+/// Waits for one of `signals` (they must be blocked); `None` after `timeout`.
+pub(crate) fn wait_signal(signals: &[i32], timeout: Option<Duration>) -> Option<Received> {
+    let set = set_of(signals);
+    loop {
+        // SAFETY: info and set live for the call; a null timeout means for ever.
+        let (n, info) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let n = match timeout {
+                None => libc::sigwaitinfo(&set, &mut info),
+                Some(t) => {
+                    let t = libc::timespec { tv_sec: t.as_secs() as i64, tv_nsec: i64::from(t.subsec_nanos()) };
+                    libc::sigtimedwait(&set, &mut info, &t)
+                }
+            };
+            (n, info)
+        };
+        if n > 0 {
+            // SAFETY: si_pid is a plain integer in every form of the union that is filled for waited signals.
+            return Some(Received { signal: n, code: info.si_code, sender: unsafe { info.si_pid() } });
+        }
+        if std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return None;
+        }
+    }
+}
+
+pub(crate) fn setsid() {
+    // SAFETY: no memory is involved.
+    unsafe { libc::setsid() };
+}
+
+pub(crate) fn setpgid(pid: i32, group: i32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::setpgid(pid, group) };
+}
+
+/// pid, group, session.
+pub(crate) fn families() -> (i32, i32) {
+    // SAFETY: no memory is involved.
+    unsafe { (libc::getpgrp(), libc::getsid(0)) }
+}
+
+/// Foreground group of the terminal on descriptor 0, if it is one.
+pub(crate) fn foreground() -> Option<i32> {
+    // SAFETY: no memory is involved.
+    let group = unsafe { libc::tcgetpgrp(0) };
+    (group >= 0).then_some(group)
+}
+
+pub(crate) fn set_foreground(group: i32) {
+    block(&[libc::SIGTTOU]);
+    // SAFETY: no memory is involved.
+    unsafe { libc::tcsetpgrp(0, group) };
+    unblock(&[libc::SIGTTOU]);
+}
+
+/// Makes descriptor 0 the controlling terminal of this session.
+pub(crate) fn take_terminal() {
+    // SAFETY: TIOCSCTTY takes an integer.
+    let r = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+    assert_eq!(r, 0, "TIOCSCTTY: {}", std::io::Error::last_os_error());
+}
+
+/// waitpid: pid and raw status; `None` when there is nothing (or no child).
+pub(crate) fn wait(pid: i32, flags: i32) -> Option<(i32, i32)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: status is valid for the call.
+        let got = unsafe { libc::waitpid(pid, &mut status, flags) };
+        if got > 0 {
+            return Some((got, status));
+        }
+        if got == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return None;
+        }
+    }
+}
+
+pub(crate) fn rlimit(resource: u32) -> (u64, u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit is valid for the call.
+    unsafe { libc::getrlimit(resource, &mut limit) };
+    (limit.rlim_cur, limit.rlim_max)
+}
+
+pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: limit is valid for the call.
+    let r = unsafe { libc::setrlimit(resource, &limit) };
+    assert_eq!(r, 0, "setrlimit {resource}: {}", std::io::Error::last_os_error());
+}
+
+pub(crate) fn umask(mask: u32) -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::umask(mask) }
+}
+
+pub(crate) fn nice() -> i32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+pub(crate) fn set_nice(value: i32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) };
+}
+
+pub(crate) fn close(fd: i32) {
+    // SAFETY: the caller owns the descriptor, or it is not open.
+    unsafe { libc::close(fd) };
+}
+
+/// Opens `path` as exactly descriptor `fd`, without close-on-exec.
+pub(crate) fn open_as(path: &str, fd: i32) {
+    let name = CString::new(path).unwrap();
+    // SAFETY: name is a valid C string; the descriptors are ours.
+    unsafe {
+        let got = libc::open(name.as_ptr(), libc::O_RDWR | libc::O_CREAT, 0o600);
+        assert!(got >= 0, "open {path}");
+        libc::dup2(got, fd);
+        if got != fd {
+            libc::close(got);
+        }
+    }
+}
+
+/// Becomes another user with no supplementary groups.
+pub(crate) fn become_user(uid: u32, gid: u32) {
+    // SAFETY: plain identity changes; this program has one thread here.
+    unsafe {
+        assert_eq!(libc::setgroups(0, std::ptr::null()), 0, "setgroups");
+        assert_eq!(libc::setgid(gid), 0, "setgid");
+        assert_eq!(libc::setuid(uid), 0, "setuid");
+    }
+}
+
+/// Ends the calling thread only: when that is the main thread, the leader is a zombie and the process lives on.
+pub(crate) fn end_main_thread() -> ! {
+    // pthread_exit would unwind through Rust frames and abort
+    // SAFETY: the call ends this thread at once; nothing of its stack is used by the others.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    unreachable!()
+}
+
+/// State flags of a descriptor (O_NONBLOCK among them) and whether it is close-on-exec.
+pub(crate) fn fd_flags(fd: i32) -> (i32, bool) {
+    // SAFETY: no memory is involved.
+    unsafe { (libc::fcntl(fd, libc::F_GETFL), libc::fcntl(fd, libc::F_GETFD) & libc::FD_CLOEXEC != 0) }
+}
+
+pub(crate) fn ids() -> [u32; 4] {
+    // SAFETY: no memory is involved.
+    unsafe { [libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid()] }
+}
+
+pub(crate) fn groups() -> Vec<u32> {
+    let mut list = vec![0; 256];
+    // SAFETY: the list has room for 256 entries.
+    let n = unsafe { libc::getgroups(256, list.as_mut_ptr()) };
+    list.truncate(n.max(0) as usize);
+    list
+}
+
+pub(crate) fn alarm_seconds() -> u32 {
+    // SAFETY: no memory is involved.
+    unsafe { libc::alarm(0) }
+}
+
+/// Writes all of `bytes` to a descriptor, whatever its mode.
+pub(crate) fn write_fd(fd: i32, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: bytes is valid for its length.
+        let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        if n < 0 {
+            std::process::exit(74);
+        }
+        bytes = &bytes[n as usize..];
+    }
+}

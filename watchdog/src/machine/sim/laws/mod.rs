@@ -1,0 +1,226 @@
+//! The laws: an outsider follows every call and says what it must lead to. It knows the events and the contract; of the
+//! machine it sees only what it does. Each broken law begins with its name.
+
+mod clients;
+mod house;
+mod truth;
+mod verdict;
+mod wanted;
+mod wishes;
+mod witness;
+
+use super::sometimes::Sometimes;
+use super::world::World;
+use crate::machine::{Action, ByKind, Event, MonoTime, Request, ServiceId, Setup, Supervisor, What};
+use crate::spec::Spec;
+use clients::Clients;
+use house::House;
+use wanted::Deeds;
+use witness::{Phase, Witness};
+
+/// One call of the machine.
+#[derive(Clone, Debug)]
+pub(super) enum Call {
+    Begin,
+    Handle(Event),
+    Time,
+}
+
+/// The outsider.
+pub(super) struct Laws {
+    all: Vec<Witness>,
+    house: House,
+    clients: Clients,
+    totals: Vec<u32>,
+}
+
+impl Laws {
+    pub(super) fn new(specs: &[Spec], setup: Setup) -> Laws {
+        Laws {
+            all: specs.iter().cloned().map(Witness::new).collect(),
+            house: House::new(setup),
+            clients: Clients::default(),
+            totals: vec![0; specs.len()],
+        }
+    }
+
+    pub(super) fn sometimes(&self) -> Sometimes {
+        let mut sum = self.house.seen.clone();
+        sum.add(&self.clients.seen);
+        self.all.iter().for_each(|w| sum.add(&w.seen));
+        sum
+    }
+
+    pub(super) fn over(&self) -> bool {
+        self.house.over
+    }
+
+    /// Nothing is under way: everybody runs or rests, or waits longer than anybody will.
+    pub(super) fn settled(&self, horizon: MonoTime) -> bool {
+        let far = |w: &Witness| w.next.is_some_and(|next| next.due > horizon);
+        self.all.iter().all(|w| w.running() || w.resting() || far(w))
+            && (self.clients.impatient() == 0 || self.all.iter().any(far))
+    }
+
+    /// Judges one call.
+    pub(super) fn observe(
+        &mut self,
+        now: MonoTime,
+        call: &Call,
+        actions: &[Action],
+        machine: &Supervisor,
+        world: &World,
+    ) -> Result<(), String> {
+        if self.house.over {
+            return if actions.is_empty() { Ok(()) } else { Err("end: it goes on".into()) };
+        }
+        let before: Vec<(Phase, u64)> = self.all.iter().map(|w| (w.phase, w.generation)).collect();
+        let saw: Vec<Deeds> = (0..self.all.len()).map(|n| Deeds::of(ServiceId(n as u32), actions)).collect();
+        for (n, w) in self.all.iter_mut().enumerate() {
+            w.announced = announced(n, actions);
+        }
+        self.digest(now, call, actions, &saw)?;
+        self.house.settle(now, &self.all);
+        truth::actions(actions, &self.all, &before, world)?;
+        for (w, saw) in self.all.iter_mut().zip(saw) {
+            std::mem::take(&mut w.want).compare(saw)?;
+        }
+        self.house.compare(actions)?;
+        for (w, s) in self.all.iter().zip(machine.services()) {
+            truth::state(w, s, world)?;
+        }
+        self.clients.compare(now, actions, &self.all, machine.services())?;
+        self.counters(actions, machine)
+    }
+
+    fn digest(&mut self, now: MonoTime, call: &Call, actions: &[Action], saw: &[Deeds]) -> Result<(), String> {
+        match call {
+            Call::Begin => self.all.iter_mut().for_each(Witness::start),
+            Call::Time => {
+                for (n, w) in self.all.iter_mut().enumerate() {
+                    w.time(now, aged(n, actions), &saw[n])?;
+                }
+                self.house.time(now);
+            }
+            Call::Handle(event) => return self.event(now, event, saw),
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, now: MonoTime, event: &Event, saw: &[Deeds]) -> Result<(), String> {
+        match event {
+            Event::Spawned { service, generation, .. } => self.all[at(service)].spawned(now, generation.0),
+            Event::SpawnFailed { service, generation, failure } => {
+                self.all[at(service)].spawn_failed(now, generation.0, failure)
+            }
+            Event::Exited { service, generation, exit, seen_alive, left } => {
+                self.all[at(service)].exited(now, generation.0, *exit, *seen_alive, left.is_empty())
+            }
+            Event::Tree { service, generation, left } => {
+                let stuck = saw[at(service)].told.contains(&"stuck");
+                self.all[at(service)].tree(now, generation.0, left.is_empty(), stuck)
+            }
+            Event::GiveUpRan { service } => {
+                let w = &mut self.all[at(service)];
+                w.leave |= w.give_up_due.take().is_some();
+                Ok(())
+            }
+            Event::Asked { ticket, request, .. } => {
+                let refused = self.refuses(request);
+                self.clients.asked(now, *ticket, request, &self.all, refused);
+                if !refused {
+                    self.request(now, request);
+                }
+                Ok(())
+            }
+            Event::ClientGone { ticket } => {
+                self.clients.gone(*ticket);
+                Ok(())
+            }
+            Event::Signalled { signal, origin } => {
+                self.house.signalled(now, &mut self.all, *signal, *origin);
+                Ok(())
+            }
+            Event::Alone => {
+                self.house.alone();
+                Ok(())
+            }
+        }
+    }
+
+    fn refuses(&self, request: &Request) -> bool {
+        let unknown = |ids: &[ServiceId]| ids.iter().any(|id| at(id) >= self.all.len());
+        let up = self.house.is_ending();
+        match request {
+            Request::Start { services } | Request::Restart { services, .. } => up || unknown(services),
+            Request::Signal { services, .. } => {
+                up || unknown(services) || services.iter().any(|id| self.all[at(id)].phase != Phase::Alive)
+            }
+            Request::Stop { services, .. } => unknown(services),
+            Request::Wait { service, .. } => unknown(std::slice::from_ref(service)),
+            Request::Shutdown => false,
+        }
+    }
+
+    fn request(&mut self, now: MonoTime, request: &Request) {
+        let mut each = |ids: &[ServiceId], deed: &dyn Fn(&mut Witness)| {
+            for (n, w) in self.all.iter_mut().enumerate() {
+                if ids.contains(&ServiceId(n as u32)) {
+                    deed(w);
+                }
+            }
+        };
+        match request {
+            Request::Start { services } => each(services, &|w| w.start()),
+            Request::Stop { services, timeout } => {
+                each(services, &|w| w.stop(now, w.stop_signal(), timeout.unwrap_or(w.spec.stop.timeout)));
+            }
+            Request::Restart { services, force } => each(services, &|w| w.restart(now, *force)),
+            Request::Signal { services, signal } => each(services, &|w| w.forward(*signal)),
+            Request::Shutdown => self.house.end(now, &mut self.all, libc::SIGTERM, None),
+            Request::Wait { .. } => {}
+        }
+    }
+
+    /// Counters only grow, and one call never leads to more than a handful of deeds.
+    fn counters(&mut self, actions: &[Action], machine: &Supervisor) -> Result<(), String> {
+        for (known, s) in self.totals.iter_mut().zip(machine.services()) {
+            if s.book.total < *known {
+                return Err("counters: restarts in all went back".into());
+            }
+            *known = s.book.total;
+        }
+        let answers = actions.iter().filter(|a| matches!(a, Action::Answer { .. })).count();
+        if actions.len() - answers > 12 * self.all.len() + 2 {
+            return Err(format!("bounds: {} actions in one call", actions.len()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.clients.waiting()
+    }
+}
+
+fn at(id: &ServiceId) -> usize {
+    id.0 as usize
+}
+
+/// The delay that was announced for this service in this call.
+fn announced(n: usize, actions: &[Action]) -> Option<std::time::Duration> {
+    actions.iter().find_map(|a| match a {
+        Action::Tell(notice) if notice.service == Some(ServiceId(n as u32)) => match notice.what {
+            What::RestartScheduled { delay, .. } => Some(delay),
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+/// Whether the machine says that this service is old enough.
+fn aged(n: usize, actions: &[Action]) -> bool {
+    actions.iter().any(|a| {
+        matches!(a, Action::Tell(notice) if notice.service == Some(ServiceId(n as u32))
+            && matches!(&notice.what, What::RestartRequested { by } if by.kind == ByKind::Policy))
+    })
+}

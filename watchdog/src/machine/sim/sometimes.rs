@@ -1,0 +1,96 @@
+//! Rare states are counted: a long run in which one of them never happened tests less than it says.
+
+macro_rules! rare {
+    ($($name:ident => $text:literal),+ $(,)?) => {
+        /// A state that a long run must have seen.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Rare { $(#[doc = $text] $name),+ }
+        const TEXTS: &[&str] = &[$($text),+];
+    };
+}
+
+rare! {
+    StopInBackoff => "a stop during a back-off or crash-loop pause",
+    StopInExec => "a stop while the exec is under way",
+    StopTakenBack => "a start that takes back a stop whose exec is under way",
+    RestartInExec => "a restart while the exec is under way",
+    StartInPause => "a start during a back-off or crash-loop pause",
+    ForcedRestart => "a restart without grace",
+    EarlyEnd => "an end reported before its start",
+    Repeated => "an event delivered twice",
+    ExitWithTimer => "an exit and a deadline in one turn",
+    MergedExits => "two exits in one turn",
+    Stall => "a stall of the loop",
+    StallHidesDeath => "a death during a stall",
+    GiveUpStreak => "giving up by restart_limit",
+    GiveUpTotal => "giving up by restart_total",
+    GiveUpListed => "an end that is listed in no_restart_on",
+    GiveUpCommand => "a give-up command",
+    GiveUpCommandLate => "a give-up command that was ended",
+    CrashLoop => "a crash-loop pause",
+    WindowEdge => "a restart exactly as old as the window",
+    FastFirst => "a first failure that restarts at once",
+    StreakReset => "a stable run that resets a streak",
+    StatusOne => "giving up with 1 for a status of 0",
+    NotWanted => "an end after which the policy wants nothing",
+    Busy => "a busy program file that is tried again",
+    FirstExecFails => "a first exec that fails for good",
+    LaterExecFails => "a later exec that fails",
+    MaxAge => "an end for its age",
+    Killed => "a grace that ends in SIGKILL",
+    Stuck => "a main process that is stuck",
+    StuckTree => "a rest of a tree that is stuck",
+    StuckFreed => "a stuck service that comes free",
+    Leftovers => "leftovers of a tree",
+    SweepKilled => "leftovers that have to be killed",
+    ForkChain => "leftovers that fork while they are killed",
+    Thawed => "a stopped worker that is woken for its stop",
+    KeyExit => "an end soon after a key",
+    KeySurvived => "an end long after a key",
+    KeyAlone => "a key with nobody alive",
+    TermTwice => "a second TERM",
+    IntTwice => "a second INT",
+    IntThenTerm => "a TERM after an INT or the other way round",
+    RewrittenEnd => "a rewritten TERM or INT",
+    ClientGone => "a client that leaves before its answer",
+    WaitOver => "a wait that ends by its time",
+    Superseded => "a client whose wish another one changed",
+    Farewell => "a farewell as PID 1",
+    FarewellLate => "a farewell that ends by its time",
+    EndStuck => "an end with somebody stuck",
+    EndSettled => "a run that settles and then ends",
+}
+
+/// How often each rare state happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sometimes(Vec<u64>);
+
+impl Default for Sometimes {
+    fn default() -> Self {
+        Sometimes(vec![0; TEXTS.len()])
+    }
+}
+
+impl Sometimes {
+    pub(super) fn saw(&mut self, rare: Rare) {
+        self.0[rare as usize] += 1;
+    }
+
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Sometimes) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// What it is called and how often it was seen.
+    pub fn table(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        TEXTS.iter().copied().zip(self.0.iter().copied())
+    }
+
+    /// What never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.table().filter(|(_, n)| *n == 0).map(|(text, _)| text).collect()
+    }
+}

@@ -1,0 +1,358 @@
+//! The world outside of the machine: a virtual clock, processes that follow their scripts, and letters on their way. It
+//! keeps its own truth about who lives and takes nothing on trust.
+
+use super::draw::{Draw, Faults};
+use super::process::{Left, LeftScript, Proc, Script, Stage, exit_signal};
+use super::sometimes::{Rare, Sometimes};
+use crate::machine::{Action, Event, Exit, Generation, MonoTime, ServiceId};
+use crate::spec::SignalNumber;
+use std::time::Duration;
+
+/// Something that happens at a moment, whoever looks.
+#[derive(Clone, Debug)]
+enum Fact {
+    ExecOver(ServiceId, Generation),
+    Dies(ServiceId, Generation, Exit),
+    Freezes(ServiceId, Generation),
+    LeftDies(ServiceId, Generation, i32),
+    GiveUpEnds(ServiceId, u32),
+    Alone,
+    Person,
+}
+
+/// The world.
+pub(super) struct World {
+    pub(super) now: MonoTime,
+    pub(super) draw: Draw,
+    pub(super) faults: Faults,
+    pub(super) seen: Sometimes,
+    /// Troubles are over: everybody is healthy from now on.
+    pub(super) calm: bool,
+    facts: Vec<(MonoTime, u64, Fact)>,
+    inbox: Vec<(MonoTime, u64, Event)>,
+    pub(super) procs: Vec<Vec<Proc>>,
+    give_up_runs: Vec<u32>,
+    stalled_since: Option<MonoTime>,
+    serial: u64,
+    next_pid: i32,
+    pub(super) person_due: bool,
+}
+
+impl World {
+    pub(super) fn new(services: usize, draw: Draw, faults: Faults) -> World {
+        let mut world = World {
+            now: MonoTime::ZERO,
+            draw,
+            faults,
+            seen: Sometimes::default(),
+            calm: false,
+            facts: Vec::new(),
+            inbox: Vec::new(),
+            procs: vec![Vec::new(); services],
+            give_up_runs: vec![0; services],
+            stalled_since: None,
+            serial: 0,
+            next_pid: 100,
+            person_due: false,
+        };
+        world.call_person();
+        world
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn happen(&mut self, after: Duration, fact: Fact) {
+        let serial = self.serial();
+        self.facts.push((self.now.after(after), serial, fact));
+    }
+
+    /// Puts a letter on its way; troubles make it late or come twice.
+    pub(super) fn post(&mut self, event: Event, may_repeat: bool) {
+        let late = if self.draw.chance(self.faults.late) { self.draw.ms(&[1, 10, 200, 2000]) } else { Duration::ZERO };
+        if may_repeat && self.draw.chance(self.faults.twice) {
+            let serial = self.serial();
+            let again = late + self.draw.ms(&[0, 5, 1000]);
+            self.seen.saw(Rare::Repeated);
+            self.inbox.push((self.now.after(again), serial, event.clone()));
+        }
+        let serial = self.serial();
+        self.inbox.push((self.now.after(late), serial, event));
+    }
+
+    pub(super) fn call_person(&mut self) {
+        let pause = self.draw.ms(&[0, 1, 50, 300, 1000, 2500, 20_000]);
+        self.happen(pause, Fact::Person);
+    }
+
+    /// When something happens or arrives next.
+    pub(super) fn next(&self) -> Option<MonoTime> {
+        self.facts.iter().map(|f| f.0).chain(self.inbox.iter().map(|l| l.0)).min()
+    }
+
+    /// Time goes on to `to`. A stalled loop notices nothing of it: who dies meanwhile was last seen when it began.
+    pub(super) fn pass(&mut self, to: MonoTime, stalled: bool) {
+        self.stalled_since = stalled.then_some(self.now);
+        while let Some(at) = self.facts.iter().enumerate().filter(|(_, f)| f.0 <= to).min_by_key(|(_, f)| (f.0, f.1)) {
+            let at = at.0;
+            let (when, _, fact) = self.facts.swap_remove(at);
+            self.now = self.now.max(when);
+            self.fact(fact);
+        }
+        self.now = self.now.max(to);
+        self.stalled_since = None;
+    }
+
+    fn proc(&mut self, id: ServiceId, generation: Generation) -> Option<&mut Proc> {
+        self.procs[id.0 as usize].iter_mut().find(|p| p.generation == generation)
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::ExecOver(id, generation) => self.exec_over(id, generation),
+            Fact::Dies(id, generation, exit) => self.dies(id, generation, exit),
+            Fact::Freezes(id, generation) => {
+                if let Some(p) = self.proc(id, generation).filter(|p| p.stage == Stage::Alive) {
+                    p.frozen = true;
+                }
+            }
+            Fact::LeftDies(id, generation, pid) => {
+                if let Some(p) = self.proc(id, generation) {
+                    p.left.retain(|l| l.pid != pid);
+                }
+            }
+            Fact::GiveUpEnds(id, run) => {
+                // An ended command may be reported late, but a reactor does not mistake it for the next one.
+                if self.give_up_runs[id.0 as usize] == run {
+                    self.post(Event::GiveUpRan { service: id }, false);
+                }
+            }
+            Fact::Alone => self.post(Event::Alone, true),
+            Fact::Person => self.person_due = true,
+        }
+    }
+
+    fn exec_over(&mut self, service: ServiceId, generation: Generation) {
+        self.next_pid += 1;
+        let (now, pid) = (self.now, self.next_pid);
+        let Some(p) = self.proc(service, generation) else { return };
+        if let Some(failure) = p.script.fails.clone() {
+            p.stage = Stage::Gone;
+            return self.post(Event::SpawnFailed { service, generation, failure }, true);
+        }
+        (p.stage, p.pid, p.seen_alive) = (Stage::Alive, pid, now);
+        let (own, freezes) = (p.script.own, p.script.freezes);
+        if let Some((after, exit)) = own {
+            self.happen(after, Fact::Dies(service, generation, exit));
+        }
+        if let Some(after) = freezes {
+            self.happen(after, Fact::Freezes(service, generation));
+        }
+        self.post(Event::Spawned { service, generation, pid }, true);
+    }
+
+    fn dies(&mut self, service: ServiceId, generation: Generation, exit: Exit) {
+        let seen_alive = self.stalled_since.unwrap_or(self.now);
+        let first = self.next_pid + 1;
+        let Some(p) = self.proc(service, generation) else { return };
+        if p.stage != Stage::Alive || (p.frozen && exit.signal != Some(9)) {
+            return;
+        }
+        p.stage = Stage::Zombie(exit);
+        p.seen_alive = p.seen_alive.max(seen_alive);
+        let seen_alive = p.seen_alive;
+        let scripts = std::mem::take(&mut p.script.leaves);
+        let count = scripts.len() as i32;
+        p.left =
+            scripts.into_iter().zip(first..).map(|(script, pid)| Left { pid, script, was_killed: false }).collect();
+        self.next_pid += count;
+        if self.stalled_since.is_some() {
+            self.seen.saw(Rare::StallHidesDeath);
+        }
+        self.post(Event::Exited { service, generation, exit, seen_alive, left: Vec::new() }, true);
+    }
+
+    /// The letters that have arrived, oldest first; with disorder, in any order. What an exit says about the tree is
+    /// true when it is handed over.
+    pub(super) fn arrived(&mut self) -> Vec<Event> {
+        let now = self.now;
+        let mut due: Vec<_> = self.inbox.extract_if(.., |l| l.0 <= now).collect();
+        due.sort_by_key(|l| (rank(&l.2), l.0, l.1));
+        if due.len() > 1 && self.draw.chance(self.faults.reorder) {
+            for i in (1..due.len()).rev() {
+                due.swap(i, self.draw.below(i as u64 + 1) as usize);
+            }
+        }
+        due.into_iter().map(|l| l.2).collect()
+    }
+
+    /// The last touch before an event is handed over.
+    pub(super) fn hand_over(&mut self, event: &mut Event) {
+        if let Event::Exited { service, generation, left, .. } = event
+            && let Some(p) = self.procs[service.0 as usize].iter_mut().find(|p| p.generation == *generation)
+        {
+            p.stage = Stage::Gone;
+            *left = p.left_pids();
+        }
+    }
+
+    /// Does what the machine asked for.
+    pub(super) fn perform(&mut self, action: &Action) {
+        match action {
+            Action::Spawn { service, generation } => self.spawn(*service, *generation),
+            Action::Signal { service, generation, signal, wake, .. } => {
+                self.signal(*service, *generation, *signal, *wake);
+            }
+            Action::Sweep { service, generation, signal } => self.sweep(*service, *generation, *signal),
+            Action::LookAtTree { service, generation } => {
+                let left = self.proc(*service, *generation).map(|p| p.left_pids()).unwrap_or_default();
+                self.post(Event::Tree { service: *service, generation: *generation, left }, true);
+            }
+            Action::RunGiveUp { service } => {
+                self.give_up_runs[service.0 as usize] += 1;
+                let run = self.give_up_runs[service.0 as usize];
+                let takes = self.draw.ms(&[0, 10, 29_999, 30_000, 100_000]);
+                self.happen(takes, Fact::GiveUpEnds(*service, run));
+            }
+            Action::EndGiveUp { service } => {
+                let run = self.give_up_runs[service.0 as usize];
+                self.happen(Duration::from_millis(2), Fact::GiveUpEnds(*service, run));
+            }
+            Action::Farewell { .. } => {
+                if self.calm || self.draw.chance(60) {
+                    self.happen(Duration::from_millis(3), Fact::Alone);
+                }
+            }
+            Action::Suspend | Action::Answer { .. } | Action::Tell(_) | Action::Exit(_) => {}
+        }
+    }
+
+    fn spawn(&mut self, service: ServiceId, generation: Generation) {
+        let script = if self.calm { Script::healthy() } else { Script::draw(&mut self.draw, &self.faults) };
+        let exec = script.exec;
+        let all = &mut self.procs[service.0 as usize];
+        all.retain(|p| p.lives() || matches!(p.stage, Stage::Zombie(_)));
+        all.push(Proc {
+            generation,
+            pid: 0,
+            stage: Stage::Exec,
+            script,
+            frozen: false,
+            was_killed: false,
+            was_asked: false,
+            held: None,
+            seen_alive: self.now,
+            left: Vec::new(),
+        });
+        self.happen(exec, Fact::ExecOver(service, generation));
+    }
+
+    fn signal(&mut self, service: ServiceId, generation: Generation, signal: SignalNumber, wake: bool) {
+        let calm = self.calm;
+        let Some(p) = self.proc(service, generation).filter(|p| p.stage == Stage::Alive) else { return };
+        let thawed = p.frozen && wake;
+        if signal == libc::SIGSTOP {
+            p.frozen = true;
+            return;
+        }
+        if signal == libc::SIGKILL {
+            p.was_killed = true;
+            let after = if calm { Some(Duration::from_millis(1)) } else { p.script.killed };
+            if let Some(after) = after {
+                self.happen(after, Fact::Dies(service, generation, exit_signal(9)));
+            }
+            return;
+        }
+        if p.frozen && !wake {
+            p.held = Some(signal);
+            return;
+        }
+        p.frozen = false;
+        // `wake` marks the signal that begins a stop; TERM and INT ask for an end however they come.
+        let asks = wake || signal == libc::SIGTERM || signal == libc::SIGINT;
+        p.was_asked |= asks;
+        let reaction = if asks {
+            p.script.asked
+        } else {
+            p.script.fragile.then_some((Duration::from_millis(1), exit_signal(signal)))
+        };
+        if let Some((after, exit)) = reaction {
+            self.happen(after, Fact::Dies(service, generation, exit));
+        }
+        if thawed {
+            self.seen.saw(Rare::Thawed);
+        }
+    }
+
+    fn sweep(&mut self, service: ServiceId, generation: Generation, signal: SignalNumber) {
+        let (calm, mut pid) = (self.calm, self.next_pid);
+        let mut deaths = Vec::new();
+        let mut forked = 0;
+        let Some(p) = self.proc(service, generation) else { return };
+        let mut born = Vec::new();
+        for left in &mut p.left {
+            let after = match signal {
+                libc::SIGKILL if left.was_killed => continue,
+                libc::SIGKILL => {
+                    left.was_killed = true;
+                    if left.script.chain > 0 && !calm {
+                        pid += 1;
+                        forked += 1;
+                        let script = LeftScript { chain: left.script.chain - 1, ..left.script.clone() };
+                        born.push(Left { pid, script, was_killed: false });
+                    }
+                    if calm { Some(Duration::from_millis(1)) } else { left.script.kill }
+                }
+                _ => left.script.term,
+            };
+            deaths.extend(after.map(|after| (after, left.pid)));
+        }
+        p.left.extend(born);
+        self.next_pid = pid;
+        if forked > 0 {
+            self.seen.saw(Rare::ForkChain);
+        }
+        for (after, pid) in deaths {
+            self.happen(after, Fact::LeftDies(service, generation, pid));
+        }
+    }
+
+    /// The troubles end: nobody fails, is late or deaf any more, and who was killed is gone at last.
+    pub(super) fn calm_down(&mut self) {
+        self.calm = true;
+        self.faults = Faults::default();
+        self.facts.retain(|f| !matches!(f.2, Fact::Person));
+        let soon = Duration::from_millis(1);
+        let mut facts = Vec::new();
+        for (n, procs) in self.procs.iter_mut().enumerate() {
+            let id = ServiceId(n as u32);
+            for p in procs {
+                p.frozen = false;
+                p.script = Script { own: p.script.own, fails: p.script.fails.take(), ..Script::healthy() };
+                if p.stage == Stage::Alive && p.was_killed {
+                    facts.push(Fact::Dies(id, p.generation, exit_signal(9)));
+                } else if p.stage == Stage::Alive && (p.was_asked || p.held.is_some()) {
+                    facts.push(Fact::Dies(id, p.generation, exit_signal(15)));
+                }
+                facts.extend(p.left.iter().map(|l| Fact::LeftDies(id, p.generation, l.pid)));
+            }
+        }
+        facts.push(Fact::Alone);
+        for fact in facts {
+            self.happen(soon, fact);
+        }
+    }
+}
+
+/// The order of phases within one turn of the loop: words before deaths, requests after them.
+fn rank(event: &Event) -> u8 {
+    match event {
+        Event::Spawned { .. } | Event::SpawnFailed { .. } => 0,
+        Event::Exited { .. } => 1,
+        Event::Tree { .. } | Event::GiveUpRan { .. } | Event::Alone => 2,
+        Event::Signalled { .. } => 3,
+        Event::Asked { .. } | Event::ClientGone { .. } => 4,
+    }
+}
