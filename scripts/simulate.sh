@@ -12,12 +12,24 @@ while [ $# -gt 0 ]; do
     case "$1" in
         --from) from=$2; shift 2 ;;
         --seed) one=$2; shift 2 ;;
-        --mutants) shift; exec python3 scripts/mutants/run.py "$@" ;;
+        --mutants) shift; mutants=1; break ;;
         -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
         [0-9]*) seeds=$1; shift ;;
         *) echo "simulate.sh: unknown argument $1" >&2; exit 2 ;;
     esac
 done
+
+if [ -n "${mutants:-}" ]; then
+    # A copy of the tree and one target folder for all of them; the tree itself is never touched.
+    copy=$(mktemp -d)
+    trap 'rm -rf "$copy"' EXIT
+    tar cf - --exclude ./target --exclude ./.git . | tar xf - -C "$copy"
+    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants
+    export CARGO_TARGET_DIR
+    cargo build --quiet -p watchdog-engine --features sim --example mutants
+    "$CARGO_TARGET_DIR/debug/examples/mutants" "$copy" "$@"
+    exit
+fi
 
 cargo build --quiet --release -p watchdog-engine --features sim --example simulate
 sim=${CARGO_TARGET_DIR:-target}/release/examples/simulate

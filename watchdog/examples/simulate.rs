@@ -1,6 +1,8 @@
 //! Runs a range of seeds of the simulator: `simulate FROM COUNT [--partial]`. Ends with 1 at the first broken law, or if
 //! a rare state never happened (not with `--partial`). `simulate --seed N` repeats one seed.
 
+#![allow(clippy::disallowed_methods, reason = "measures itself; no part of the watchdog")]
+
 use std::process::ExitCode;
 use std::time::Instant;
 use watchdog_engine::machine::sim::{Mode, Sometimes, run, run_as};

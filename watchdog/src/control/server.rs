@@ -138,16 +138,21 @@ impl Server {
     pub(crate) fn serve(&mut self, token: usize, now: Duration, turn: &mut Turn) -> bool {
         let Some(client) = self.clients.get_mut(&token) else { return false };
         let more = client.read(now);
-        while let Some(at) = client.inbox.iter().position(|b| *b == b'\n') {
-            let text: Vec<u8> = client.inbox.drain(..=at).collect();
-            if text.len() == 1 || client.last_words {
+        let inbox = std::mem::take(&mut client.inbox);
+        let mut from = 0;
+        while let Some(len) = memchr::memchr(b'\n', &inbox[from..]) {
+            let text = &inbox[from..from + len];
+            from += len + 1;
+            if text.is_empty() || client.last_words {
                 continue;
             }
-            match Ask::parse(&text) {
+            match Ask::parse(text) {
                 Ok(ask) => turn.asks.push((token, ask, client.peer)),
                 Err(e) => client.say(&ask_error(&e)),
             }
         }
+        client.inbox = inbox;
+        client.inbox.drain(..from);
         if client.inbox.len() >= MAX_REQUEST {
             client.say(&error(&Value::Null, "too-large", "a request has at most 64 KiB", None));
             client.inbox = Vec::new();

@@ -11,6 +11,8 @@ mod service;
 pub mod sim;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod time;
 mod wishes;
 mod words;

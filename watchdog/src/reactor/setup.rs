@@ -9,7 +9,7 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, panic, tree, tty};
+use crate::sys::{cgroup, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
@@ -45,6 +45,9 @@ impl Reactor {
             .map_err(|e| format!("epoll: {e}"))?;
         let me = nix::unistd::getpid().as_raw();
         let init = me == 1;
+        if !proc::is_there() {
+            log::warn!("no /proc here: what a worker leaves behind cannot be seen and is not ended");
+        }
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
         let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
         let place = place(&instance, me)?;
@@ -53,7 +56,7 @@ impl Reactor {
             Some((path, false)) => (None, Some(path)),
             None => (None, None),
         };
-        let shared_group = tty::on_stdin() && tty::is_foreground();
+        let shared_group = tty::is_ours();
         let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let mut reactor = Reactor {

@@ -17,6 +17,12 @@ pub(crate) struct Stat {
     pub start: u64,
 }
 
+/// Whether there is a /proc at all.
+#[must_use]
+pub(crate) fn is_there() -> bool {
+    fs::exists("/proc/self/stat").unwrap_or(false)
+}
+
 /// Reads it; `None` when the process is gone or /proc is not there.
 #[must_use]
 pub(crate) fn stat(pid: i32) -> Option<Stat> {

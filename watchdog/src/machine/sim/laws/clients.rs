@@ -182,7 +182,12 @@ impl Clients {
         let hopeless = looks.iter().any(|l| [Look::Failed, Look::Stuck, Look::Down, Look::Well].contains(l));
         match c.hope {
             Hope::Up | Hope::Anew if !said && !hopeless && !over => {
-                if looks.contains(&Look::Pending) {
+                // Somebody runs on in its old generation: others took that restart back, and no waiting helps.
+                let taken_back = |(look, (n, before)): (&Look, &(usize, u64))| {
+                    *look == Look::Ready && c.hope == Hope::Anew && all[*n].generation <= *before
+                };
+                let taken_back = looks.iter().zip(&c.whom).any(taken_back);
+                if looks.contains(&Look::Pending) && !taken_back {
                     return Err(format!("clients: {c:?} is refused too early"));
                 }
                 self.seen.saw(Rare::Superseded);

@@ -106,6 +106,8 @@ impl Witness {
                 grown.min(max.as_secs_f64())
             }
         };
+        // 584 years are "never": nanoseconds in 64 bits.
+        let middle = middle.min(Duration::from_nanos(u64::MAX).as_secs_f64());
         let spread = middle * f64::from(self.spec.restart.jitter) / 100.0;
         let (low, high, slack) = (middle - spread, middle + spread, middle * 1e-6 + 1e-6);
         let delay = delay.as_secs_f64();

@@ -1,0 +1,226 @@
+//! The promises of the house, kept by reading the sources: who may know whom, where unsafe lives, no dead files, no holes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One source file: its path from the root of the repository, and its text without comments.
+struct Source {
+    path: String,
+    code: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources() -> Vec<Source> {
+    let mut found = Vec::new();
+    for folder in ["src", "watchdog", "worker-sdk"] {
+        walk(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 20, "only {} sources found", found.len());
+    found
+}
+
+fn walk(folder: &Path, found: &mut Vec<Source>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|e| e.path()) {
+        if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {
+            walk(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).expect("a source is text");
+            let code = text.lines().map(without_comment).collect::<Vec<_>>().join("\n");
+            let path = path.strip_prefix(root()).expect("inside the repository").to_string_lossy().into_owned();
+            found.push(Source { path, code });
+        }
+    }
+}
+
+/// A line up to its comment; `//` inside a text (an address) stays.
+fn without_comment(line: &str) -> &str {
+    let cut = line.match_indices("//").find(|(at, _)| line[..*at].matches('"').count().is_multiple_of(2));
+    cut.map_or(line, |(at, _)| &line[..at])
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// `name` as a whole word.
+fn has_word(code: &str, name: &str) -> bool {
+    code.match_indices(name)
+        .any(|(at, _)| !code[..at].ends_with(is_word) && !code[at + name.len()..].starts_with(is_word))
+}
+
+/// The first names after `crate::`, also those of `use crate::{a, b::c}`.
+fn ours(code: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, path) in code.match_indices("crate::") {
+        let rest = &code[at + path.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => names.extend(top_level_names(group)),
+            None => names.push(first_name(rest)),
+        }
+    }
+    names
+}
+
+fn first_name(text: &str) -> String {
+    text.trim_start().chars().take_while(|c| is_word(*c)).collect()
+}
+
+fn top_level_names(group: &str) -> Vec<String> {
+    let (mut depth, mut names, mut begin) = (0, Vec::new(), 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                names.push(first_name(&group[begin..at]));
+                begin = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names.retain(|n| !n.is_empty());
+    names
+}
+
+/// Which rooms of the engine a room may know; plain words of `lib.rs` are free to all. `None`: all of them.
+fn may_know(room: &str) -> Option<&'static [&'static str]> {
+    Some(match room {
+        "machine" => &["spec", "machine"],
+        "sys" => &["sys"],
+        "dialect" => &["sys", "machine", "spec", "dialect"],
+        "logs" => &["sys", "machine", "spec", "logs"],
+        // Of the logs the control room takes lines and the rotating file, not the pipes: see the test below.
+        "control" => &["sys", "machine", "spec", "control", "logs"],
+        _ => return None,
+    })
+}
+
+#[test]
+fn rooms_of_the_engine_know_only_whom_they_may() {
+    let rooms: Vec<String> = fs::read_dir(root().join("watchdog/src"))
+        .expect("the engine is there")
+        .flatten()
+        .map(|e| e.path().file_stem().unwrap_or_default().to_string_lossy().into_owned())
+        .collect();
+    for source in sources() {
+        let Some(inside) = source.path.strip_prefix("watchdog/src/") else { continue };
+        let room = inside.split(['/', '.']).next().unwrap_or_default();
+        let Some(allowed) = may_know(room) else { continue };
+        for name in ours(&source.code).iter().filter(|n| rooms.contains(n)) {
+            assert!(allowed.contains(&name.as_str()), "{}: {room} may not know {name}", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_control_room_takes_only_lines_and_a_file_from_the_logs() {
+    let allowed = ["Line", "LogFile", "FileError"];
+    for source in sources().iter().filter(|s| s.path.starts_with("watchdog/src/control/")) {
+        for (at, path) in source.code.match_indices("crate::logs::") {
+            let rest = &source.code[at + path.len()..];
+            let names = rest.strip_prefix('{').map_or_else(|| vec![first_name(rest)], top_level_names);
+            assert!(names.iter().all(|n| allowed.contains(&n.as_str())), "{}: {names:?} of the logs", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_machine_is_pure() {
+    let world = ["fs", "net", "io", "process", "thread", "env"];
+    for source in sources().iter().filter(|s| s.path.starts_with("watchdog/src/machine/")) {
+        if source.path.ends_with("machine/tests/transitions.rs") {
+            continue; // writes the table of transitions
+        }
+        for module in world {
+            assert!(!source.code.contains(&format!("std::{module}")), "{}: std::{module}", source.path);
+            let mut groups = source.code.lines().filter(|l| l.trim_start().starts_with("use std::{"));
+            assert!(!groups.any(|l| has_word(l, module)), "{}: std::{module}", source.path);
+        }
+        for word in ["Instant", "SystemTime", "println", "eprintln"] {
+            assert!(!has_word(&source.code, word), "{}: {word}", source.path);
+        }
+    }
+}
+
+#[test]
+fn unsafe_lives_in_its_homes() {
+    let sys = ["spawn", "signals", "reap", "fds"].map(|f| format!("watchdog/src/sys/{f}.rs"));
+    let sdk = ["lanes", "env"].map(|f| format!("worker-sdk/src/{f}.rs"));
+    for source in sources() {
+        let at_home = sys.iter().chain(&sdk).any(|home| *home == source.path);
+        assert!(at_home || !has_word(&source.code, "unsafe"), "{}: unsafe", source.path);
+    }
+}
+
+#[test]
+fn command_lines_and_toml_stop_at_the_front_door() {
+    let words = ["lexopt", "toml", "env_logger"];
+    for source in sources().iter().filter(|s| !s.path.starts_with("src/")) {
+        for word in words {
+            assert!(!source.code.contains(&format!("{word}::")), "{}: {word}", source.path);
+        }
+    }
+    for package in ["watchdog", "worker-sdk"] {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a manifest");
+        for word in words {
+            assert!(!manifest.lines().any(|l| l.starts_with(word)), "{package}/Cargo.toml: {word}");
+        }
+    }
+}
+
+#[test]
+fn every_file_is_somebodys_module() {
+    let all = sources();
+    for source in all.iter().filter(|s| s.path.contains("src/")) {
+        let path = Path::new(&source.path);
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if ["main", "lib", "build"].contains(&stem.as_ref()) {
+            continue;
+        }
+        let (name, home) = match stem.as_ref() {
+            "mod" => (folder.file_name().unwrap_or_default().to_string_lossy(), folder.parent().unwrap_or(folder)),
+            _ => (stem, folder),
+        };
+        let parents = [home.join("mod.rs"), home.join("lib.rs"), home.join("main.rs"), home.with_extension("rs")];
+        let line = format!("mod {name};");
+        let claims = |s: &Source| parents.iter().any(|p| p.as_path() == Path::new(&s.path)) && s.code.contains(&line);
+        assert!(all.iter().any(claims), "{}: no `{line}` anywhere: a dead file", source.path);
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    for source in sources() {
+        for hole in ["todo!", "unimplemented!", "dbg!"] {
+            assert!(!source.code.contains(hole), "{}: {hole}", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_machine_names_every_state() {
+    let all = sources();
+    for file in ["service", "wishes", "judge", "state"] {
+        let path = format!("watchdog/src/machine/{file}.rs");
+        let source = all.iter().find(|s| s.path == path).expect("a file of the machine");
+        let blind = source.code.lines().find(|l| l.trim_start().starts_with("_ =>"));
+        assert_eq!(blind, None, "{path}: says nothing of the states it does not name");
+    }
+}
+
+#[test]
+fn the_reader_of_these_sources_reads_well() {
+    assert_eq!(ours("use crate::{sys::fds, spec::{Spec, Stop}, machine};"), ["sys", "spec", "machine"]);
+    assert_eq!(ours("crate::signal_name(9)"), ["signal_name"]);
+    assert_eq!(without_comment("let a = 1; // unsafe"), "let a = 1; ");
+    assert_eq!(without_comment("\"tcp://x\" // y"), "\"tcp://x\" ");
+    assert!(has_word("an unsafe block", "unsafe") && !has_word("unsafe_code", "unsafe"));
+}

@@ -1,0 +1,231 @@
+//! A machine on a stage: events by short names, and every state as a place that can be reached.
+
+use crate::machine::*;
+use crate::spec::{Delays, GiveUp, Scope, Spec};
+use std::time::Duration;
+
+pub(super) const ID: ServiceId = ServiceId(0);
+
+/// One service, its clock, and the actions of the last call.
+#[derive(Clone)]
+pub(super) struct Stage {
+    pub(super) machine: Supervisor,
+    pub(super) now: MonoTime,
+    pub(super) out: Actions,
+    tickets: u64,
+}
+
+/// `(code or negative signal)` as an exit.
+pub(super) fn exit(how: i32) -> Exit {
+    let (code, signal) = if how < 0 { (None, Some(-how)) } else { (Some(how), None) };
+    Exit { code, signal, core: false, rss_peak_bytes: None }
+}
+
+impl Stage {
+    pub(super) fn new(spec: Spec, setup: Setup) -> Stage {
+        let mut stage =
+            Stage { machine: Supervisor::new(vec![spec], setup), now: MonoTime::ZERO, out: Actions::new(), tickets: 0 };
+        stage.machine.begin(stage.now, &mut stage.out);
+        stage
+    }
+
+    pub(super) fn service(&self) -> &Service {
+        &self.machine.services()[0]
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.service().state
+    }
+
+    pub(super) fn give(mut self, event: Event) -> Stage {
+        self.out.clear();
+        self.machine.handle(self.now, event, &mut self.out);
+        self
+    }
+
+    pub(super) fn wait(mut self, d: Duration) -> Stage {
+        self.now = self.now.after(d);
+        self.out.clear();
+        self.machine.handle_timeout(self.now, &mut self.out);
+        self
+    }
+
+    pub(super) fn secs(self, s: u64) -> Stage {
+        self.wait(Duration::from_secs(s))
+    }
+
+    /// To the next deadline.
+    pub(super) fn due(self) -> Stage {
+        let at = self.machine.next_deadline().unwrap_or(self.now);
+        let d = at.since(self.now);
+        self.wait(d)
+    }
+
+    pub(super) fn up(self) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::Spawned { service: ID, generation, pid: 100 })
+    }
+
+    pub(super) fn no_exec(self, errno: i32) -> Stage {
+        let generation = self.service().last;
+        let failure = SpawnFailure { step: Step::Exec, errno, path: "/w".into() };
+        self.give(Event::SpawnFailed { service: ID, generation, failure })
+    }
+
+    pub(super) fn ends(self, how: i32) -> Stage {
+        self.ends_leaving(how, &[])
+    }
+
+    pub(super) fn ends_leaving(self, how: i32, left: &[i32]) -> Stage {
+        let (generation, seen_alive) = (self.service().last, self.now);
+        self.give(Event::Exited { service: ID, generation, exit: exit(how), seen_alive, left: left.to_vec() })
+    }
+
+    pub(super) fn tree(self, left: &[i32]) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::Tree { service: ID, generation, left: left.to_vec() })
+    }
+
+    pub(super) fn ask(mut self, request: Request) -> Stage {
+        self.tickets += 1;
+        let by = By { kind: ByKind::Control, signal: None, pid: None, uid: None };
+        let ticket = Ticket(self.tickets);
+        self.give(Event::Asked { ticket, by, request })
+    }
+
+    pub(super) fn start(self) -> Stage {
+        self.ask(Request::Start { services: vec![ID] })
+    }
+
+    pub(super) fn stop(self, grace: Option<u64>) -> Stage {
+        self.ask(Request::Stop { services: vec![ID], timeout: grace.map(Duration::from_secs) })
+    }
+
+    pub(super) fn restart(self, force: bool) -> Stage {
+        self.ask(Request::Restart { services: vec![ID], force })
+    }
+
+    pub(super) fn signal(self, signal: i32) -> Stage {
+        self.give(Event::Signalled { signal, origin: Origin::Process { pid: 1, uid: 0 } })
+    }
+
+    pub(super) fn key(self, signal: i32) -> Stage {
+        self.give(Event::Signalled { signal, origin: Origin::Kernel })
+    }
+
+    // --- what came of the last call ---
+
+    pub(super) fn spawned(&self) -> bool {
+        self.out.iter().any(|a| matches!(a, Action::Spawn { .. }))
+    }
+
+    pub(super) fn sent(&self) -> Vec<i32> {
+        let signal = |a: &Action| if let Action::Signal { signal, .. } = a { Some(*signal) } else { None };
+        self.out.iter().filter_map(signal).collect()
+    }
+
+    pub(super) fn told(&self) -> Vec<&'static str> {
+        self.out.iter().filter_map(|a| if let Action::Tell(n) = a { Some(n.what.name()) } else { None }).collect()
+    }
+
+    pub(super) fn status(&self) -> Option<u8> {
+        self.out.iter().find_map(|a| if let Action::Exit(status) = a { Some(*status) } else { None })
+    }
+
+    pub(super) fn answers(&self) -> Vec<(u64, bool)> {
+        let answer = |a: &Action| match a {
+            Action::Answer { ticket, reply } => {
+                Some((ticket.0, matches!(reply, Reply::Done { .. } | Reply::Waited { reached: true, .. })))
+            }
+            Action::Spawn { .. }
+            | Action::Signal { .. }
+            | Action::Sweep { .. }
+            | Action::LookAtTree { .. }
+            | Action::RunGiveUp { .. }
+            | Action::EndGiveUp { .. }
+            | Action::Farewell { .. }
+            | Action::Suspend
+            | Action::Tell(_)
+            | Action::Exit(_) => None,
+        };
+        self.out.iter().filter_map(answer).collect()
+    }
+}
+
+/// Settings in which every state can be reached: code 78 gives up, the second crash is a crash loop.
+pub(super) fn every_state() -> Spec {
+    let mut spec = Spec { max_age_jitter: 0, ..Spec::default() };
+    spec.stop.scope = Scope::Main;
+    spec.restart.jitter = 0;
+    spec.restart.delays = Delays::List(vec![Duration::from_secs(1)]);
+    spec.restart.limit = 0;
+    spec.restart.crash_loop_limit = 1;
+    spec.restart.give_up = GiveUp::Exec(vec!["true".into()]);
+    spec
+}
+
+/// Every state and step, by the name of its column.
+pub(super) fn places(down: bool) -> Vec<(&'static str, Stage)> {
+    let new = || Stage::new(every_state(), Setup::default());
+    let up = || new().up();
+    // The same way down or up: a stop or a restart that climbs the ladder.
+    let end = |s: Stage| if down { s.stop(None) } else { s.restart(false) };
+    let wish = |s: Stage| if down { s.stop(None) } else { s };
+    let mut all = vec![
+        ("Starting", wish(new())),
+        ("Stopping term", end(up())),
+        ("Stopping kill", end(up()).due()),
+        ("Stopping sweep", wish(up().ends_leaving(1, &[7]))),
+        ("Stopping sweep-kill", wish(up().ends_leaving(1, &[7])).secs(2)),
+        ("Stuck main", end(up()).due().due()),
+        ("Stuck tree", wish(up().ends_leaving(1, &[7])).secs(2).secs(1).tree(&[7])),
+        ("Done", wish(up().ends(0))),
+        ("Failed", wish(up().ends(78).give(Event::GiveUpRan { service: ID }))),
+    ];
+    if down {
+        all.push(("Stopped", up().stop(None).ends(0)));
+    } else {
+        all.push(("Running", up()));
+        all.push(("Backoff", up().ends(1)));
+        all.push(("CrashLoop", up().ends(1).due().up().ends(1)));
+        all.push(("Failed command", up().ends(78)));
+    }
+    all
+}
+
+/// An event, as what it does to a stage.
+pub(super) type Deed = fn(Stage) -> Stage;
+
+/// Every event by the name of its row.
+pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
+    vec![
+        ("Spawned", |s| s.up()),
+        ("SpawnFailed ENOENT", |s| s.no_exec(libc::ENOENT)),
+        ("SpawnFailed EAGAIN", |s| s.no_exec(libc::EAGAIN)),
+        ("SpawnFailed ETXTBSY", |s| s.no_exec(libc::ETXTBSY)),
+        ("Exited 0", |s| s.ends(0)),
+        ("Exited 1", |s| s.ends(1)),
+        ("Exited 78", |s| s.ends(78)),
+        ("Exited KILL", |s| s.ends(-9)),
+        ("Exited 1, others left", |s| s.ends_leaving(1, &[7, 8])),
+        ("Tree empty", |s| s.tree(&[])),
+        ("Tree not empty", |s| s.tree(&[7])),
+        ("GiveUpRan", |s| s.give(Event::GiveUpRan { service: ID })),
+        ("Start", |s| s.start()),
+        ("Stop", |s| s.stop(None)),
+        ("Stop at once", |s| s.stop(Some(0))),
+        ("Restart", |s| s.restart(false)),
+        ("Restart by force", |s| s.restart(true)),
+        ("Signal HUP (client)", |s| s.ask(Request::Signal { services: vec![ID], signal: 1 })),
+        ("Wait stopped", |s| s.ask(Request::Wait { service: ID, want: Want::Stopped, timeout: None })),
+        ("Shutdown", |s| s.ask(Request::Shutdown)),
+        ("TERM", |s| s.signal(15)),
+        ("INT", |s| s.signal(2)),
+        ("HUP", |s| s.signal(1)),
+        ("TSTP of the terminal", |s| s.key(20)),
+        ("ClientGone", |s| s.give(Event::ClientGone { ticket: Ticket(1) })),
+        ("Alone", |s| s.give(Event::Alone)),
+        ("time: next deadline", |s| s.due()),
+        ("time: a day later", |s| s.secs(86_400)),
+    ]
+}

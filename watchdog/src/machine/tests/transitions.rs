@@ -1,0 +1,88 @@
+//! The one-page view: `TRANSITIONS.md` is what this test prints. `UPDATE_EXPECT=1 cargo test` writes it anew; every
+//! change of behaviour then shows as a changed cell.
+
+use super::stage::{Stage, deeds, places};
+use crate::machine::{Action, State, StopStep};
+use std::fmt::Write;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/TRANSITIONS.md");
+
+#[test]
+fn the_table_of_transitions_is_up_to_date() {
+    let fresh = table();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(FILE, &fresh).expect("TRANSITIONS.md can be written");
+        return;
+    }
+    let kept = std::fs::read_to_string(FILE).unwrap_or_default();
+    for (kept, fresh) in kept.lines().zip(fresh.lines()) {
+        assert_eq!(kept, fresh, "UPDATE_EXPECT=1 cargo test -p watchdog-engine transitions");
+    }
+    assert_eq!(kept.lines().count(), fresh.lines().count());
+}
+
+fn table() -> String {
+    let mut text = String::from(
+        "# Transitions\n\nWritten by a test (`machine/tests/transitions.rs`), not by hand. Rows are events, columns are \
+         states; a cell is the new\nstate and what is done. `·`: nothing. Settings: on-failure, delay 1 s, the second \
+         crash is a crash loop, 78 gives up with a\ncommand. Wishes told to people are left out.\n",
+    );
+    for down in [false, true] {
+        let columns = places(down);
+        let goal = if down { "Down" } else { "Up" };
+        let _ = write!(text, "\n## Goal {goal}\n\n| |");
+        columns.iter().for_each(|(name, _)| {
+            let _ = write!(text, " {name} |");
+        });
+        let _ = write!(text, "\n|---|{}\n", "---|".repeat(columns.len()));
+        for (event, deed) in deeds() {
+            let _ = write!(text, "| {event} |");
+            for (_, stage) in &columns {
+                let _ = write!(text, " {} |", cell(stage, &deed(stage.clone())));
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn cell(before: &Stage, after: &Stage) -> String {
+    let mut words = Vec::new();
+    if name(before.state()) != name(after.state()) {
+        words.push(format!("→{}", name(after.state())));
+    }
+    words.extend(after.out.iter().filter_map(word));
+    if words.is_empty() { "·".into() } else { words.join(" ") }
+}
+
+fn name(state: State) -> String {
+    let step = match state {
+        State::Stopping { step: StopStep::Term, .. } => " term",
+        State::Stopping { step: StopStep::Kill, .. } => " kill",
+        State::Stopping { step: StopStep::Sweep, .. } => " sweep",
+        State::Stopping { step: StopStep::SweepKill, .. } => " sweep-kill",
+        State::Starting { child } | State::Running { child, .. } | State::Stuck { child } => {
+            return format!("{} {}", state.word(), child.0);
+        }
+        State::Stopped | State::Backoff { .. } | State::CrashLoop { .. } | State::Done | State::Failed => "",
+    };
+    format!("{}{step}", state.word())
+}
+
+fn word(action: &Action) -> Option<String> {
+    let signal = |n: i32| crate::signal_name(n);
+    Some(match action {
+        Action::Spawn { generation, .. } => format!("spawn({})", generation.0),
+        Action::Signal { signal: n, wake, .. } => format!("signal({}{})", signal(*n), if *wake { ",wake" } else { "" }),
+        Action::Sweep { signal: n, .. } => format!("sweep({})", signal(*n)),
+        Action::LookAtTree { .. } => "look".into(),
+        Action::RunGiveUp { .. } => "run-give-up".into(),
+        Action::EndGiveUp { .. } => "end-give-up".into(),
+        Action::Farewell { .. } => "farewell".into(),
+        Action::Suspend => "suspend".into(),
+        Action::Answer { .. } => "answer".into(),
+        Action::Exit(status) => format!("exit({status})"),
+        Action::Tell(notice) if notice.what.name().ends_with("-requested") => return None,
+        Action::Tell(notice) => format!("*{}*", notice.what.name()),
+    })
+}
