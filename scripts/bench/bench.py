@@ -1,0 +1,212 @@
+"""Common ground of the benchmarks: building, finding the peers, numbers. Python's standard library only."""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+# Command name, how its version is asked, the package it is measured from. The order is that of the tables.
+PEERS = [
+    ("tini", "tini"),
+    ("dumb-init", "dumb-init"),
+    ("catatonit", "catatonit"),
+    ("runsv", "runit"),
+    ("s6-supervise", "s6"),
+    ("supervisord", "supervisor"),
+]
+
+
+class Bench:
+    """One run: what is measured, where its files are, how long it may take."""
+
+    def __init__(self, quick):
+        self.quick = quick
+        self.dir = tempfile.mkdtemp(prefix="watchdog-bench-")
+        self.peers = {name: shutil.which(name) for name, _ in PEERS}
+        self.peers = {name: path for name, path in self.peers.items() if path}
+        self.tools = build_tools(os.path.join(self.dir, "tools"))
+        self.watchdog, self.built = build_watchdog()
+        self.env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LANG": "C"}
+        # Beside the default place of the control sockets, so that it is the same file system, but nobody else's lock.
+        default = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
+        self.runtime = os.path.join(default, f"watchdog-bench-{os.getpid()}")
+        os.mkdir(self.runtime, 0o700)
+        self.env["WATCHDOG_RUNTIME_DIR"] = self.runtime
+
+    def close(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def path(self, *names):
+        path = os.path.join(self.dir, *names)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
+
+    def say(self, text):
+        print(text, file=sys.stderr, flush=True)
+
+
+class Supervised:
+    """A supervisor that runs one worker; ended by pid, together with the worker."""
+
+    def __init__(self, name, command, env, cwd=None):
+        self.name = name
+        self.worker = None
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            command, env=env, cwd=cwd, stdin=null, stdout=null, stderr=null, start_new_session=True
+        )
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def end(self, by=None):
+        """The limit does not listen; `unshare` does not either, and its child dies with it (--kill-child)."""
+        self.process.send_signal(by or (signal.SIGKILL if self.name == "limit" else signal.SIGTERM))
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        if self.worker:
+            try:
+                os.kill(self.worker, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def supervisors(bench, label, program, env, names, watchdog_flags=(), one_shot=False):
+    """How each of `names` is told to run `program` again and again: name -> (command, environment, directory)."""
+    told = {}
+    for name in names:
+        full = dict(bench.env, **{k: v.replace("@", name) for k, v in env.items()})
+        if name == "watchdog":
+            told[name] = ([bench.watchdog, *watchdog_flags, "--", program], full, None)
+        elif name == "limit":
+            told[name] = ([bench.tools["limit"], "respawn", program], full, None)
+        elif name == "limit once":
+            told[name] = ([bench.tools["limit"], "prefix", program], full, None)
+        elif name in ("tini", "dumb-init", "catatonit") and name in bench.peers:
+            flags = ["-s"] if name == "tini" else []
+            told[name] = ([bench.peers[name], *flags, "--", program], full, None)
+        elif name in ("runsv", "s6-supervise") and name in bench.peers:
+            # The program itself is the run file: no shell in between, which is the best that can be asked of them.
+            run = bench.path(label, name, "run")
+            shutil.copy2(program, run)
+            told[name] = ([bench.peers[name], os.path.dirname(run)], full, None)
+        elif name == "supervisord" and name in bench.peers:
+            config = bench.path(label, name, "supervisord.conf")
+            home = os.path.dirname(config)
+            with open(config, "w") as file:
+                file.write(
+                    f"[supervisord]\nnodaemon=true\nlogfile=/dev/null\nlogfile_maxbytes=0\npidfile={home}/pid\n"
+                    f"childlogdir={home}\nuser={'root' if os.geteuid() == 0 else ''}\n"
+                    f"[program:worker]\ncommand={program}\nautorestart=true\n"
+                    f"startsecs={0 if one_shot else 1}\nstdout_logfile=NONE\nstderr_logfile=NONE\n"
+                )
+            told[name] = ([bench.peers[name], "-c", config], full, home)
+    return told
+
+
+def build_tools(out):
+    """The C helpers. Static: what their own loading costs is not the measure."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        sys.exit("bench: a C compiler (cc) is needed for the workers and the limit")
+    os.makedirs(out)
+    tools = {}
+    for name in ("limit", "worker", "stopwatch", "storm", "flood"):
+        bare = ["-nostdlib", "-ffreestanding", "-fno-stack-protector"] if name == "limit" else []
+        tools[name] = os.path.join(out, name)
+        source = os.path.join(HERE, name + ".c")
+        subprocess.run([compiler, "-O2", "-static", *bare, "-o", tools[name], source], check=True)
+    return tools
+
+
+def build_watchdog():
+    """The release binary: static with musl where that target is installed, else static with glibc."""
+    musl = f"{platform.machine()}-unknown-linux-musl"
+    targets = run_text(["rustup", "target", "list", "--installed"]).split()
+    sysroot = run_text(["rustc", "--print", "sysroot"]).strip()
+    there = musl in targets or os.path.isdir(os.path.join(sysroot, "lib", "rustlib", musl))
+    target = musl if there else f"{platform.machine()}-unknown-linux-gnu"
+    env = dict(os.environ)
+    if not there:
+        env["RUSTFLAGS"] = "-C target-feature=+crt-static"
+    command = ["cargo", "build", "--release", "--package", "watchdog", "--target", target]
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
+    about = json.loads(run_text(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT))
+    binary = os.path.join(about["target_directory"], target, "release", "watchdog")
+    return binary, f"{target}, static, {os.path.getsize(binary) / 1e6:.2f} MB"
+
+
+def run_text(command, **more):
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, **more).stdout
+    except OSError:
+        return ""
+
+
+def percentile(values, share):
+    """Nearest rank; None of nothing."""
+    if not values:
+        return None
+    values = sorted(values)
+    return values[min(len(values) - 1, max(0, int(len(values) * share + 0.5) - 1))]
+
+
+def median(values):
+    return percentile(values, 0.5)
+
+
+def machine():
+    """What the numbers belong to. No name of the machine."""
+    cpu = next((l.split(":", 1)[1].strip() for l in read("/proc/cpuinfo").splitlines() if l.startswith("model name")), "?")
+    memory = int(read("/proc/meminfo").split()[1]) / (1 << 20)
+    system = next((l.split("=", 1)[1].strip('"') for l in read("/etc/os-release").splitlines() if l.startswith("PRETTY_NAME")), "Linux")
+    virtual = " (virtual machine)" if " hypervisor" in read("/proc/cpuinfo") else ""
+    rust = run_text(["rustc", "--version"]).split()
+    return (
+        f"{os.cpu_count()} cores {cpu}{virtual}, {memory:.0f} GiB, Linux {platform.release().split('-')[0]}, {system}, "
+        f"rustc {rust[1] if len(rust) > 1 else '?'}"
+    )
+
+
+def versions(bench):
+    """The peers that are measured, with the versions of their packages, and those that are not installed."""
+    found = []
+    for name, package in PEERS:
+        if name in bench.peers:
+            version = run_text(["dpkg-query", "-W", "-f", "${Version}", package]).strip() or "version unknown"
+            found.append(f"{name} {version}")
+    return found, [name for name, _ in PEERS if name not in bench.peers]
+
+
+def file_system(path):
+    return run_text(["stat", "-f", "-c", "%T", path]).strip() or "?"
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def wait_for(condition, seconds):
+    """True as soon as the condition holds; False when the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return False
