@@ -86,8 +86,6 @@ struct Reactor {
     workers: Vec<Worker>,
     journal: Journal,
     server: Option<Server>,
-    /// A default place that is taken after the first spawn.
-    control_later: Option<std::path::PathBuf>,
     tickets: BTreeMap<Ticket, Ticketed>,
     followers: Vec<Follower>,
     next_ticket: u64,
@@ -120,7 +118,6 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
-        self.open_control();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
