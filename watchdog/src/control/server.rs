@@ -192,6 +192,16 @@ impl Server {
         gone
     }
 
+    /// A worker needs the descriptors more (case EXH-02): everybody who does not wait for something goes, and the reserve.
+    pub(crate) fn shed(&mut self, registry: &Registry) -> Vec<usize> {
+        let idle: Vec<usize> = self.clients.iter().filter(|(_, c)| !c.busy).map(|(t, _)| *t).collect();
+        for token in &idle {
+            self.drop_client(*token, registry);
+        }
+        self.reserve = None;
+        idle
+    }
+
     fn drop_client(&mut self, token: usize, registry: &Registry) {
         if let Some(mut client) = self.clients.remove(&token) {
             let _ = registry.deregister(&mut client.stream);

@@ -90,9 +90,13 @@ fn bind_here(path: &Path) -> Result<Bound, String> {
     let old = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(old);
-    let listener = bound.map_err(|e| match e.kind() {
-        ErrorKind::AddrInUse => "is in use by another watchdog".into(),
-        _ => crate::machine::errno_name(e.raw_os_error().unwrap_or(0)),
+    let listener = bound.map_err(|e| {
+        let taken = e.kind() == ErrorKind::AddrInUse;
+        if taken {
+            "is in use by another watchdog".into()
+        } else {
+            crate::machine::errno_name(e.raw_os_error().unwrap_or(0))
+        }
     })?;
     let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
     Ok(Bound { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })

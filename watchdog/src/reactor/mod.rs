@@ -59,6 +59,9 @@ struct Worker {
     ring: crate::logs::Ring,
     file: Option<crate::logs::LogFile>,
     give_up: Option<i32>,
+    /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
+    told: Vec<i32>,
+    told_group: Option<i32>,
 }
 
 /// A client that waits for the machine's answer.

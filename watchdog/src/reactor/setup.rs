@@ -121,7 +121,16 @@ fn worker(spec: &Spec) -> Result<Worker, String> {
         _ => None,
     };
     let ring = Ring::new(if log.mode == LogMode::Inherit { 0 } else { log.lines });
-    Ok(Worker { proc: None, group: None, marks: tree::Marks::default(), ring, file, give_up: None })
+    Ok(Worker {
+        proc: None,
+        group: None,
+        marks: tree::Marks::default(),
+        ring,
+        file,
+        give_up: None,
+        told: Vec::new(),
+        told_group: None,
+    })
 }
 
 fn file_error(setting: &str, e: &FileError) -> String {
