@@ -402,11 +402,9 @@ impl Service {
         self.judge(cx, end_cause(&ended.exit), failure, ended.stable, how);
     }
 
+    /// A requested end is never judged, so 128+n, which counts as success only when a stop was asked for, needs no word.
     pub(super) fn is_failure(&self, ended: &Ended) -> bool {
-        let good = &self.spec.restart.success_on;
-        let by_code_of_signal =
-            ended.requested && ended.exit.code.is_some_and(|c| c > 128 && good.has(None, Some(c - 128)));
-        !(good.has(ended.exit.code, ended.exit.signal) || by_code_of_signal)
+        !self.spec.restart.success_on.has(ended.exit.code, ended.exit.signal)
     }
 
     pub(super) fn rest(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
