@@ -268,6 +268,15 @@ fn a_stopped_service_leaves_the_watchdog_up() {
     assert!([0, 143].contains(&ended.code), "{}", ended.story());
 }
 
+/// Section 2: from the worker's first instant, also where both share one processor
+#[test]
+fn the_socket_is_there_before_the_worker_is() {
+    for _ in 0..10 {
+        let run = Run::once().under(["taskset", "-c", "0"]).program([common::watchdog(), "status"]);
+        run.run().code(0);
+    }
+}
+
 /// Section 2: the worker may ask for its own status
 #[test]
 fn a_worker_sees_its_watchdog() {

@@ -181,7 +181,7 @@ fn an_operation_goes_on_without_its_client() {
     dog.stop().count("kill-escalated", 0);
 }
 
-/// CTL-02
+/// CTL-02, CTL-03: by the kernel's word, whatever the client calls itself
 #[test]
 fn another_user_is_refused() {
     if !common::is_root() {
@@ -196,11 +196,12 @@ fn another_user_is_refused() {
     for path in [&socket, &socket.parent().unwrap().to_path_buf()] {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     }
-    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(5)\ns.connect(sys.argv[1])\n\
+    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.settimeout(5)\ns.bind(sys.argv[2])\ns.connect(sys.argv[1])\n\
                   s.sendall(b'{\"id\":1,\"verb\":\"stop\",\"services\":[],\"args\":{}}\\n')\nprint(s.recv(4096))";
     let out = std::process::Command::new("setpriv")
         .args(["--reuid=65533", "--clear-groups", "/usr/bin/python3", "-c", script])
         .arg(&socket)
+        .arg(dog.path("uid=0;pid=1"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);

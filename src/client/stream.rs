@@ -8,15 +8,17 @@ use super::{Failure, NO, OK, QUICK, line, print};
 use crate::cli::Control;
 use crate::output::{self, Written};
 use serde_json::Value;
+use std::io::IsTerminal;
 use std::time::Instant;
 
 /// Copies a stream to standard output.
 pub(crate) fn copy(control: &Control, connection: &mut Connection) -> Result<u8, Failure> {
+    let terminal = std::io::stdout().is_terminal();
     let deadline = || if control.follow { None } else { Instant::now().checked_add(QUICK) };
     loop {
         let bytes = match connection.next(deadline())? {
             Next::Item(item) if control.json => line(&item).into_bytes(),
-            Next::Item(item) if control.verb == "logs" => log_line(control, &item),
+            Next::Item(item) if control.verb == "logs" => log_line(control, &item, terminal),
             Next::Item(item) => print::event(&item).into_bytes(),
             Next::Result(_) => return Ok(OK),
             // The end of the watchdog is the end of what is followed.
@@ -32,7 +34,7 @@ pub(crate) fn copy(control: &Control, connection: &mut Connection) -> Result<u8,
 }
 
 /// One line of output: its own bytes, behind what was asked for in front. A part of a longer line gets no end.
-fn log_line(control: &Control, item: &Value) -> Vec<u8> {
+fn log_line(control: &Control, item: &Value, terminal: bool) -> Vec<u8> {
     let mut bytes = Vec::new();
     if control.timestamps {
         bytes.extend_from_slice(item["time"].as_str().unwrap_or("-").as_bytes());
@@ -42,13 +44,28 @@ fn log_line(control: &Control, item: &Value) -> Vec<u8> {
         let (service, stream) = (item["service"].as_str().unwrap_or("-"), item["stream"].as_str().unwrap_or("-"));
         bytes.extend_from_slice(format!("{service} {stream} | ").as_bytes());
     }
-    bytes.extend_from_slice(&content(item));
+    let content = content(item);
+    bytes.extend_from_slice(&if terminal { harmless(&content) } else { content });
     // With something in front of each line a part must be a line of its own, or the next prefix stands inside it.
     let part = item["partial"] == Value::Bool(true);
     if !part || control.prefix || control.timestamps {
         bytes.push(b'\n');
     }
     bytes
+}
+
+/// The same without anything that a terminal would obey (case LOG-06): control characters but the tab are spelt out.
+/// Into a file or pipe the bytes go as they are.
+fn harmless(bytes: &[u8]) -> Vec<u8> {
+    let mut text = String::with_capacity(bytes.len());
+    for c in String::from_utf8_lossy(bytes).chars() {
+        match c {
+            '\t' => text.push(c),
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    text.into_bytes()
 }
 
 /// The bytes of a line, whatever they travelled in.
@@ -69,11 +86,14 @@ mod tests {
     fn a_line_is_byte_exact_unless_more_is_asked_for() {
         let item = json!({"time":"2026-01-01T00:00:00Z","service":"web","stream":"stderr","line":"//4=","partial":false,"encoding":"base64"});
         let mut control = Control { verb: "logs", ..Control::default() };
-        assert_eq!(log_line(&control, &item), b"\xff\xfe\n");
+        assert_eq!(log_line(&control, &item, false), b"\xff\xfe\n");
         control.prefix = true;
         control.timestamps = true;
-        assert_eq!(log_line(&control, &item), b"2026-01-01T00:00:00Z web stderr | \xff\xfe\n");
+        assert_eq!(log_line(&control, &item, false), b"2026-01-01T00:00:00Z web stderr | \xff\xfe\n");
+        let sly = json!({"line":"a\u{1b}[31mb\tc\r","partial":false,"encoding":"utf8"});
+        let shown = Control { verb: "logs", ..Control::default() };
+        assert_eq!(log_line(&shown, &sly, true), b"a\\u{1b}[31mb\tc\\r\n");
         let part = json!({"line":"abc","partial":true,"encoding":"utf8"});
-        assert_eq!(log_line(&Control { verb: "logs", ..Control::default() }, &part), b"abc");
+        assert_eq!(log_line(&Control { verb: "logs", ..Control::default() }, &part, false), b"abc");
     }
 }

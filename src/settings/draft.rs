@@ -95,26 +95,19 @@ impl Draft {
     /// Settings that are right one by one and wrong together.
     fn contradictions(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut add = |wrong: bool, message: String| {
-            if wrong {
-                faults.push(Fault::usage(message));
-            }
-        };
         let text = |d: Duration| humantime::format_duration(d).to_string().replace(' ', "");
-        let growing = self.delays.len() == 1 && self.delay_factor > 1000;
-        add(
-            growing && self.delays[0] > self.delay_max,
-            format!(
+        if self.delays.len() == 1 && self.delay_factor > 1000 && self.delays[0] > self.delay_max {
+            faults.push(Fault::usage(format!(
                 "restart_delay is {}, more than restart_delay_max {}: raise the second, or set restart_delay_factor to 1",
                 text(self.delays[0]),
                 text(self.delay_max)
-            ),
-        );
+            )));
+        }
         let log = &self.spec.log;
-        add(
-            log.file.is_some() && log.mode == LogMode::Inherit,
-            "log_file needs output that passes through the watchdog: set log to tee or capture".to_string(),
-        );
+        if log.file.is_some() && log.mode == LogMode::Inherit {
+            let message = "log_file needs output that passes through the watchdog: set log to tee or capture";
+            faults.push(Fault::usage(message.to_string()));
+        }
         faults
     }
 

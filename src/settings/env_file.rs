@@ -2,25 +2,15 @@
 //!
 //! Such files hold secrets: an error names the file and the line, never what stands there.
 
+use super::bounded;
 use super::fault::Fault;
-use super::users::reason;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-/// Largest file read: beyond this it is not a list of variables.
-const LARGEST: u64 = 4 * 1024 * 1024;
-
 /// The variables of one file, in its order.
 pub(crate) fn read(path: &Path) -> Result<Vec<(OsString, OsString)>, Fault> {
-    use std::io::Read;
-    let place = format!("env_file {}", path.display());
-    let failed = |e: std::io::Error| Fault::broken(format!("{place}: {}", reason(&e)));
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Fault::broken(format!("{place}: more than 4MiB")));
-    }
+    let bytes = bounded::read(path).map_err(|why| Fault::broken(format!("env_file {}: {why}", path.display())))?;
     parse(&bytes).map_err(|(line, what)| Fault::broken(format!("env_file {}:{line}: {what}", path.display())))
 }
 

@@ -1,11 +1,11 @@
 //! The TOML file: which of its keys the prefix form reads, and where everything that is wrong with it stands.
 
+use super::bounded;
 use super::fault::Fault;
 use super::later;
 use super::nearest::nearest;
 use super::raw::{Layer, Raw};
 use super::table::{self, Scope, Setting};
-use super::users::reason;
 use std::ffi::OsString;
 use std::path::Path;
 use toml::Spanned;
@@ -27,8 +27,6 @@ pub(crate) struct Entry {
 /// What was understood of a file, and what was not, with offsets.
 pub(crate) type Contents = (Vec<Entry>, Vec<(usize, Fault)>);
 
-/// Largest file read: beyond this it is not a list of services.
-const LARGEST: u64 = 4 * 1024 * 1024;
 /// Tables a file may have. `service` is read by `up` alone.
 const TABLES: [&str; 3] = ["watchdog", "defaults", "service"];
 
@@ -41,14 +39,8 @@ pub(crate) fn read(path: &Path) -> Contents {
 }
 
 fn text_of(path: &Path) -> Result<String, Fault> {
-    use std::io::Read;
-    let failed = |e: std::io::Error| Fault::broken(format!("{}: {}", path.display(), reason(&e)));
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(failed)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let wrong = |what: &str| Fault::broken(format!("{}: {what}", path.display()));
-    if bytes.len() as u64 > LARGEST {
-        return Err(wrong("more than 4MiB"));
-    }
+    let wrong = |why: &str| Fault::broken(format!("{}: {why}", path.display()));
+    let bytes = bounded::read(path).map_err(|why| wrong(&why))?;
     String::from_utf8(bytes).map_err(|_| wrong("not UTF-8"))
 }
 

@@ -3,6 +3,7 @@
 //! `table` is the list of settings, `values`, `signals`, `rlimit` read what people write, `file`, `environ`, `env_file`
 //! and `users` read the world, `draft` puts it together.
 
+mod bounded;
 mod draft;
 mod env_file;
 mod environ;

@@ -33,7 +33,7 @@ pub(crate) struct Setting {
 pub(crate) enum Shape {
     /// `--flag VALUE`.
     One,
-    /// `--flag A,B`, and the flag may be repeated.
+    /// `--flag A,B`, and the flag may be repeated: each adds to the list.
     List,
     /// `--flag` or `--flag=false`.
     Switch,
@@ -187,13 +187,13 @@ pub(crate) static TABLE: &[Setting] = &[
     service("restart", Group::Restart, "POLICY", Value("on-failure"),
         "when to start again: always, on-failure, on-success, unless-stopped, never",
         |d, r| { d.spec.restart.policy = values::word(r.text()?, &POLICIES)?; Ok(()) }),
-    Setting { shape: Shape::List, ..service("restart_delay", Group::Restart, "DURATION,..", Value("1s"),
+    service("restart_delay", Group::Restart, "DURATION,..", Value("1s"),
         "pause before a restart; a list is taken as it stands, its last entry repeats", |d, r| {
             let delays = r.list()?.iter().map(|i| values::duration(i)).collect::<Result<Vec<_>, _>>()?;
             if delays.is_empty() { return Err(Fault::usage("an empty list: one duration at least")); }
             d.delays = delays;
             Ok(())
-        }) },
+        }),
     service("restart_delay_factor", Group::Restart, "N", Value("2"),
         "growth of the pause from one restart of a streak to the next; 1 keeps it",
         |d, r| { d.delay_factor = values::factor(r.text()?)?; Ok(()) }),
@@ -222,12 +222,12 @@ pub(crate) static TABLE: &[Setting] = &[
     service("give_up", Group::Restart, "ACTION", Value("exit"),
         "then: exit with the worker's status, stay failed, stop-all, or exec:COMMAND",
         |d, r| { d.spec.restart.give_up = give_up(r)?; Ok(()) }),
-    Setting { shape: Shape::List, ..service("success_on", Group::Restart, "END,..", Value("0,HUP,INT,TERM,PIPE"),
+    service("success_on", Group::Restart, "END,..", Value("0,HUP,INT,TERM,PIPE"),
         "exit codes and signals that count as success",
-        |d, r| { d.spec.restart.success_on = signals::ends(&r.list()?)?; Ok(()) }) },
-    Setting { shape: Shape::List, ..service("no_restart_on", Group::Restart, "END,..", Value("78,125"),
+        |d, r| { d.spec.restart.success_on = signals::ends(&r.list()?)?; Ok(()) }),
+    service("no_restart_on", Group::Restart, "END,..", Value("78,125"),
         "exit codes and signals after which it is never started again",
-        |d, r| { d.spec.restart.no_restart_on = signals::ends(&r.list()?)?; Ok(()) }) },
+        |d, r| { d.spec.restart.no_restart_on = signals::ends(&r.list()?)?; Ok(()) }),
     service("max_age", Group::Restart, "DURATION", Words("none"),
         "replace a healthy worker this long after it was ready",
         |d, r| { d.spec.max_age = match r.text()? { "none" | "off" => None, _ => Some(r.duration()?) }; Ok(()) }),

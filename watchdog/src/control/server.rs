@@ -65,7 +65,7 @@ impl Server {
     pub(crate) fn new(mut bound: Bound, registry: &Registry, token: Token) -> std::io::Result<Server> {
         registry.register(&mut bound.listener, token, Interest::READABLE)?;
         let me = nix::unistd::geteuid().as_raw();
-        Ok(Server { bound, me, clients: BTreeMap::new(), reserve: reserve() })
+        Ok(Server { bound, me, clients: BTreeMap::new(), reserve: None })
     }
 
     /// Where it listens.
@@ -85,6 +85,8 @@ impl Server {
         loop {
             match self.bound.listener.accept() {
                 Ok((stream, _)) => {
+                    // With the first client: most runs have none.
+                    self.reserve = self.reserve.take().or_else(reserve);
                     *token += 1;
                     self.admit(stream, registry, now, *token, turn);
                 }
@@ -188,6 +190,16 @@ impl Server {
             self.drop_client(*token, registry);
         }
         gone
+    }
+
+    /// A worker needs the descriptors more (case EXH-02): everybody who does not wait for something goes, and the reserve.
+    pub(crate) fn shed(&mut self, registry: &Registry) -> Vec<usize> {
+        let idle: Vec<usize> = self.clients.iter().filter(|(_, c)| !c.busy).map(|(t, _)| *t).collect();
+        for token in &idle {
+            self.drop_client(*token, registry);
+        }
+        self.reserve = None;
+        idle
     }
 
     fn drop_client(&mut self, token: usize, registry: &Registry) {

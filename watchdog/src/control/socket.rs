@@ -45,9 +45,11 @@ impl std::fmt::Display for BindError {
 /// Says which directory and why.
 pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
     let fail = |why: String| BindError::Directory(format!("runtime directory {}: {why}", dir.display()));
-    match fs::DirBuilder::new().mode(0o700).recursive(true).create(dir) {
-        Ok(()) => {}
-        Err(e) => return Err(fail(crate::machine::errno_name(e.raw_os_error().unwrap_or(0)))),
+    // Most often it is there: looking is cheaper than trying to make it.
+    if !fs::exists(dir).unwrap_or(false)
+        && let Err(e) = fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)
+    {
+        return Err(fail(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))));
     }
     let meta = fs::symlink_metadata(dir).map_err(|e| fail(e.to_string()))?;
     let me = nix::unistd::geteuid().as_raw();
@@ -62,27 +64,41 @@ pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
     Ok(())
 }
 
-/// Binds and listens. A socket that nobody answers on is replaced; anything else at the path is left alone.
+/// Binds and listens; `unique`: nobody else can want this path. A socket that nobody answers on is replaced; anything else at the path is left alone.
 ///
 /// # Errors
 /// In use, not a socket, somebody else's, too long, or what the kernel says.
-pub(crate) fn bind(path: &Path) -> Result<Bound, BindError> {
+pub(crate) fn bind(path: &Path, unique: bool) -> Result<Bound, BindError> {
     let place = |why: String| BindError::Place(format!("control socket {}: {why}", path.display()));
     let length = path.as_os_str().len();
     if length > PATH_LIMIT {
         return Err(place(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
+    }
+    if unique && fs::symlink_metadata(path).is_err() {
+        return bind_here(path).map_err(place);
     }
     // Two that start at the same time must not both take the place of a stale socket.
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = fs::File::open(dir).map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
     let _lock = Flock::lock(dir, FlockArg::LockExclusive).ok();
     clear_stale(path).map_err(place)?;
+    bind_here(path).map_err(place)
+}
+
+fn bind_here(path: &Path) -> Result<Bound, String> {
     // Private from the first instant: no window between bind and chmod.
     let old = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(old);
-    let listener = bound.map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
-    let meta = fs::symlink_metadata(path).map_err(|e| place(e.to_string()))?;
+    let listener = bound.map_err(|e| {
+        let taken = e.kind() == ErrorKind::AddrInUse;
+        if taken {
+            "is in use by another watchdog".into()
+        } else {
+            crate::machine::errno_name(e.raw_os_error().unwrap_or(0))
+        }
+    })?;
+    let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
     Ok(Bound { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })
 }
 
@@ -120,19 +136,19 @@ mod tests {
     fn private_stale_and_taken() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
-        let first = bind(&path).unwrap();
+        let first = bind(&path, false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(bind(&path).unwrap_err().to_string().contains("in use"));
+        assert!(bind(&path, true).unwrap_err().to_string().contains("in use"));
         drop(first.listener);
-        let second = bind(&path).unwrap();
+        let second = bind(&path, false).unwrap();
         second.unlink();
         assert!(!path.exists());
         fs::write(&path, "mine").unwrap();
-        assert!(bind(&path).unwrap_err().to_string().contains("not a socket"));
+        assert!(bind(&path, true).unwrap_err().to_string().contains("not a socket"));
         second.unlink();
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         let long = dir.path().join("x".repeat(120));
-        assert!(bind(&long).unwrap_err().to_string().contains("at most 107"));
+        assert!(bind(&long, false).unwrap_err().to_string().contains("at most 107"));
     }
 
     #[test]

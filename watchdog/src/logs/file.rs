@@ -57,6 +57,8 @@ struct Gzip {
     part: PathBuf,
     input: File,
     output: GzEncoder<File>,
+    /// On the heap: on the stack it would cost every run of the loop its page faults.
+    piece: Vec<u8>,
 }
 
 impl LogFile {
@@ -217,14 +219,14 @@ impl Gzip {
         let part = PathBuf::from(part);
         let input = File::open(&from).ok()?;
         let output = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&part).ok()?;
-        Some(Gzip { from, to, part, input, output: GzEncoder::new(output, Compression::fast()) })
+        let output = GzEncoder::new(output, Compression::fast());
+        Some(Gzip { from, to, part, input, output, piece: vec![0; GZIP_STEP] })
     }
 
     /// `Some(true)`: more to do; `Some(false)`: all read; `None`: it cannot be done.
     fn step(&mut self) -> Option<bool> {
-        let mut piece = [0; GZIP_STEP];
-        let n = self.input.read(&mut piece).ok()?;
-        self.output.write_all(piece.get(..n)?).ok()?;
+        let n = self.input.read(&mut self.piece).ok()?;
+        self.output.write_all(self.piece.get(..n)?).ok()?;
         Some(n > 0)
     }
 

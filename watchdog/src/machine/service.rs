@@ -296,7 +296,9 @@ impl Service {
         }
         self.status = Some(exit.status());
         self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested });
-        let cause = if requested { Cause::Requested } else { end_cause(&exit) };
+        let for_its_age = self.free_start == Some(Cause::MaxAge);
+        let asked = if for_its_age { Cause::MaxAge } else { Cause::Requested };
+        let cause = if requested { asked } else { end_cause(&exit) };
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
         if by_key {
             self.goal = Goal::Down;
@@ -400,11 +402,9 @@ impl Service {
         self.judge(cx, end_cause(&ended.exit), failure, ended.stable, how);
     }
 
+    /// A requested end is never judged, so 128+n, which counts as success only when a stop was asked for, needs no word.
     pub(super) fn is_failure(&self, ended: &Ended) -> bool {
-        let good = &self.spec.restart.success_on;
-        let by_code_of_signal =
-            ended.requested && ended.exit.code.is_some_and(|c| c > 128 && good.has(None, Some(c - 128)));
-        !(good.has(ended.exit.code, ended.exit.signal) || by_code_of_signal)
+        !self.spec.restart.success_on.has(ended.exit.code, ended.exit.signal)
     }
 
     pub(super) fn rest(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {

@@ -32,7 +32,7 @@ pub(super) struct Launched {
 impl Reactor {
     /// Starts one generation.
     pub(super) fn launch(&mut self, id: ServiceId, generation: Generation) -> Result<Launched, SpawnFailure> {
-        let control = self.server.as_ref().map(|s| s.path()).or(self.control_later.as_deref());
+        let control = self.server.as_ref().map(|s| s.path());
         let Some(service) = self.machine.services().get(id.0 as usize) else {
             return Err(failure(Step::Fork, libc::EINVAL, OsStr::new("")));
         };

@@ -59,6 +59,9 @@ struct Worker {
     ring: crate::logs::Ring,
     file: Option<crate::logs::LogFile>,
     give_up: Option<i32>,
+    /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
+    told: Vec<i32>,
+    told_group: Option<i32>,
 }
 
 /// A client that waits for the machine's answer.
@@ -86,8 +89,6 @@ struct Reactor {
     workers: Vec<Worker>,
     journal: Journal,
     server: Option<Server>,
-    /// A default place that is taken after the first spawn.
-    control_later: Option<std::path::PathBuf>,
     tickets: BTreeMap<Ticket, Ticketed>,
     followers: Vec<Follower>,
     next_ticket: u64,
@@ -120,7 +121,6 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
-        self.open_control();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -149,9 +149,13 @@ impl Reactor {
         let server = self.server.as_ref().and_then(Server::next_deadline);
         let due = machine.into_iter().chain(server).min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
-        // With every signal blocked there is no EINTR; anything else is as good as nothing.
-        if self.poll.poll(events, timeout).is_err() {
-            events.clear();
+        // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
+        // nobody gets credit for the time that we slept through (case RES-19).
+        while let Err(e) = self.poll.poll(events, timeout) {
+            if e.kind() != std::io::ErrorKind::Interrupted {
+                events.clear();
+                break;
+            }
         }
         if let Some(late) = due.map(|at| self.clock.now().saturating_sub(at)).filter(|late| *late >= LATE) {
             self.tell_own(What::Stall { late });
@@ -399,8 +403,12 @@ impl Reactor {
     /// The end of the loop: what was captured is passed on as long as somebody takes it, files are closed, the socket
     /// goes.
     fn leave(&mut self) {
-        self.flush_files();
         self.linger();
+        self.flush_files();
+        for worker in &mut self.workers {
+            // Closed by hand, because nothing is dropped after this: what was half compressed is removed.
+            worker.file = None;
+        }
         log::logger().flush();
         if let Some(server) = self.server.take() {
             server.close();

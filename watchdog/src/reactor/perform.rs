@@ -73,7 +73,10 @@ impl Reactor {
             tty::take_back();
         }
         let before = self.clock.now();
-        let launched = self.launch(id, generation);
+        let mut launched = self.launch(id, generation);
+        if launched.as_ref().is_err_and(|f| matches!(f.errno, libc::EMFILE | libc::ENFILE)) && self.shed_clients() {
+            launched = self.launch(id, generation);
+        }
         let took = self.clock.now().saturating_sub(before);
         if took >= SLOW_SPAWN {
             self.tell_own(What::Stall { late: took });
@@ -82,6 +85,8 @@ impl Reactor {
             Ok(Launched { proc, group, marks, outputs }) => {
                 let pid = proc.pid;
                 if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+                    worker.told.clear();
+                    worker.told_group = None;
                     worker.proc = Some(proc);
                     worker.group = group;
                     worker.marks = marks;
@@ -93,6 +98,14 @@ impl Reactor {
             }
             Err(failure) => Event::SpawnFailed { service: id, generation, failure },
         }
+    }
+
+    /// Takes the descriptors of idle clients back. False where there was none to take.
+    fn shed_clients(&mut self) -> bool {
+        let Some(server) = self.server.as_mut() else { return false };
+        let gone = server.shed(self.poll.registry());
+        self.forget_clients(&gone);
+        true
     }
 
     fn signal(&mut self, id: ServiceId, generation: Generation, signal: i32, scope: Scope, wake: bool) {
@@ -122,6 +135,10 @@ impl Reactor {
         };
         if wake {
             self.wake(id, main, scope);
+            if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+                worker.told = pids.clone();
+                worker.told_group = (scope_word == "group").then_some(main);
+            }
         }
         let reached = !pids.is_empty();
         self.tell(Notice {
@@ -156,7 +173,16 @@ impl Reactor {
 
     /// All that is left of a tree whose main process is gone.
     fn sweep(&mut self, id: ServiceId, generation: Generation, signal: i32) {
-        let left = self.left(id, Rest::Some);
+        let mut left = self.left(id, Rest::Some);
+        if signal == libc::SIGTERM
+            && let Some(worker) = self.workers.get(id.0 as usize)
+        {
+            // Who got the stop signal with the main process is on its way: a second one means "at once" to many.
+            let group = |pid: i32| crate::sys::proc::stat(pid).map(|s| s.group);
+            left.retain(|p| {
+                !worker.told.contains(p) && (worker.told_group.is_none() || group(*p) != worker.told_group)
+            });
+        }
         let killed_at_once = signal == libc::SIGKILL
             && self.workers.get(id.0 as usize).and_then(|w| w.group.as_ref()).is_some_and(|g| g.kill());
         let mut pids = tree::signal_each(&left, signal, true);

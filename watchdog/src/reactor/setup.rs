@@ -50,12 +50,7 @@ impl Reactor {
         }
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
         let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
-        let place = place(&instance, me)?;
-        let (server, control_later) = match place {
-            Some((path, true)) => (Some(listen(&path, &poll)?), None),
-            Some((path, false)) => (None, Some(path)),
-            None => (None, None),
-        };
+        let server = control(&instance, &poll, me)?;
         let shared_group = tty::is_ours();
         let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
@@ -69,7 +64,6 @@ impl Reactor {
             workers,
             journal,
             server,
-            control_later,
             tickets: BTreeMap::new(),
             followers: Vec::new(),
             next_ticket: 0,
@@ -89,16 +83,6 @@ impl Reactor {
         };
         reactor.register_sinks();
         Ok(reactor)
-    }
-
-    /// The socket at a default place, once the first worker is on its way: it need not wait for it. It is told the path
-    /// all the same, and can hardly use it earlier than it is there.
-    pub(super) fn open_control(&mut self) {
-        let Some(path) = self.control_later.take() else { return };
-        match listen(&path, &self.poll) {
-            Ok(server) => self.server = Some(server),
-            Err(why) => without(&why),
-        }
     }
 }
 
@@ -137,36 +121,49 @@ fn worker(spec: &Spec) -> Result<Worker, String> {
         _ => None,
     };
     let ring = Ring::new(if log.mode == LogMode::Inherit { 0 } else { log.lines });
-    Ok(Worker { proc: None, group: None, marks: tree::Marks::default(), ring, file, give_up: None })
+    Ok(Worker {
+        proc: None,
+        group: None,
+        marks: tree::Marks::default(),
+        ring,
+        file,
+        give_up: None,
+        told: Vec::new(),
+        told_group: None,
+    })
 }
 
 fn file_error(setting: &str, e: &FileError) -> String {
     format!("{setting} {}: {}", e.path.display(), e.why)
 }
 
-/// Where the control socket is to be, and whether that was said by somebody: a place that was named and cannot be had is
-/// the end; a default place that cannot be had is one warning.
-fn place(instance: &Instance, me: i32) -> Result<Option<(PathBuf, bool)>, String> {
+/// The control socket, there before the first worker is. A place that was named and cannot be had is the end; a default
+/// place that cannot be had is one warning.
+fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, String> {
     match &instance.control {
         Control::Off => Ok(None),
-        Control::Path(path) => Ok(Some((path.clone(), true))),
-        Control::RuntimeDir(dir) => match private_dir(dir) {
-            Ok(()) => Ok(Some((dir.join(socket_name(instance, me)), instance.name_given))),
-            Err(why) => {
-                without(&why.to_string());
-                Ok(None)
+        Control::Path(path) => listen(path, false, poll).map(Some),
+        Control::RuntimeDir(dir) => {
+            let server = private_dir(dir).map_err(|e| (e.to_string(), false)).and_then(|()| {
+                listen(&dir.join(socket_name(instance, me)), !instance.name_given, poll)
+                    .map_err(|e| (e, instance.name_given))
+            });
+            match server {
+                Ok(server) => Ok(Some(server)),
+                Err((why, true)) => Err(why),
+                Err((why, false)) => {
+                    log::warn!("{why}; going on without control (--control off says so on purpose)");
+                    Ok(None)
+                }
             }
-        },
+        }
     }
 }
 
-fn listen(path: &Path, poll: &Poll) -> Result<Server, String> {
-    let bound = bind(path).map_err(|e| e.to_string())?;
+/// `unique`: the name holds our pid, so that nobody else can be about to take it.
+fn listen(path: &Path, unique: bool, poll: &Poll) -> Result<Server, String> {
+    let bound = bind(path, unique).map_err(|e| e.to_string())?;
     Server::new(bound, poll.registry(), CONTROL).map_err(|e| format!("control socket: {e}"))
-}
-
-fn without(why: &str) {
-    log::warn!("{why}; going on without control (--control off says so on purpose)");
 }
 
 fn socket_name(instance: &Instance, me: i32) -> PathBuf {

@@ -6,6 +6,7 @@
 
 use super::{SysError, at};
 use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,13 +79,13 @@ impl Signals {
     /// EMFILE, ENFILE, ENOMEM.
     pub(crate) fn open() -> Result<(Signals, Inherited), SysError> {
         // A caller that ignores SIGCHLD would have the kernel throw every exit status away (case INH-04).
-        let default = nix::sys::signal::SigAction::new(
-            nix::sys::signal::SigHandler::SigDfl,
-            nix::sys::signal::SaFlags::empty(),
-            nix::sys::signal::SigSet::empty(),
-        );
-        // SAFETY: the default disposition runs no code of ours.
-        unsafe { nix::sys::signal::sigaction(nix::sys::signal::Signal::SIGCHLD, &default) }.map_err(at("sigaction"))?;
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // The Rust runtime's handlers for SEGV and BUS would swallow such a signal the first time it is sent by a process:
+        // whatever ends us must end us, so that the worker's parent-death signal comes (case DEA-04).
+        for signal in [Signal::SIGCHLD, Signal::SIGSEGV, Signal::SIGBUS] {
+            // SAFETY: the default disposition runs no code of ours.
+            unsafe { sigaction(signal, &default) }.map_err(at("sigaction"))?;
+        }
         let ours = FAULTS.iter().fold(!0, |mask, s| mask & !bit(*s));
         let mask = set_mask(libc::SIG_SETMASK, ours)?;
         // SAFETY: a raw signalfd4 on a mask of the kernel's size; the result is a new descriptor or -1.
@@ -141,9 +142,14 @@ fn set_mask(how: i32, mask: Mask) -> Result<Mask, SysError> {
     Errno::result(r).map(|_| old).map_err(at("sigprocmask"))
 }
 
-/// Stops ourselves as the terminal's ^Z would, until somebody continues us.
+/// Stops ourselves as the terminal's ^Z would, until somebody continues us. With the real SIGTSTP and its default
+/// action, so that the kernel's rules hold for us as for the worker: nobody stops where no shell could continue it
+/// (an orphaned group, PID 1).
 pub(crate) fn suspend() {
-    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+    let tstp = bit(libc::SIGTSTP);
+    if raise(Signal::SIGTSTP).is_ok() && set_mask(libc::SIG_UNBLOCK, tstp).is_ok() {
+        let _ = set_mask(libc::SIG_BLOCK, tstp);
+    }
 }
 
 /// A descriptor for a process that is not reaped yet.

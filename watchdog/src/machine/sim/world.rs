@@ -254,7 +254,7 @@ impl World {
         let Some(p) = self.proc(service, generation).filter(|p| p.stage == Stage::Alive) else { return };
         let thawed = p.frozen && wake;
         if signal == libc::SIGSTOP {
-            p.frozen = true;
+            p.frozen = !calm;
             return;
         }
         if signal == libc::SIGKILL {
@@ -323,7 +323,7 @@ impl World {
     pub(super) fn calm_down(&mut self) {
         self.calm = true;
         self.faults = Faults::default();
-        self.facts.retain(|f| !matches!(f.2, Fact::Person));
+        self.facts.retain(|f| !matches!(f.2, Fact::Person | Fact::Freezes(..)));
         let soon = Duration::from_millis(1);
         let mut facts = Vec::new();
         for (n, procs) in self.procs.iter_mut().enumerate() {

@@ -1,0 +1,27 @@
+//! Files that people name: only real ones, and only up to a size, so that none of them can hang or fill us.
+
+use super::users::reason;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Largest file read: beyond this it is neither settings nor a list of variables.
+const LARGEST: u64 = 4 * 1024 * 1024;
+/// O_NONBLOCK: a FIFO that nobody writes to must not hold us at its open (case CFG-09).
+const NONBLOCK: i32 = 0o4000;
+
+/// All of a file, or why not.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path).map_err(|e| reason(&e))?;
+    let kind = file.metadata().map_err(|e| reason(&e))?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Err("is a FIFO or socket, not a file".into());
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| reason(&e))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err("more than 4MiB".into());
+    }
+    Ok(bytes)
+}
