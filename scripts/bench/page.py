@@ -65,6 +65,9 @@ def render(results, about):
         "scripts/bench/run                                                         # about six minutes; --quick: one and a half",
         "```",
         "",
+        "`cargo bench -p watchdog-engine` times the pure functions of the machine: one death and the start after it, the",
+        "next deadline among 1, 100 and 1000 services, and so on.",
+        "",
         "A quiet machine matters more than a fast one. Root is wanted for nothing but the pid namespace where user",
         "namespaces are off.",
     ]

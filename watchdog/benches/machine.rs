@@ -20,7 +20,7 @@ fn main() {
     // Cargo itself adds `--bench`.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     println!("{:<58} {:>10} {:>10}", "function", "median ns", "least ns");
-    let mut bench = |name: &str, call: &mut dyn FnMut()| {
+    let bench = |name: &str, call: &mut dyn FnMut()| {
         if wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str())) {
             let (median, least) = measure(call);
             println!("{name:<58} {median:>10.1} {least:>10.1}");
@@ -105,7 +105,10 @@ impl World {
         self.now = self.now.after(Duration::from_millis(1));
         self.out.clear();
         self.died(self.generation);
-        let next = self.out.iter().find_map(|a| if let Action::Spawn { generation, .. } = a { Some(*generation) } else { None });
+        let next = self
+            .out
+            .iter()
+            .find_map(|a| if let Action::Spawn { generation, .. } = a { Some(*generation) } else { None });
         if let Some(generation) = next {
             self.generation = generation;
             let event = Event::Spawned { service: ServiceId(0), generation, pid: 1000 };
@@ -126,8 +129,7 @@ impl World {
 
     fn died(&mut self, generation: Generation) {
         let exit = Exit { code: Some(1), signal: None, core: false, rss_peak_bytes: None };
-        let event =
-            Event::Exited { service: ServiceId(0), generation, exit, seen_alive: self.now, left: Vec::new() };
+        let event = Event::Exited { service: ServiceId(0), generation, exit, seen_alive: self.now, left: Vec::new() };
         self.machine.handle(self.now, event, &mut self.out);
     }
 }
