@@ -7,14 +7,14 @@ MISSED = {
         "system. The line `watchdog --control off` shows the same run without it."
     ),
     "settled": (
-        "After a second of idling the caches belong to others: the watchdog's own way from the death to the exec "
-        "touches more memory than a loop of three system calls."
+        "Few restarts, each after a second of idling: on a busy machine this is mostly the wait for a processor. Compare the "
+        "p10 columns, and the crash loop, where the same code runs warm."
     ),
     "crash": "Each death is judged, counted, written into the journal and its tree looked for; the limit does none of it.",
-    "tee": "One process reads and writes what the bare pipe moves directly; the pipe's size decides how often it wakes.",
+    "tee": "A third process reads and writes what the bare pipe moves directly.",
     "inherit": "The worker writes straight into the pipe, so this is the noise of the machine: repeat it.",
     "private": "See the table of idle footprints.",
-    "pss": "A static binary shares its pages with nobody but a second watchdog; see the table of idle footprints.",
+    "pss": "Nearly all of it is the program's own code, clean pages of a static binary that only a second watchdog shares; what it can write to is the row above.",
     "wakeups": "Something in the loop is due though nobody asked for it: a defect.",
     "zombies": "A defect.",
 }
