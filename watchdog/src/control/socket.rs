@@ -45,13 +45,15 @@ impl std::fmt::Display for BindError {
 /// Says which directory and why.
 pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
     let fail = |why: String| BindError::Directory(format!("runtime directory {}: {why}", dir.display()));
+    let os = |e: std::io::Error| fail(crate::machine::errno_name(e.raw_os_error().unwrap_or(0)));
     // Most often it is there: looking is cheaper than trying to make it.
-    if !fs::exists(dir).unwrap_or(false)
-        && let Err(e) = fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)
-    {
-        return Err(fail(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))));
-    }
-    let meta = fs::symlink_metadata(dir).map_err(|e| fail(e.to_string()))?;
+    let meta = match fs::symlink_metadata(dir) {
+        Ok(meta) => meta,
+        Err(_) => {
+            fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(os)?;
+            fs::symlink_metadata(dir).map_err(os)?
+        }
+    };
     let me = nix::unistd::geteuid().as_raw();
     if !meta.is_dir() || meta.uid() != me {
         return Err(fail(format!("belongs to user {}, not to us ({me})", meta.uid())));
@@ -74,32 +76,26 @@ pub(crate) fn bind(path: &Path, unique: bool) -> Result<Bound, BindError> {
     if length > PATH_LIMIT {
         return Err(place(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
     }
-    if unique && fs::symlink_metadata(path).is_err() {
-        return bind_here(path).map_err(place);
+    if unique && let Ok(listener) = listen(path) {
+        return Bound::new(listener, path).map_err(place);
     }
     // Two that start at the same time must not both take the place of a stale socket.
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = fs::File::open(dir).map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
     let _lock = Flock::lock(dir, FlockArg::LockExclusive).ok();
     clear_stale(path).map_err(place)?;
-    bind_here(path).map_err(place)
+    listen(path).and_then(|listener| Bound::new(listener, path)).map_err(place)
 }
 
-fn bind_here(path: &Path) -> Result<Bound, String> {
+fn listen(path: &Path) -> Result<UnixListener, String> {
     // Private from the first instant: no window between bind and chmod.
     let old = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(old);
-    let listener = bound.map_err(|e| {
-        let taken = e.kind() == ErrorKind::AddrInUse;
-        if taken {
-            "is in use by another watchdog".into()
-        } else {
-            crate::machine::errno_name(e.raw_os_error().unwrap_or(0))
-        }
-    })?;
-    let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
-    Ok(Bound { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })
+    bound.map_err(|e| match e.raw_os_error().unwrap_or(0) {
+        libc::EADDRINUSE => "is in use by another watchdog".into(),
+        errno => crate::machine::errno_name(errno),
+    })
 }
 
 fn clear_stale(path: &Path) -> Result<(), String> {
@@ -120,6 +116,11 @@ fn clear_stale(path: &Path) -> Result<(), String> {
 }
 
 impl Bound {
+    fn new(listener: UnixListener, path: &Path) -> Result<Bound, String> {
+        let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
+        Ok(Bound { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })
+    }
+
     /// Removes the socket if the path still leads to ours.
     pub(crate) fn unlink(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.id) {

@@ -24,6 +24,13 @@ pub(crate) enum Kind {
     Closed,
 }
 
+/// Descriptor 0, without the buffer that the library's handle brings along.
+#[must_use]
+pub(crate) fn stdin() -> BorrowedFd<'static> {
+    // SAFETY: the runtime opens 0, 1 and 2 before main if they were closed, and nothing of ours closes them.
+    unsafe { BorrowedFd::borrow_raw(0) }
+}
+
 /// Looks.
 #[must_use]
 pub(crate) fn kind(fd: BorrowedFd<'_>) -> Kind {
