@@ -107,16 +107,24 @@ fn start_stop_and_restart_do_what_they_say() {
     dog.stop().code(143).count("spawn", 3);
 }
 
-/// Section 2: start of what cannot start is refused with the reason
+/// Section 2: a start that comes to nothing is "no", with the reason; the watchdog stays (give_up = stay)
 #[test]
-fn a_start_that_fails_is_4_with_the_reason() {
-    let run = Run::quick().flag("--give-up", "stay").flag("--restart-limit", "1");
-    let dog = run.worker(["exit", "9"]).spawn();
-    dog.event("gave-up", 1);
-    let verb = dog.verb(&["start", "worker"]);
-    assert!([0, 4].contains(&verb.code), "{verb:?}");
+fn a_start_that_fails_is_1_with_the_reason() {
+    let run = Run::quick().flag("--give-up", "stay").flag("--restart-limit", "1").flag("--name", "worker");
+    let script = run.path("script");
+    std::fs::write(&script, "#!/bin/sh\nexec sleep 1000\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let dog = run.program([&script]).spawn();
+    dog.wait_state("running");
     dog.verb(&["stop", "worker"]).code(0);
-    dog.stop();
+    std::fs::remove_file(&script).unwrap();
+    let verb = dog.verb(&["start", "worker"]).code(1);
+    assert!(verb.err.contains("gave up") && verb.err.contains("ENOENT"), "{verb:?}");
+    let answer = dog.verb(&["start", "worker", "--json"]).code(1).json();
+    assert_eq!(answer["services"][0]["state"], "failed", "{answer}");
+    assert!(answer["reason"].as_str().unwrap().starts_with("worker: "), "{answer}");
+    dog.verb(&["shutdown"]).code(0);
+    dog.wait();
 }
 
 /// Section 2: restart --force does not wait for the grace

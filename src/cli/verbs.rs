@@ -35,6 +35,7 @@ static INSTANCE: Opt =
     opt("instance", Some('i'), "INSTANCE", "which watchdog: a name, NAME.PID, a pid or a socket path");
 static JSON: Opt = opt("json", None, "", "print JSON");
 static TIMEOUT: Opt = opt("timeout", None, "DURATION", "give up waiting after this long");
+static GRACE: Opt = opt("timeout", None, "DURATION", "grace before KILL, instead of stop_timeout");
 static FORCE: Opt = opt("force", None, "", "kill at once, without the stop signal");
 static FOLLOW: Opt = opt("follow", Some('f'), "", "go on with what comes");
 static COUNT: Opt = opt("lines", Some('n'), "N", "begin with the last N");
@@ -49,8 +50,8 @@ static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON] },
     Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON] },
-    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&INSTANCE, &JSON] },
-    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&TIMEOUT, &INSTANCE, &JSON] },
+    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&TIMEOUT, &INSTANCE, &JSON] },
+    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON] },
     Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &INSTANCE, &JSON] },
     Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&INSTANCE, &JSON] },
     Verb { name: "events", arguments: "[NAME..]", meaning: "what happened", options: &[&FOLLOW, &COUNT, &INSTANCE, &JSON] },

@@ -79,7 +79,8 @@ fn ask(control: &Control, world: &World) -> Result<u8, Failure> {
     }
     let patience = match control.verb {
         // Bounded by the watchdog's own ladders; how long that is, only it knows.
-        "start" | "stop" | "restart" => None,
+        "start" => control.timeout,
+        "stop" | "restart" => None,
         "wait" => control.timeout.map(|t| t.saturating_add(SLACK)),
         _ => Some(QUICK),
     };
@@ -109,8 +110,13 @@ fn show(control: &Control, answer: &Value) -> u8 {
     let status = match control.verb {
         "health" => u8::from(!matches!(answer["health"].as_str(), Some("healthy"))),
         "wait" => u8::from(answer["reached"] != Value::Bool(true)),
+        // Done, and yet not so: the worker failed, or somebody else wished otherwise.
+        "start" | "stop" | "restart" => u8::from(answer["reason"].is_string()),
         _ => OK,
     };
+    if let (false, Some(reason)) = (control.json, answer["reason"].as_str().filter(|_| control.verb != "health")) {
+        say(reason);
+    }
     if control.verb == "wait" && status == NO && !control.json {
         for sentence in print::not_reached(answer) {
             say(&sentence);

@@ -449,11 +449,11 @@ fn reply_for(w: &Waiter, services: &[Service], now: MonoTime, last_chance: bool)
         match outlook {
             Outlook::Yes => {}
             Outlook::NotYet if late => {
-                return Some(Reply::Refused { service: *id, reason: "the watchdog is ending".into() });
+                return Some(Reply::NotSo { service: *id, reason: "the watchdog is ending".into() });
             }
             Outlook::NotYet => return None,
             Outlook::No { reason, stuck: true } => return Some(Reply::TimedOut { service: *id, reason }),
-            Outlook::No { reason, stuck: false } => return Some(Reply::Refused { service: *id, reason }),
+            Outlook::No { reason, stuck: false } => return Some(Reply::NotSo { service: *id, reason }),
         }
     }
     Some(Reply::Done { services: w.services.iter().map(|(id, _)| *id).collect() })

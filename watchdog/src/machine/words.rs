@@ -263,7 +263,9 @@ pub enum Want {
 pub enum Reply {
     /// It is so.
     Done { services: Vec<ServiceId> },
-    /// It cannot be so.
+    /// It was tried, and it is not so and will not be (the worker failed; somebody else wished otherwise).
+    NotSo { service: ServiceId, reason: String },
+    /// It is not tried: a wrong state.
     Refused { service: ServiceId, reason: String },
     /// It did not become so in time (a stop that ended in `stuck`).
     TimedOut { service: ServiceId, reason: String },

@@ -217,11 +217,15 @@ impl Reactor {
         let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
         let name = |id: ServiceId| frame.services.get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
         let id = &waiting.id;
+        let asked = || {
+            let all = frame.services.iter().filter(|s| waiting.services.contains(&s.id));
+            all.map(|s| service(&frame, s)).collect::<Vec<_>>()
+        };
         let value: Value = match reply {
             Reply::Done { services } if services.is_empty() => ok(id, json!({})),
-            Reply::Done { .. } => {
-                let all = frame.services.iter().filter(|s| waiting.services.contains(&s.id));
-                ok(id, json!({"services": all.map(|s| service(&frame, s)).collect::<Vec<_>>()}))
+            Reply::Done { .. } => ok(id, json!({"services": asked()})),
+            Reply::NotSo { service, reason } => {
+                ok(id, json!({"services": asked(), "reason": format!("{}: {reason}", name(service))}))
             }
             Reply::Refused { service, reason } => error(id, "refused", &format!("{}: {reason}", name(service)), None),
             Reply::TimedOut { service, reason } => error(id, "timeout", &format!("{}: {reason}", name(service)), None),

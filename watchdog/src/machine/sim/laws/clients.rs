@@ -159,7 +159,7 @@ impl Clients {
         };
         let said = match reply {
             Reply::Done { .. } => true,
-            Reply::Refused { .. } => false,
+            Reply::Refused { .. } | Reply::NotSo { .. } => false,
             Reply::TimedOut { .. } => {
                 if !looks.contains(&Look::Stuck) {
                     return Err(format!("clients: {c:?} is told of a stuck service"));
