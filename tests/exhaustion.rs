@@ -154,3 +154,21 @@ fn a_waiting_client_costs_nothing() {
     common::control::finish(waiting, &["wait"]);
     dog.wait();
 }
+
+/// EXH-03: where a pids cgroup can be made, a full one is waited out
+#[test]
+fn a_full_pids_cgroup_is_waited_out() {
+    let Some(group) = common::cgroup::Group::new("pids") else { return };
+    let run = Run::quick().flag("--restart-limit", "0").flag("--crash-loop-limit", "0");
+    let dog = sleeper(group.inside(run));
+    // the watchdog alone fills it from now on
+    group.set(&["pids.max"], "1");
+    kill(Pid::from_raw(dog.worker_pid(1)), Signal::SIGKILL).unwrap();
+    let failed = dog.event("spawn-failed", 2);
+    assert!(failed.to_string().contains("EAGAIN"), "{failed}");
+    assert_eq!(dog.status()["state"], "backoff", "it answers meanwhile");
+    group.set(&["pids.max"], "20");
+    dog.event("spawn", 2);
+    wait_lines(&dog.path("pid"), 2);
+    dog.stop().code(143);
+}

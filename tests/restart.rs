@@ -237,3 +237,16 @@ fn time_that_we_slept_through_earns_no_reset() {
     }
     dog.wait().code(1).count("spawn", 3).count("gave-up", 1);
 }
+
+/// RES-16: ten seconds of a crash without delay and without a limit cost little, for the crash loop pauses
+#[test]
+fn ten_seconds_without_a_delay_stay_within_their_budget() {
+    let run = Run::quick().flag("--restart-delay", "0").flag("--restart-limit", "0");
+    let dog = run.worker(["exit", "1"]).spawn();
+    dog.event("crash-loop", 1);
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(dog.began.elapsed()));
+    let ticks = procs::cpu_ticks(dog.pid());
+    assert!(ticks < 150, "{ticks} ticks of 10 ms in 10 s are more than 15 % of a core");
+    let ended = dog.stop().code(1).count("spawn", 6).count("crash-loop", 1);
+    assert!(ended.run.path("events").metadata().unwrap().len() < 1 << 20);
+}
