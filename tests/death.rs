@@ -1,6 +1,6 @@
 //! The watchdog itself dies, or meets its double (DEA-01..09).
 //!
-//! DEA-05 (an OOM kill in a memory cgroup) needs a delegated cgroup and is left to the soak; DEA-08 belongs to the SDK.
+//! DEA-08 belongs to the SDK.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;

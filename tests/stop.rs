@@ -427,3 +427,21 @@ print("taken", taken, flush=True)
     let taken: u32 = said.trim().rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
     assert!(taken > 2, "the pid was given away {taken} times only: {said}");
 }
+
+/// Section 5: where a cgroup of version 2 was delegated, it is the tree, and it is killed as a whole
+#[test]
+fn a_delegated_cgroup_is_the_tree_and_goes_with_it() {
+    let uid = 55_000 + std::process::id() % 1000;
+    let Some(group) = common::cgroup::Group::delegated(uid) else { return };
+    let run = Run::quick().flag("--restart", "never");
+    std::fs::set_permissions(run.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let dog = escaping(group.inside_as(uid, run), &["--how", "chain", "--ignore-term"]);
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", dog.worker_pid(1))).unwrap();
+    assert!(own.lines().any(|l| l.starts_with("0::") && l.contains("/watchdog.")), "a group of its own: {own}");
+    assert_eq!(group.groups(), 1);
+    wait_lines(&dog.path("tree"), 20);
+    let ended = dog.stop();
+    assert!(survivors(&ended.run.path("tree")).is_empty());
+    assert_eq!(group.groups(), 0, "the group is removed");
+    ended.order(&["spawn", "signal-sent", "exit", "leftover-killed", "stopped"]);
+}
