@@ -37,6 +37,17 @@ fn delays_grow_by_the_factor_up_to_the_cap() {
     }
 }
 
+/// restart_delay_factor
+#[test]
+fn the_factor_is_the_one_that_was_set() {
+    for (factor, wanted) in [("1", [20, 20, 20]), ("1.5", [20, 30, 45]), ("3", [20, 60, 180])] {
+        let run = Run::quick().flag("--restart-delay", "20ms").flag("--restart-delay-factor", factor);
+        let ended = flaky(run.flag("--restart-limit", "3"), &["100"]).run().code(1);
+        let said: Vec<u64> = ended.of("restart-scheduled").iter().map(|e| e["delay_ms"].as_u64().unwrap()).collect();
+        assert_eq!(said, wanted, "factor {factor}");
+    }
+}
+
 /// restart_delay as a list
 #[test]
 fn a_list_of_delays_is_taken_as_it_stands() {
