@@ -330,3 +330,23 @@ fn a_stop_with_its_own_timeout_uses_it() {
     dog.signal(Signal::SIGTERM);
     dog.wait().count("kill-escalated", 1);
 }
+
+/// title
+#[test]
+fn status_shows_the_title() {
+    let dog = sleeper(Run::quick().flag("--title", "The Sleeper"));
+    assert_eq!(dog.status()["title"], "The Sleeper");
+    dog.stop();
+}
+
+/// ready, heartbeat: the two words that mean something before the dialects come
+#[test]
+fn a_worker_that_says_nothing_is_ready_when_spawned() {
+    for settings in [&[][..], &["--ready=spawned", "--heartbeat=off"]] {
+        let dog = sleeper(settings.iter().fold(Run::quick(), |run, s| run.switch(s)));
+        let s = dog.status();
+        assert_eq!((&s["ready"], &s["ready_by"]), (&true.into(), &"spawned".into()), "{s}");
+        assert_eq!(s["heartbeat"]["armed"], false, "{s}");
+        dog.stop();
+    }
+}

@@ -1,6 +1,6 @@
 //! The watchdog itself dies, or meets its double (DEA-01..09).
 //!
-//! DEA-05 (an OOM kill in a memory cgroup) needs a delegated cgroup and is left to the soak; DEA-08 belongs to the SDK.
+//! DEA-08 belongs to the SDK.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
@@ -280,4 +280,40 @@ fn without_die_with_parent_a_dead_caller_changes_nothing() {
     wait_for("the end of the shell", || (!dog.alive()).then_some(()));
     stays("the worker lives", Duration::from_millis(400), || procs::alive(worker));
     dog.wait();
+}
+
+/// CTL-01: private from its first instant, whatever the umask
+#[test]
+fn the_socket_is_private_from_its_first_instant() {
+    for _ in 0..50 {
+        let run = Run::quick().flag("--restart", "never");
+        let dir = run.path("run");
+        let path = dir.join("seen.sock");
+        let seen = std::thread::spawn(move || {
+            let began = Instant::now();
+            while began.elapsed() < common::PATIENCE {
+                if let Ok(socket) = path.symlink_metadata() {
+                    return Some((socket.permissions().mode() & 0o777, dir.metadata().unwrap().permissions().mode()));
+                }
+            }
+            None
+        });
+        let dog = run.flag("--name", "seen").arranged(["--umask", "000"]).worker(["sleep"]).spawn();
+        let (socket, dir) = seen.join().unwrap().expect("a socket");
+        assert_eq!((socket, dir & 0o777), (0o600, 0o700));
+        dog.stop();
+    }
+}
+
+/// DEA-05: where a memory cgroup can be made, the kernel takes the worker and not the watchdog
+#[test]
+fn the_kernel_takes_a_leaking_worker_and_not_its_watchdog() {
+    let Some(group) = common::cgroup::Group::new("memory") else { return };
+    group.set(&["memory.limit_in_bytes", "memory.max"], "67108864");
+    let run = Run::quick().flag("--restart-limit", "3").flag("--crash-loop-limit", "0");
+    let ended = group.inside(run).program(["tail", "/dev/zero"]).run().code(137).count("spawn", 4).count("gave-up", 1);
+    for exit in ended.of("exit") {
+        assert_eq!(exit["signal"], "KILL", "{exit}");
+        assert_ne!(exit["oom"], false, "it was out of memory: {exit}");
+    }
 }

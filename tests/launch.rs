@@ -395,3 +395,37 @@ fn an_empty_environment_is_enough() {
     let ended = Run::once().switch("--clear-env").without_env("PATH").without_env("HOME").worker(["exit", "6"]).run();
     ended.code(6);
 }
+
+/// LAU-14: `spawn` is told when the program runs, not when the fork is done
+#[test]
+fn a_slow_exec_is_no_spawn_before_it_succeeded() {
+    let run = Run::once();
+    let trace = run.at("trace");
+    // not that of the watchdog itself, which was over when the tracing began
+    let inject = "inject=execve:delay_enter=700000";
+    let run = run.under(["strace", "-f", "-qq", "-o", &trace, "-e", "trace=execve", "-e", inject]);
+    if std::process::Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_err() {
+        return skip("needs strace");
+    }
+    let dog = run.worker(["sleep"]).spawn();
+    let spawn = dog.event("spawn", 1);
+    let exe = std::fs::read_link(format!("/proc/{}/exe", spawn["pid"])).unwrap();
+    assert_eq!(exe.file_name(), worker().file_name(), "told before the exec: {spawn}");
+    assert!(dog.began.elapsed() > Duration::from_millis(650), "the exec was not slow: {:?}", dog.began.elapsed());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(spawn["pid"].as_i64().unwrap() as i32), Signal::SIGTERM).unwrap();
+    dog.wait().code(143).count("spawn", 1);
+}
+
+/// group
+#[test]
+fn a_group_alone_leaves_the_user() {
+    if !is_root() {
+        return skip("needs root to take another group");
+    }
+    let run = Run::once().flag("--group", "12345").program(["/bin/sh", "-c", "id -u; id -g"]);
+    assert_eq!(run.run().code(0).out, "0\n12345\n");
+    let run = Run::once().flag("--user", "nobody").flag("--group", "12345").program(["/bin/sh", "-c", "id -u; id -g"]);
+    assert_eq!(run.run().code(0).out, "65534\n12345\n");
+    let ended = Run::once().flag("--group", "no-such-group").worker(["exit", "0"]).run().count("spawn", 0);
+    assert!([2, 125].contains(&ended.code) && ended.err.contains("no-such-group"), "{}", ended.story());
+}

@@ -447,3 +447,19 @@ fn capture_is_silent_and_tee_is_not() {
     let ended = Run::once().env("WATCHDOG_LOG", "tee").worker(["exit", "0", "--say", "words\n"]).run().code(0);
     assert_eq!(ended.out, "words\n");
 }
+
+/// logs: the forms for people and for programs
+#[test]
+fn lines_are_shown_with_prefix_and_time_where_asked_for() {
+    let dog = Run::quick().flag("--log", "capture").worker(["sleep", "--say", "words\n"]).spawn();
+    wait_for("the line", || (logs(&dog, json!({})).len() == 1).then_some(()));
+    let shown = |words: &[&str]| dog.verb(&[&["logs", "worker"], words].concat()).code(0).out;
+    assert_eq!(shown(&[]), "words\n");
+    assert_eq!(shown(&["--prefix"]), "worker stdout | words\n");
+    let timed = shown(&["--prefix", "--timestamps"]);
+    let (time, rest) = timed.split_once(' ').unwrap();
+    assert!(time.ends_with('Z') && time.contains('T') && rest == "worker stdout | words\n", "{timed}");
+    let item: Value = serde_json::from_str(shown(&["--json"]).trim()).unwrap();
+    assert_eq!((&item["line"], &item["stream"]), (&"words".into(), &"stdout".into()), "{item}");
+    dog.stop();
+}

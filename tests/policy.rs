@@ -227,3 +227,27 @@ fn a_foreign_term_of_the_worker_ends_us_under_on_failure() {
     let ended = dog.wait().code(143).count("spawn", 1);
     assert_eq!(ended.of("exit")[0]["requested"], Value::Bool(false));
 }
+
+/// max_age_jitter: no two lives need be equally long, and none leaves the percentage
+#[test]
+fn the_jitter_of_max_age_spreads_the_lives() {
+    let run = Run::quick().flag("--max-age", "150ms").flag("--max-age-jitter", "80%");
+    let dog = run.worker(["sleep"]).spawn();
+    dog.event("spawn", 21);
+    let ended = dog.stop();
+    let time = |e: &Value| e["mono_ms"].as_u64().unwrap();
+    let asked: Vec<u64> = ended.of("restart-requested").iter().map(time).collect();
+    let lives: Vec<u64> = ended.of("ready").iter().map(time).zip(asked).map(|(ready, asked)| asked - ready).collect();
+    assert!(lives.len() >= 20 && lives.iter().all(|l| *l >= 29), "never before the percentage: {lives:?}");
+    assert!(lives.iter().max().unwrap() - lives.iter().min().unwrap() > 60, "all the same: {lives:?}");
+    assert!(lives.iter().any(|l| *l < 140), "never to the lower side: {lives:?}");
+}
+
+/// its look-alike: a worker that is younger than its max_age lives, and is told when
+#[test]
+fn a_worker_younger_than_its_max_age_lives() {
+    let dog = flaky(Run::quick().flag("--max-age", "1h"), &["0"]).spawn();
+    wait_lines(&dog.path("log"), 1);
+    stays("it lives", Duration::from_millis(400), || dog.events_of("exit").is_empty());
+    dog.stop().code(0).count("spawn", 1).count("restart-requested", 0);
+}

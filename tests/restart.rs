@@ -37,6 +37,17 @@ fn delays_grow_by_the_factor_up_to_the_cap() {
     }
 }
 
+/// restart_delay_factor
+#[test]
+fn the_factor_is_the_one_that_was_set() {
+    for (factor, wanted) in [("1", [20, 20, 20]), ("1.5", [20, 30, 45]), ("3", [20, 60, 180])] {
+        let run = Run::quick().flag("--restart-delay", "20ms").flag("--restart-delay-factor", factor);
+        let ended = flaky(run.flag("--restart-limit", "3"), &["100"]).run().code(1);
+        let said: Vec<u64> = ended.of("restart-scheduled").iter().map(|e| e["delay_ms"].as_u64().unwrap()).collect();
+        assert_eq!(said, wanted, "factor {factor}");
+    }
+}
+
 /// restart_delay as a list
 #[test]
 fn a_list_of_delays_is_taken_as_it_stands() {
@@ -236,4 +247,17 @@ fn time_that_we_slept_through_earns_no_reset() {
         dog.signal(Signal::SIGCONT);
     }
     dog.wait().code(1).count("spawn", 3).count("gave-up", 1);
+}
+
+/// RES-16: ten seconds of a crash without delay and without a limit cost little, for the crash loop pauses
+#[test]
+fn ten_seconds_without_a_delay_stay_within_their_budget() {
+    let run = Run::quick().flag("--restart-delay", "0").flag("--restart-limit", "0");
+    let dog = run.worker(["exit", "1"]).spawn();
+    dog.event("crash-loop", 1);
+    std::thread::sleep(Duration::from_secs(10).saturating_sub(dog.began.elapsed()));
+    let ticks = procs::cpu_ticks(dog.pid());
+    assert!(ticks < 150, "{ticks} ticks of 10 ms in 10 s are more than 15 % of a core");
+    let ended = dog.stop().code(1).count("spawn", 6).count("crash-loop", 1);
+    assert!(ended.run.path("events").metadata().unwrap().len() < 1 << 20);
 }

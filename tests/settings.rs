@@ -267,3 +267,22 @@ fn the_default_is_silent() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
     }
 }
+
+/// Section 2: the pages that need no watchdog
+#[test]
+fn the_manual_the_completions_and_the_forecast_are_printed() {
+    let page = |words: &[&str]| {
+        let out = std::process::Command::new(common::watchdog()).args(words).output().unwrap();
+        assert!(out.status.success() && out.stderr.is_empty(), "{words:?}: {out:?}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(page(&["man"]).starts_with(".TH WATCHDOG 1"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(page(&["completions", shell]).contains("stop-timeout"), "{shell}");
+    }
+    let settings = ["simulate", "--restart-limit", "2", "--restart-delay-jitter", "0%", "--exits", "crash@2s x6"];
+    let text = page(&settings);
+    assert_eq!((text.matches("spawn").count(), text.matches("restart_limit 2").count()), (3, 1), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&page(&[&settings[..], &["--json"]].concat())).unwrap();
+    assert_eq!(json["exit_status"], 1, "{json}");
+}

@@ -171,14 +171,14 @@ fn a_worker_in_state_d_is_killed_and_waited_for() {}
 #[ignore = "simulator only: a process that outlives SIGKILL needs a frozen v1 cgroup (STO-11 has the EPERM form)"]
 fn a_worker_that_does_not_die_of_kill_is_stuck() {}
 
-/// STO-11: what may not be signalled is said to be stuck, not gone
-#[test]
-fn a_worker_that_may_not_be_signalled_is_stuck_and_not_stopped() {
+/// A worker that became root altogether, under a watchdog that is nobody; `None` where that cannot be made.
+fn untouchable(run: Run) -> Option<(Dog, i32)> {
     if !common::is_root() {
-        return skip("needs root to make a worker that nobody may signal");
+        skip("needs root to make a worker that nobody may signal");
+        return None;
     }
-    // a set-user-ID copy of the victim that becomes root altogether, run by a watchdog that is nobody
-    let run = Run::quick().flag("--stop-timeout", "300ms").flag("--kill-wait", "300ms").leaves_alive();
+    // a set-user-ID copy of the victim
+    let run = run.leaves_alive();
     std::fs::set_permissions(run.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let path = run.path("setuid");
     std::fs::copy(common::worker(), &path).unwrap();
@@ -191,8 +191,17 @@ fn a_worker_that_may_not_be_signalled_is_stuck_and_not_stopped() {
         status.lines().any(|l| l.starts_with("Uid:\t0\t0\t"))
     };
     if !within(Duration::from_secs(3), root) {
-        return skip("the temporary folder is mounted nosuid");
+        skip("the temporary folder is mounted nosuid");
+        return None;
     }
+    Some((dog, pid))
+}
+
+/// STO-11: what may not be signalled is said to be stuck, not gone
+#[test]
+fn a_worker_that_may_not_be_signalled_is_stuck_and_not_stopped() {
+    let run = Run::quick().flag("--stop-timeout", "300ms").flag("--kill-wait", "300ms");
+    let Some((dog, pid)) = untouchable(run) else { return };
     dog.signal(Signal::SIGTERM);
     let stuck = dog.event("stuck", 1);
     assert_eq!(stuck["pids"], json!([pid]), "{stuck}");
@@ -353,4 +362,86 @@ fn a_process_of_somebody_else_is_never_touched() {
     other.wait().unwrap();
     assert!(lives, "a bystander was killed");
     drop(ended);
+}
+
+/// kill_wait
+#[test]
+fn stuck_is_said_after_kill_wait() {
+    let run = Run::quick().flag("--stop-timeout", "200ms").flag("--kill-wait", "2500ms");
+    let Some((dog, pid)) = untouchable(run) else { return };
+    dog.signal(Signal::SIGTERM);
+    let time = |e: serde_json::Value| e["mono_ms"].as_u64().unwrap();
+    let waited = time(dog.event("stuck", 1)) - time(dog.event("kill-escalated", 1));
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    about(Duration::from_millis(waited), 2500);
+}
+
+/// STO-12: the pid of a worker that ended at the instant of its KILL goes to a bystander, who lives
+#[test]
+fn a_bystander_with_the_pid_of_a_dead_worker_lives() {
+    if !common::is_root() || !common::can_unshare(&["--pid", "--fork", "--mount-proc"]) {
+        return skip("needs root for a pid namespace whose next pid can be chosen");
+    }
+    let script = r#"
+import os, signal, subprocess, sys, time
+watchdog, worker, folder = sys.argv[1:]
+taken = 0
+for i in range(100):
+    if taken == 8:
+        break
+    pid_file = f"{folder}/pid{i}"
+    dog = subprocess.Popen([watchdog, "--control", "off", "--stop-timeout", "100ms", "--",
+                            worker, "graceful", f"{folder}/done", "--pid-file", pid_file, "--after", str(93 + i % 12)])
+    while not (os.path.exists(pid_file) and open(pid_file).read().endswith("\n")):
+        time.sleep(0.001)
+    pid = int(open(pid_file).read().split()[0])
+    dog.send_signal(signal.SIGTERM)
+    bystander = 0
+    while dog.poll() is None:
+        if not os.path.exists(f"/proc/{pid}"):
+            with open("/proc/sys/kernel/ns_last_pid", "w") as f:
+                f.write(str(pid - 1))
+            bystander = os.fork()
+            if bystander == 0:
+                signal.pause()
+            break
+    dog.wait()
+    if bystander:
+        time.sleep(0.02)
+        taken += bystander == pid
+        ended, status = os.waitpid(bystander, os.WNOHANG)
+        if ended:
+            print("killed", bystander, status, flush=True)
+        else:
+            os.kill(bystander, signal.SIGKILL)
+            os.waitpid(bystander, 0)
+print("taken", taken, flush=True)
+"#;
+    let run = Run::quick();
+    let line = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "/usr/bin/python3", "-c", script];
+    let mut command = std::process::Command::new(line[0]);
+    command.args(&line[1..]).arg(common::watchdog()).arg(common::worker()).arg(run.dir.path());
+    let out = command.stderr(std::process::Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(!said.contains("killed"), "a bystander was signalled: {said}");
+    let taken: u32 = said.trim().rsplit(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    assert!(taken > 2, "the pid was given away {taken} times only: {said}");
+}
+
+/// Section 5: where a cgroup of version 2 was delegated, it is the tree, and it is killed as a whole
+#[test]
+fn a_delegated_cgroup_is_the_tree_and_goes_with_it() {
+    let uid = 55_000 + std::process::id() % 1000;
+    let Some(group) = common::cgroup::Group::delegated(uid) else { return };
+    let run = Run::quick().flag("--restart", "never");
+    std::fs::set_permissions(run.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let dog = escaping(group.inside_as(uid, run), &["--how", "chain", "--ignore-term"]);
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", dog.worker_pid(1))).unwrap();
+    assert!(own.lines().any(|l| l.starts_with("0::") && l.contains("/watchdog.")), "a group of its own: {own}");
+    assert_eq!(group.groups(), 1);
+    wait_lines(&dog.path("tree"), 20);
+    let ended = dog.stop();
+    assert!(survivors(&ended.run.path("tree")).is_empty());
+    assert_eq!(group.groups(), 0, "the group is removed");
+    ended.order(&["spawn", "signal-sent", "exit", "leftover-killed", "stopped"]);
 }
