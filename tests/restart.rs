@@ -138,6 +138,7 @@ fn a_start_during_a_pause_is_one_start_and_the_timer_is_dead() {
     for child in both {
         common::control::finish(child, &["start"]).code(0);
     }
+    wait_for("the second start", || (starts(&dog.path("log")) == 2).then_some(()));
     assert!(gaps(&dog.path("log"))[0] < 1400, "before the timer");
     stays("no second start", Duration::from_millis(1800), || starts(&dog.path("log")) == 2);
     dog.stop().code(0).count("spawn", 2);

@@ -286,3 +286,30 @@ fn the_manual_the_completions_and_the_forecast_are_printed() {
     let json: serde_json::Value = serde_json::from_str(&page(&[&settings[..], &["--json"]].concat())).unwrap();
     assert_eq!(json["exit_status"], 1, "{json}");
 }
+
+/// SEC-05: whoever may write the file decides what the worker runs with
+#[test]
+fn an_env_file_that_everybody_may_write_is_one_warning() {
+    let run = Run::once();
+    let file = run.path("env");
+    std::fs::write(&file, "A=S3CRET\n").unwrap();
+    let mode = |mode| std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o644);
+    let ended = run.flag("--env-file", &file).worker(["exit", "0"]).run().code(0);
+    assert_eq!(ended.err, "", "readable is fine");
+    mode(0o666);
+    let ended = Run::once().flag("--env-file", &file).worker(["exit", "0"]).run().code(0);
+    let err = &ended.err;
+    assert!(err.lines().count() == 1 && err.contains("everybody may write") && !err.contains("S3CRET"), "{err}");
+}
+
+/// title, description
+#[test]
+fn title_and_description_are_shown() {
+    let run = Run::quick().flag("--title", "The shop").flag("--description", "sells things");
+    let dog = run.worker(["sleep"]).spawn();
+    let status = dog.status();
+    assert_eq!((&status["title"], &status["description"]), (&"The shop".into(), &"sells things".into()));
+    assert!(dog.verb(&["explain"]).code(0).out.contains("sells things"));
+    dog.stop();
+}

@@ -92,11 +92,11 @@ fn by_name(instance: &OsStr, world: &World) -> Result<PathBuf, Failure> {
         dir.join(file)
     };
     let sockets = sockets(&dir, world.uid)?;
-    let live = |path: &Path| probe(path);
-    if sockets.contains(&exact) && live(&exact).is_some() {
+    // Whoever takes the connection is there, even if it has no time to answer just now.
+    if sockets.contains(&exact) && Connection::open(&exact).is_ok() {
         return Ok(exact);
     }
-    let running: Vec<Found> = sockets.iter().filter_map(|s| live(s)).collect();
+    let running: Vec<Found> = sockets.iter().filter_map(|s| probe(s)).collect();
     let named: Vec<Found> =
         running.iter().filter(|f| f.status["instance"]["name"].as_str() == instance.to_str()).cloned().collect();
     let text = instance.to_string_lossy();

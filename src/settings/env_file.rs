@@ -14,6 +14,15 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(OsString, OsString)>, Fault> {
     parse(&bytes).map_err(|(line, what)| Fault::broken(format!("env_file {}:{line}: {what}", path.display())))
 }
 
+/// A file that everybody may write to decides what our worker runs with (case SEC-05). One that others may read is the
+/// business of whoever made it.
+pub(crate) fn warning(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = std::fs::metadata(path).ok()?.mode();
+    (mode & 0o002 != 0)
+        .then(|| format!("env_file {}: everybody may write to it (mode {:o})", path.display(), mode & 0o777))
+}
+
 /// The variables of one text, or the number of the wrong line and what is wrong with it.
 fn parse(bytes: &[u8]) -> Result<Vec<(OsString, OsString)>, (usize, &'static str)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);

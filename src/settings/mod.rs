@@ -117,6 +117,7 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
         return Err(faults);
     }
     let (log_level, log_format) = (draft.log_level.clone(), draft.log_format);
+    warnings.extend(draft.env_files.iter().filter_map(|path| env_file::warning(path)));
     let (instance, spec) = draft.build(command, &world.environment, world.pid, &world.accounts, world.runtime_dir())?;
     Ok(Resolved { instance, spec, log_level, log_format, warnings })
 }

@@ -17,13 +17,22 @@ pub(crate) fn explain<'a>(
     s: &Service,
     journal: impl DoubleEndedIterator<Item = &'a Entry>,
 ) -> Vec<String> {
-    let mut text = vec![now(frame, s)];
+    let about = [&s.spec.title, &s.spec.description];
+    let mut text: Vec<String> = about.into_iter().filter(|t| !t.is_empty()).cloned().collect();
+    text.push(now(frame, s));
     let mut story: Vec<&Entry> =
         journal.filter(|e| e.notice.service == Some(s.id) && tells(&e.notice.what)).rev().take(STORY).collect();
     story.reverse();
     text.extend(story.iter().map(|e| format!("{} {}", rfc3339(e.wall), sentence(&e.notice))));
     text.push(next(frame, s));
     text.push(rules(s));
+    if let Some(age) = s.spec.max_age {
+        text.push(format!(
+            "it is recycled {} after it is ready (max_age, jitter {}%)",
+            human(age),
+            s.spec.max_age_jitter
+        ));
+    }
     text.push(stop_rule(&s.spec.stop));
     text.push("no heartbeat and no limit is enforced: only its own end, a request or max_age ends it".into());
     text

@@ -76,6 +76,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
     json!({
         "name": s.spec.name,
         "title": s.spec.title,
+        "description": s.spec.description,
         "type": "service",
         "goal": if s.goal == Goal::Up { "up" } else { "down" },
         "state": s.state.word(),
@@ -106,11 +107,6 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
 }
 
 fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {
-    let cause = match (e.requested, e.exit.signal) {
-        (true, _) => "requested",
-        (false, Some(_)) => "signalled",
-        (false, None) => "exited",
-    };
     json!({
         "time": frame.wall_of(e.at),
         "generation": e.generation.0,
@@ -120,7 +116,7 @@ fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {
         "core": e.exit.core,
         "oom": null,
         "uptime_ms": millis(e.uptime),
-        "cause": cause,
+        "cause": e.cause.word(),
     })
 }
 

@@ -295,10 +295,10 @@ impl Service {
             self.book.rested();
         }
         self.status = Some(exit.status());
-        self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested });
         let for_its_age = self.free_start == Some(Cause::MaxAge);
         let asked = if for_its_age { Cause::MaxAge } else { Cause::Requested };
         let cause = if requested { asked } else { end_cause(&exit) };
+        self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested, cause });
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
         if by_key {
             self.goal = Goal::Down;

@@ -1,7 +1,7 @@
 //! Where a service can be, and the facts of its runs.
 
 use super::time::MonoTime;
-use super::words::{Exit, Generation};
+use super::words::{Cause, Exit, Generation};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -162,4 +162,6 @@ pub struct Ended {
     pub stable: bool,
     /// It was asked for.
     pub requested: bool,
+    /// Why, in the word of the exit event.
+    pub cause: Cause,
 }

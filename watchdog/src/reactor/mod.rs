@@ -106,7 +106,8 @@ struct Reactor {
     me: i32,
     /// Marks the processes of this watchdog in their environment.
     invocation: String,
-    /// The last time this loop ran: a worker was alive then if it has not been reaped since.
+    /// Just before the last look at the signals: a worker that was not reaped then was alive. Not later, because we may
+    /// be stopped at any point of a turn.
     awake: Duration,
     exit: Option<u8>,
 }
@@ -143,7 +144,6 @@ impl Reactor {
     /// Waits for the first thing to happen, without limit if nothing is due.
     fn wait(&mut self, events: &mut Events) {
         let now = self.clock.now();
-        self.awake = now;
         let busy = !self.again.is_empty() || self.workers.iter_mut().any(|w| w.file.as_mut().is_some_and(|f| f.work()));
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
@@ -163,6 +163,7 @@ impl Reactor {
     }
 
     fn turn(&mut self, tokens: &[Token]) {
+        let looked = self.clock.now();
         // Output first: a worker's last words stand before its end.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
@@ -183,6 +184,7 @@ impl Reactor {
         self.drop_clients();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
+        self.awake = looked;
     }
 
     /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
