@@ -317,3 +317,20 @@ fn the_kernel_takes_a_leaking_worker_and_not_its_watchdog() {
         assert_ne!(exit["oom"], false, "it was out of memory: {exit}");
     }
 }
+
+/// DEA-04, SEC-04: a panic of the watchdog is one line, 125, and the worker's end. Debug builds have a switch for it, the
+/// release has none; ABRT and the faults are tried above.
+#[test]
+fn a_panic_ends_the_worker_and_is_125() {
+    let (mut dog, worker) = sleeper(Run::quick().env("WATCHDOG_DEBUG_PANIC", "1").env("TOKEN", "S3CRET"));
+    // the loop panics at its first turn: anything that wakes it
+    dog.signal(Signal::SIGWINCH);
+    wait_for("the end of the watchdog", || (!dog.alive()).then_some(()));
+    assert_eq!(dog.reaped_code(), Some(125), "{}", dog.err());
+    let err = dog.err();
+    assert!(err.lines().any(|l| l.contains("internal error") && l.contains("WATCHDOG_DEBUG_PANIC")), "{err}");
+    for word in ["backtrace", "panicked at", "S3CRET"] {
+        assert!(!err.contains(word), "{err}");
+    }
+    assert!(gone(worker), "the worker lives on");
+}

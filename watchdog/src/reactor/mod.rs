@@ -138,7 +138,15 @@ impl Reactor {
             tokens.sort_unstable();
             tokens.dedup();
             self.turn(&tokens);
+            #[cfg(debug_assertions)]
+            Reactor::panic_if_asked();
         }
+    }
+
+    /// The tests' way to see what a panic of ours does to the worker (case DEA-04); not in a release build.
+    #[cfg(debug_assertions)]
+    fn panic_if_asked() {
+        assert!(std::env::var_os("WATCHDOG_DEBUG_PANIC").is_none(), "asked for by WATCHDOG_DEBUG_PANIC");
     }
 
     /// Waits for the first thing to happen, without limit if nothing is due.
