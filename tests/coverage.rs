@@ -70,8 +70,12 @@ fn rows(page: &str, wrong: &mut Vec<String>) -> Vec<Row> {
     found
 }
 
-/// Whether `path::name` is a test that runs.
+/// Whether `path::name` is a test that runs, or `command: scripts/x` a script that is there.
 fn fault_of(test: &str) -> Option<String> {
+    if let Some(command) = test.strip_prefix("command: ") {
+        let script = command.trim_matches('`').split(' ').next().unwrap_or_default();
+        return (!root().join(script).is_file()).then(|| format!("no script {script}"));
+    }
     let Some((path, name)) = test.trim_matches('`').rsplit_once("::") else {
         return Some(format!("{test:?} is not FILE::NAME, nor an excuse ({})", EXCUSES.join(", ")));
     };
