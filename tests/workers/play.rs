@@ -25,6 +25,10 @@ pub(crate) fn play(args: &Args) -> i32 {
     let words: Vec<&str> = lines[count.min(lines.len()) - 1].split(' ').collect();
     let (kind, value, child) = (words[0], words[1].parse::<i32>().unwrap(), words[3]);
     sys::set_rlimit(libc::RLIMIT_CORE, 0, sys::rlimit(libc::RLIMIT_CORE).1);
+    for signal in ENDS {
+        // a shell lets its background jobs ignore INT and QUIT
+        sys::set_action(signal, false);
+    }
     if child != "none" {
         let sign = format!("{file}.child.{count}");
         sys::fork(|| {
