@@ -211,7 +211,8 @@ fn status(dog: &Dog) -> Result<String, String> {
     let word = |key: &str| s[key].as_str().unwrap_or("null").to_string();
     let (goal, state, cause) = (word("goal"), word("state"), word("cause"));
     let (generation, streak, restarts) = (&s["generation"], &s["streak"], &s["restarts"]);
-    Ok(format!("{goal} {state} cause {cause} generation {generation} streak {streak} restarts {restarts}"))
+    let due = !s["next_restart_in_ms"].is_null();
+    Ok(format!("{goal} {state} cause {cause} generation {generation} streak {streak} restarts {restarts} due {due}"))
 }
 
 /// Does what the script says, and returns the connection on which the answer comes.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use watchdog_engine::machine::{
     Action, Actions, By, ByKind, Cause, Event, Exit, Generation, MonoTime, Notice, Origin, Reply, Request, ServiceId,
-    Setup, Supervisor, Ticket, Want, What,
+    Setup, Supervisor, Ticket, Timer, Want, What,
 };
 use watchdog_engine::signal_name;
 
@@ -22,6 +22,8 @@ pub(crate) struct Pace {
     pub(crate) exec: Duration,
     /// A run lives so much longer than its script says.
     pub(crate) longer: Duration,
+    /// A run lived so long before its spawn was noticed.
+    pub(crate) unseen: Duration,
     /// From a signal to the end that it causes.
     pub(crate) reaction: Duration,
     /// A timer is served so much later.
@@ -29,19 +31,20 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    const fn of(exec: u64, longer: u64, reaction: u64, late: u64) -> Pace {
+    const fn of(exec: u64, longer: u64, unseen: u64, reaction: u64, late: u64) -> Pace {
         let ms = Duration::from_millis;
-        Pace { exec: ms(exec), longer: ms(longer), reaction: ms(reaction), late: ms(late) }
+        Pace { exec: ms(exec), longer: ms(longer), unseen: ms(unseen), reaction: ms(reaction), late: ms(late) }
     }
 
     /// No time is lost anywhere: what takes time here takes at least as long in any world.
-    const EAGER: Pace = Pace::of(0, 0, 0, 0);
-    const ALL: [Pace; 5] = [
+    const EAGER: Pace = Pace::of(0, 0, 0, 0, 0);
+    const ALL: [Pace; 6] = [
         Pace::EAGER,
-        Pace::of(1, 2, 1, 1),
-        Pace::of(30, 400, 400, 10),
-        Pace::of(60, 0, 0, 200),
-        Pace::of(0, 400, 5, 0),
+        Pace::of(1, 2, 1, 1, 1),
+        Pace::of(30, 400, 0, 400, 10),
+        Pace::of(60, 0, 50, 0, 200),
+        Pace::of(0, 400, 0, 5, 0),
+        Pace::of(50, 0, 50, 0, 0),
     ];
 }
 
@@ -230,7 +233,8 @@ impl Play<'_> {
                     End::Obeys | End::Answers(_) | End::Deaf => None,
                 };
                 self.ups += usize::from(own.is_none());
-                let ends = self.now.after(Duration::from_millis(life.after) + self.pace.longer);
+                let lasts = Duration::from_millis(life.after).saturating_sub(self.pace.unseen) + self.pace.longer;
+                let ends = self.now.after(lasts);
                 self.facts.extend(own.map(|e| (ends, Fact::Dies(generation, e))));
                 let dying = own.is_some();
                 self.alive = Some(Alive { generation, life, frozen: false, dying });
@@ -288,13 +292,14 @@ impl Play<'_> {
     fn rest(&mut self, order: Order) {
         let service = &self.machine.services()[0];
         let status = format!(
-            "{} {} cause {} generation {} streak {} restarts {}",
+            "{} {} cause {} generation {} streak {} restarts {} due {}",
             if service.goal == watchdog_engine::machine::Goal::Up { "up" } else { "down" },
             service.state.word(),
             service.cause.map_or("null", Cause::word),
             service.last.0,
             service.book.streak,
             service.book.total,
+            service.timers.get(Timer::Restart).is_some(),
         );
         self.steps.push(Step::Rest { status, ups: self.ups, order });
         self.last_event = self.now;

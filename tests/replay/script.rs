@@ -92,7 +92,14 @@ impl Dice {
         let count = self.one(&[1, 2, 3, 4, 6]);
         let lives = (0..count).map(|_| self.life()).collect();
         let count = self.one(&[0, 1, 2, 3, 4]);
-        let orders = (0..count).map(|_| self.order()).collect();
+        let mut orders: Vec<Order> = (0..count).map(|_| self.order()).collect();
+        if self.percent(40) {
+            // people who do not wait for the end of the end
+            use Order::{Int, Shutdown, Start, Stop, StopWithin, Term, Wait};
+            let again = [Term, Term, Term, Int, Stop, StopWithin(220), Start, Wait("stopped"), Shutdown];
+            orders.push(self.one(&[Term, Term, Int]));
+            orders.extend((0..self.one(&[1, 2, 3])).map(|_| self.one(&again)));
+        }
         Script { spec, lives, orders }
     }
 
@@ -145,7 +152,7 @@ impl Dice {
     fn life(&mut self) -> Life {
         let own =
             [End::Code(self.one(&[0, 0, 1, 1, 3, 5, 78, 143])), End::Signal(self.one(&[1, 6, 9, 10, 11, 13, 15]))];
-        let stays = [End::Obeys, End::Obeys, End::Answers(self.one(&[0, 1, 7])), End::Deaf];
+        let stays = [End::Obeys, End::Obeys, End::Answers(self.one(&[0, 1, 7])), End::Deaf, End::Deaf];
         let end = if self.percent(55) { self.one(&own) } else { self.one(&stays) };
         let child = if self.percent(15) { Some(self.one(&[Child::Obeys, Child::Deaf])) } else { None };
         Life { end, after: self.one(&[0, 2, 5, 9, 70]), child }

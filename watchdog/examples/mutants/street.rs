@@ -16,6 +16,7 @@ const FILES: [&str; 11] =
 const AT_ONCE: &str = "--test-threads=8";
 const PAGE: &str = "docs/mutants.md";
 const LIST: &str = "scripts/mutants/simulator-only.txt";
+const ALONE: &str = "simulator only: ";
 const HEAD: &str = "# Mutants
 
 Written by `scripts/simulate.sh --mutants --street`. Each deliberate bug of `scripts/mutants/table.txt` breaks a law of the
@@ -36,18 +37,7 @@ pub(crate) struct Street {
 
 impl Street {
     pub(crate) fn open(work: &Path) -> Result<Street, String> {
-        let listed = fs::read_to_string(LIST).map_err(|e| format!("{LIST}: {e}"))?;
-        let entry = |line: &str| line.split_once(": ").map(|(name, why)| (name.to_string(), why.to_string()));
-        let lines = listed.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
-        let simulator_only =
-            lines.map(|l| entry(l).ok_or_else(|| format!("{LIST}: {l:?} has no reason"))).collect::<Result<_, _>>()?;
-        let mut rows = BTreeMap::new();
-        for line in fs::read_to_string(PAGE).unwrap_or_default().lines().filter(|l| l.starts_with("| `")) {
-            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-            if let [name, _, law, test] = cells.as_slice() {
-                rows.insert(name.trim_matches('`').to_string(), ((*law).to_string(), (*test).to_string()));
-            }
-        }
+        let (simulator_only, rows) = (simulator_only()?, rows());
         let street = Street { work: work.to_path_buf(), tests: build_tests()?, simulator_only, rows };
         // A test that fails without a bug says nothing about one.
         build_binary(work)?;
@@ -64,7 +54,7 @@ impl Street {
         let reason = self.simulator_only.get(&mutant.name);
         let verdict = match (killed_by, reason) {
             (Some(test), None) => Ok(test),
-            (None, Some(reason)) => Ok(format!("simulator only: {reason}")),
+            (None, Some(reason)) => Ok(format!("{ALONE}{reason}")),
             (Some(test), Some(_)) => Err(format!("listed as simulator only, and yet {test} fails")),
             (None, None) => Err("no black-box test fails".to_string()),
         };
@@ -80,7 +70,7 @@ impl Street {
             Some(format!("| `{}` | {} | {law} | {test} |\n", m.name, m.rule))
         };
         let rows: Vec<String> = mutants.iter().filter_map(row).collect();
-        let alone = rows.iter().filter(|r| r.contains("| simulator only: ")).count();
+        let alone = rows.iter().filter(|r| r.contains(&format!("| {ALONE}"))).count();
         let missed = rows.iter().filter(|r| r.contains("| **")).count();
         let killed = rows.len() - alone - missed;
         let sum = format!("\n{} mutants: {killed} die in a black-box test, {alone} are simulator only.\n", rows.len());
@@ -106,6 +96,46 @@ impl Street {
         }
         Ok(None)
     }
+}
+
+/// The list and the page speak of all mutants of the table, and of no other.
+pub(crate) fn check(mutants: &[Mutant]) -> Result<(), String> {
+    let (listed, rows) = (simulator_only()?, rows());
+    for name in listed.keys().chain(rows.keys()) {
+        if !mutants.iter().any(|m| m.name == *name) {
+            return Err(format!("{name} is in {LIST} or {PAGE}, and not in the table"));
+        }
+    }
+    for m in mutants {
+        let Some((_, test)) = rows.get(&m.name) else {
+            return Err(format!("{} is not in {PAGE}: scripts/simulate.sh --mutants --street {}", m.name, m.name));
+        };
+        if test.starts_with("**") || test.starts_with(ALONE) != listed.contains_key(&m.name) {
+            return Err(format!("{}: {PAGE} says {test:?}, {LIST} something else", m.name));
+        }
+    }
+    Ok(())
+}
+
+/// Reasons by name.
+fn simulator_only() -> Result<BTreeMap<String, String>, String> {
+    let listed = fs::read_to_string(LIST).map_err(|e| format!("{LIST}: {e}"))?;
+    let entry = |line: &str| match line.split_once(": ") {
+        Some((name, why)) => Ok((name.to_string(), why.to_string())),
+        None => Err(format!("{LIST}: {line:?} has no reason")),
+    };
+    listed.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(entry).collect()
+}
+
+/// Law and test by name, from the page.
+fn rows() -> BTreeMap<String, (String, String)> {
+    let page = fs::read_to_string(PAGE).unwrap_or_default();
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [name, _, law, test] = cells.as_slice() else { return None };
+        Some((name.trim_matches('`').to_string(), ((*law).to_string(), (*test).to_string())))
+    };
+    page.lines().filter(|l| l.starts_with("| `")).filter_map(row).collect()
 }
 
 /// A test that failed, and on which seed.
