@@ -25,6 +25,8 @@ if [ -n "${mutants:-}" ]; then
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
     tar cf - --exclude ./target --exclude ./.git . | tar xf - -C "$copy"
+    # Newer than whatever was built of the copy before it.
+    find "$copy/src" "$copy/watchdog" -name '*.rs' -exec touch {} +
     MUTANTS_TESTS_IN=${CARGO_TARGET_DIR:-$PWD/target}
     CARGO_TARGET_DIR=$MUTANTS_TESTS_IN/mutants
     export CARGO_TARGET_DIR MUTANTS_TESTS_IN

@@ -86,11 +86,11 @@ impl Dice {
         self.roll() % 100 < n
     }
 
-    /// Any script; whether its order is determined is not asked here.
-    pub(crate) fn script(&mut self) -> Script {
-        let spec = self.spec();
+    /// Any script, with a bent towards a theme; whether its order is determined is not asked here.
+    pub(crate) fn script(&mut self, theme: u64) -> Script {
+        let mut spec = self.spec();
         let count = self.one(&[1, 2, 3, 4, 6]);
-        let lives = (0..count).map(|_| self.life()).collect();
+        let mut lives: Vec<Life> = (0..count).map(|_| self.life()).collect();
         let count = self.one(&[0, 1, 2, 3, 4]);
         let mut orders: Vec<Order> = (0..count).map(|_| self.order()).collect();
         if self.percent(40) {
@@ -99,6 +99,23 @@ impl Dice {
             let again = [Term, Term, Term, Int, Stop, StopWithin(220), Start, Wait("stopped"), Shutdown];
             orders.push(self.one(&[Term, Term, Int]));
             orders.extend((0..self.one(&[1, 2, 3])).map(|_| self.one(&again)));
+        }
+        match theme {
+            // a pause is cut short
+            0 => {
+                spec.restart.delays = Delays::List(vec![Duration::from_secs(3600)]);
+                let stays = Life { end: self.one(&[End::Obeys, End::Answers(0)]), ..lives[0] };
+                lives.insert(0, Life { end: End::Code(1), ..lives[0] });
+                lives.insert(1, stays);
+                orders.insert(0, self.one(&[Order::Start, Order::Restart, Order::Force]));
+            }
+            // people go on asking while it is being stopped
+            1 => {
+                lives.insert(0, Life { end: End::Deaf, ..lives[0] });
+                spec.stop.timeout = Duration::from_secs(60);
+                orders.insert(0, self.one(&[Order::Stop, Order::Term, Order::Int, Order::Restart]));
+            }
+            _ => {}
         }
         Script { spec, lives, orders }
     }
