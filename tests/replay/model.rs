@@ -386,7 +386,16 @@ fn notice_line(notice: &Notice) -> String {
         }
         What::SignalRequested { by: who, signal } => format!("signal {} {}", signal_name(*signal), by(who)),
         What::LeftoverKilled { pids } | What::Stuck { pids } => format!("{} pids", pids.len()),
-        _ => String::new(),
+        What::Spawn
+        | What::SpawnFailed { .. }
+        | What::Ready
+        | What::SignalSent { .. }
+        | What::KillEscalated { .. }
+        | What::Stopped
+        | What::OrphanReaped { .. }
+        | What::LogDropped { .. }
+        | What::ControlDenied { .. }
+        | What::Stall { .. } => String::new(),
     };
     format!("{} {generation} cause {cause} {more}", notice.what.name()).trim_end().to_string()
 }
