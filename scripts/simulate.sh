@@ -3,6 +3,7 @@
 #   scripts/simulate.sh [SEEDS] [--from N]   so many seeds (default 1000000) on two processors
 #   scripts/simulate.sh --seed N             one seed again, with its history if it breaks a law
 #   scripts/simulate.sh --mutants [NAME..]   every deliberate bug of scripts/mutants must be found
+#   scripts/simulate.sh --mutants --street [NAME..]   by the black-box tests as well; writes docs/mutants.md (slow)
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,7 +14,7 @@ while [ $# -gt 0 ]; do
         --from) from=$2; shift 2 ;;
         --seed) one=$2; shift 2 ;;
         --mutants) shift; mutants=1; break ;;
-        -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
         [0-9]*) seeds=$1; shift ;;
         *) echo "simulate.sh: unknown argument $1" >&2; exit 2 ;;
     esac
@@ -24,8 +25,11 @@ if [ -n "${mutants:-}" ]; then
     copy=$(mktemp -d)
     trap 'rm -rf "$copy"' EXIT
     tar cf - --exclude ./target --exclude ./.git . | tar xf - -C "$copy"
-    CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mutants
-    export CARGO_TARGET_DIR
+    # Newer than whatever was built of the copy before it.
+    find "$copy/src" "$copy/watchdog" -name '*.rs' -exec touch {} +
+    MUTANTS_TESTS_IN=${CARGO_TARGET_DIR:-$PWD/target}
+    CARGO_TARGET_DIR=$MUTANTS_TESTS_IN/mutants
+    export CARGO_TARGET_DIR MUTANTS_TESTS_IN
     cargo build --quiet -p watchdog-engine --features sim --example mutants
     "$CARGO_TARGET_DIR/debug/examples/mutants" "$copy" "$@"
     exit

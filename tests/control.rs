@@ -239,6 +239,22 @@ fn wait_answers_when_it_is_reached_or_can_not_be() {
     dog.stop();
 }
 
+/// Section 13: a client that leaves is forgotten, and nobody else with it
+#[test]
+fn a_client_that_leaves_takes_nobody_elses_answer_along() {
+    let dog = sleeper(Run::quick());
+    let mut clients = [dog.control(), dog.control()];
+    for client in &mut clients {
+        client.ask(&json!({"id": 1, "verb": "wait", "services": [], "args": {"for": "stopped"}}));
+    }
+    let [mut stays, leaves] = clients;
+    drop(leaves);
+    // the loop hears of the one that left before it hears of this one
+    dog.verb(&["stop", "worker"]).code(0);
+    assert_eq!(stays.answer()["result"]["reached"], true);
+    dog.stop();
+}
+
 /// Section 2: explain
 #[test]
 fn explain_says_what_happened_and_what_comes_next() {

@@ -290,6 +290,23 @@ fn stop_twice_and_stop_with_restart_is_idempotent() {
     dog.stop().code(0);
 }
 
+/// STO-14: the clock of a stop goes on, whatever grace the second one would give
+#[test]
+fn a_second_stop_gives_no_more_time() {
+    let run = Run::quick().flag("--stop-timeout", "60s");
+    let pid = run.at("pid");
+    let dog = run.worker(["ignore-term", "--pid-file", &pid]).spawn();
+    wait_lines(&dog.path("pid"), 1);
+    let (mut first, mut second) = (dog.control(), dog.control());
+    first.ask(&json!({"id": 1, "verb": "stop", "services": [], "args": {"timeout_ms": 1000}}));
+    dog.event("signal-sent", 1);
+    second.ask(&json!({"id": 2, "verb": "stop", "services": [], "args": {"timeout_ms": 60_000}}));
+    for client in [&mut first, &mut second] {
+        assert_eq!(client.answer()["ok"], true);
+    }
+    dog.stop().code(137).count("kill-escalated", 1);
+}
+
 /// STO-16: with the defaults a worker that ignores everything is gone before docker's eleventh second
 #[test]
 fn the_defaults_end_the_worst_worker_in_its_time() {

@@ -29,9 +29,12 @@ use std::time::{Duration, Instant};
 /// How long a condition may take before the test fails: long, because the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(25);
 
-/// The binary under test.
+/// The binary under test: the one that cargo built with the tests, or another one by `WDTEST_BINARY` (the mutants of
+/// `scripts/simulate.sh --mutants --street`, for which the tests are built only once).
 pub fn watchdog() -> &'static str {
-    env!("CARGO_BIN_EXE_watchdog")
+    static OTHER: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let other = OTHER.get_or_init(|| std::env::var("WDTEST_BINARY").ok());
+    other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_watchdog"))
 }
 
 /// The victim, built by `cargo test` as an example beside our own executable.

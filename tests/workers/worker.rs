@@ -8,6 +8,7 @@ mod early;
 mod inherit;
 mod lives;
 mod output;
+mod play;
 mod sys;
 mod terminal;
 mod tree;
@@ -96,6 +97,7 @@ fn main() {
         "escape-tree" => tree::escape(&args),
         "zombies" => tree::zombies(&args),
         "port" => tree::port(&args),
+        "play" => play::play(&args),
         "flood" => output::flood(&args),
         "tty-reader" => terminal::reader(&args),
         "repl" => terminal::repl(&args),

@@ -1,8 +1,15 @@
 //! Applies each deliberate bug of `scripts/mutants/table.txt` to a copy of the tree, builds the simulator there and lets
-//! it run: `mutants WORKDIR [NAME..]`, from the root of the repository. Every one must break a law (at opt-level 1, within
-//! 100000 seeds). A text that is not there exactly once is an error, so that the table cannot rot.
+//! it run: `mutants WORKDIR [--street] [NAME..]`, from the root of the repository. Every one must break a law (at opt-level
+//! 1, within 100000 seeds). A text that is not there exactly once is an error, so that the table cannot rot.
+//!
+//! With `--street` the binary is built with each bug as well and the black-box tests, which are built only once, are run
+//! against it. One of them must fail, twice, or the bug is listed with a reason in `scripts/mutants/simulator-only.txt`.
+//! The results go into `docs/mutants.md`. Without it, that page and that list are compared with the table.
 
 #![allow(clippy::disallowed_methods, reason = "runs cargo; no part of the watchdog")]
+
+#[path = "mutants/street.rs"]
+mod street;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +28,15 @@ struct Mutant {
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let Some(work) = args.next().map(PathBuf::from) else {
-        eprintln!("usage: mutants WORKDIR [NAME..]");
+        eprintln!("usage: mutants WORKDIR [--street] [NAME..]");
         return ExitCode::from(2);
     };
-    match all(&work, &args.collect::<Vec<_>>()) {
+    let mut names: Vec<String> = args.collect();
+    let street = names.first().is_some_and(|n| n == "--street");
+    if street {
+        names.remove(0);
+    }
+    match all(&work, street, &names) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(e) => {
@@ -34,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn all(work: &Path, names: &[String]) -> Result<usize, String> {
+fn all(work: &Path, street: bool, names: &[String]) -> Result<usize, String> {
     let table = fs::read_to_string("scripts/mutants/table.txt").map_err(|e| e.to_string())?;
     let mutants: Vec<Mutant> = table.split("\n== ").skip(1).map(parse).collect::<Result<_, _>>()?;
     let mut chosen = mutants.iter().filter(|m| names.is_empty() || names.contains(&m.name)).peekable();
@@ -48,18 +60,33 @@ fn all(work: &Path, names: &[String]) -> Result<usize, String> {
         }
     }
     let machine = work.join("watchdog/src/machine");
+    let mut street = match street {
+        true => Some(street::Street::open(work)?),
+        false if names.is_empty() => street::check(&mutants).map(|()| None)?,
+        false => None,
+    };
     let (mut passed, mut failed) = (0, 0);
     for m in chosen {
         let original = read(&machine, &m.file)?;
         write(&machine, &m.file, &original.replacen(&m.from, &m.to, 1))?;
-        let verdict = judge(work);
+        let mut verdict = judge(work);
+        if let (Some(street), Ok(law)) = (&mut street, &verdict) {
+            verdict = street.judge(m, law);
+        }
         write(&machine, &m.file, &original)?;
         let (word, how) = match &verdict {
             Ok(how) => ("found", how),
             Err(how) => ("MISSED", how),
         };
         println!("{word:<7} {:<38} {:<52} {how}", m.name, m.rule);
-        if verdict.is_ok() { passed += 1 } else { failed += 1 }
+        if verdict.is_ok() {
+            passed += 1
+        } else {
+            failed += 1
+        }
+        if let Some(street) = &street {
+            street.write(&mutants)?;
+        }
     }
     println!("{passed} passed, {failed} failed");
     Ok(failed)
@@ -84,8 +111,7 @@ fn judge(work: &Path) -> Result<String, String> {
     if !built.status.success() {
         return Err(format!("does not build: {}", String::from_utf8_lossy(&built.stderr)));
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| work.join("target"), PathBuf::from);
-    let run = Command::new(target.join("debug/examples/simulate")).args(["0", SEEDS, "--partial"]).output();
+    let run = Command::new(target(work).join("debug/examples/simulate")).args(["0", SEEDS, "--partial"]).output();
     let run = run.map_err(|e| e.to_string())?;
     let said = String::from_utf8_lossy(&run.stdout);
     match said.lines().find_map(|l| l.strip_prefix("BROKEN ")) {
@@ -97,6 +123,10 @@ fn judge(work: &Path) -> Result<String, String> {
         None if !run.status.success() => Ok("a panic".into()),
         None => Err(format!("survives {SEEDS} seeds")),
     }
+}
+
+fn target(work: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| work.join("target"), PathBuf::from)
 }
 
 fn parse(entry: &str) -> Result<Mutant, String> {
