@@ -276,6 +276,7 @@ fn answer(mut client: Control) -> String {
     }
     match (&answer["ok"], &answer["result"]["reached"]) {
         (Value::Bool(true), Value::Bool(reached)) => format!("reached {reached}"),
+        (Value::Bool(true), _) if answer["result"]["reason"].is_string() => "not so".into(),
         (Value::Bool(true), _) => "ok".into(),
         _ => answer["error"]["code"].as_str().unwrap_or("null").to_string(),
     }

@@ -354,6 +354,7 @@ fn exit(code: Option<i32>, signal: Option<i32>) -> Exit {
 fn answer(reply: &Reply) -> String {
     match reply {
         Reply::Done { .. } => "ok".into(),
+        Reply::NotSo { .. } => "not so".into(),
         Reply::Refused { .. } => "refused".into(),
         Reply::TimedOut { .. } => "timeout".into(),
         Reply::Waited { reached, .. } => format!("reached {reached}"),
