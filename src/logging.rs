@@ -5,6 +5,7 @@
 
 use crate::settings::LogFormat;
 use log::{LevelFilter, Log, Metadata, Record};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::socket::{MsgFlags, send};
@@ -12,6 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Bytes of our own log that wait for a reader. Beyond this, lines are dropped and counted.
@@ -150,6 +152,8 @@ enum Kind {
     File,
     /// Has MSG_DONTWAIT.
     Socket,
+    /// A non-blocking description of our own of a pipe or terminal.
+    Private(usize),
     /// A pipe or terminal, and how much it is given after a poll.
     Polled(usize),
 }
@@ -177,6 +181,11 @@ impl Sink {
             Ok(SFlag::S_IFCHR) if fd.is_terminal() => Kind::Polled(TERMINAL_PIECE),
             _ => Kind::File,
         };
+        // The worker writes to the same pipe: between a poll and our write it may fill it, and we would wait. A
+        // description of our own, where the kernel gives one, never waits (case LOG-12).
+        let own =
+            if let Kind::Polled(piece) = kind { private(fd).map(|own| (own, Kind::Private(piece))) } else { None };
+        let (fd, kind) = own.unwrap_or((fd, kind));
         Sink { fd, kind, queue: VecDeque::new(), dropped: 0 }
     }
 
@@ -221,11 +230,21 @@ impl Sink {
     }
 }
 
+/// The same pipe or terminal once more, with a description that is only ours; kept for as long as we live.
+fn private(fd: BorrowedFd<'_>) -> Option<BorrowedFd<'static>> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let file = std::fs::OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()?;
+    let file: &'static std::fs::File = Box::leak(Box::new(file));
+    Some(file.as_fd())
+}
+
 /// Writes a part of these bytes, or nothing when that would mean waiting. A dead reader takes everything.
 fn write_some(fd: BorrowedFd<'_>, kind: Kind, bytes: &[u8]) -> Option<usize> {
     let result = match kind {
         Kind::Socket => send(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
         Kind::File => nix::unistd::write(fd, bytes),
+        Kind::Private(piece) => without_ttou(piece == TERMINAL_PIECE, || nix::unistd::write(fd, bytes)),
         Kind::Polled(piece) => {
             let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
             match poll(&mut fds, PollTimeout::ZERO) {

@@ -14,6 +14,8 @@ use std::time::Duration;
 const GZIP_STEP: usize = 32 * 1024;
 /// Between two looks whether the file at our path is still ours.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After a rotation that failed.
+const ROTATE_AGAIN: Duration = Duration::from_secs(60);
 /// Buffered before a write.
 const BUFFER: usize = 64 * 1024;
 
@@ -47,6 +49,12 @@ pub(crate) struct LogFile {
     buffered_lines: u64,
     lost: Lost,
     looked: Duration,
+    /// The last time we were told of.
+    now: Duration,
+    /// Rotation failed: not tried again before this.
+    stuck_until: Duration,
+    /// There may be old files that are not compressed yet.
+    compress: bool,
     job: Option<Gzip>,
 }
 
@@ -68,9 +76,14 @@ impl LogFile {
     /// Says which path and why.
     pub(crate) fn open(path: &Path, max_size: u64, keep: u32) -> Result<LogFile, FileError> {
         let (file, size) = open(path)?;
+        // A device has no size, and must not be renamed.
+        let regular = file.metadata().is_ok_and(|m| m.is_file());
         Ok(LogFile {
             path: path.to_owned(),
-            max_size,
+            max_size: if regular { max_size } else { 0 },
+            stuck_until: Duration::ZERO,
+            now: Duration::ZERO,
+            compress: false,
             keep,
             file: Some(file),
             size,
@@ -86,7 +99,8 @@ impl LogFile {
     pub(crate) fn push(&mut self, bytes: &[u8], newline: bool) {
         let len = bytes.len() as u64 + u64::from(newline);
         let pending = self.buffer.len() as u64;
-        if self.max_size > 0 && self.size + pending > 0 && self.size + pending + len > self.max_size {
+        let full = self.max_size > 0 && self.size + pending > 0 && self.size + pending + len > self.max_size;
+        if full && self.now >= self.stuck_until {
             self.flush_buffer();
             self.rotate();
         }
@@ -103,6 +117,7 @@ impl LogFile {
     /// Writes what is buffered. `now`: to look every second whether the file was removed or rotated by others, and to
     /// begin a new one then. Gives back what was lost, once writing works again.
     pub(crate) fn flush(&mut self, now: Duration) -> Option<Lost> {
+        self.now = now;
         if now.saturating_sub(self.looked) >= LOOK_EVERY {
             self.looked = now;
             self.look();
@@ -111,14 +126,22 @@ impl LogFile {
         (worked && self.lost != Lost::default()).then(|| std::mem::take(&mut self.lost))
     }
 
-    fn look(&mut self) {
-        let same = match (self.file.as_ref().and_then(|f| f.metadata().ok()), fs::symlink_metadata(&self.path)) {
+    /// Whether the path still leads to the file that we write to.
+    fn is_ours(&self) -> bool {
+        match (self.file.as_ref().and_then(|f| f.metadata().ok()), fs::symlink_metadata(&self.path)) {
             (Some(ours), Ok(there)) => ours.ino() == there.ino() && ours.dev() == there.dev(),
             _ => false,
-        };
-        if !same && let Ok((file, size)) = open(&self.path) {
-            self.file = Some(file);
-            self.size = size;
+        }
+    }
+
+    /// Removed, or rotated by others: a new one at the path. None can be had: nothing more into one that nobody can see
+    /// and that nothing bounds; what comes meanwhile is counted as lost.
+    fn look(&mut self) {
+        if !self.is_ours() {
+            (self.file, self.size) = match open(&self.path) {
+                Ok((file, size)) => (Some(file), size),
+                Err(_) => (None, 0),
+            };
         }
     }
 
@@ -153,46 +176,76 @@ impl LogFile {
         PathBuf::from(name)
     }
 
-    /// FILE.1.gz is the newest of the old ones. What was being compressed stays as it is.
+    /// FILE.1.gz is the newest of the old ones. What was being compressed is taken up again later. Only our own file is
+    /// moved: whoever may write to the directory could have put something else at its path.
     fn rotate(&mut self) {
         if let Some(job) = self.job.take() {
             let _ = fs::remove_file(&job.part);
         }
+        if !self.is_ours() {
+            return self.look();
+        }
+        if !self.shift() {
+            // A directory that we may not write to: say so, and do not ask it again with every line.
+            log::warn!("log_file {}: cannot be rotated; it grows", self.path.display());
+            self.stuck_until = self.now.saturating_add(ROTATE_AGAIN);
+            return;
+        }
+        (self.file, self.size) = match open(&self.path) {
+            Ok((file, size)) => (Some(file), size),
+            Err(_) => (None, 0),
+        };
+        self.compress = self.keep > 0;
+    }
+
+    /// Makes room at the path. Our own file first, so that nothing is moved when it cannot be.
+    fn shift(&self) -> bool {
         if self.keep == 0 {
-            let _ = fs::remove_file(&self.path);
-        } else {
-            for gz in [true, false] {
-                let _ = fs::remove_file(self.numbered(self.keep, gz));
-                for n in (1..self.keep).rev() {
-                    let _ = fs::rename(self.numbered(n, gz), self.numbered(n + 1, gz));
-                }
+            return fs::remove_file(&self.path).is_ok();
+        }
+        let aside = self.numbered(0, false);
+        if fs::rename(&self.path, &aside).is_err() {
+            return false;
+        }
+        for gz in [true, false] {
+            let _ = fs::remove_file(self.numbered(self.keep, gz));
+            for n in (1..self.keep).rev() {
+                let _ = fs::rename(self.numbered(n, gz), self.numbered(n + 1, gz));
             }
-            let _ = fs::rename(&self.path, self.numbered(1, false));
         }
-        match open(&self.path) {
-            Ok((file, size)) => {
-                self.file = Some(file);
-                self.size = size;
-            }
-            // Keep writing to the old one: better too large than lost.
-            Err(_) => self.size = 0,
+        fs::rename(&aside, self.numbered(1, false)).is_ok()
+    }
+
+    /// The oldest file that is not compressed yet.
+    fn next_job(&mut self) -> Option<Gzip> {
+        if !self.compress {
+            return None;
         }
-        if self.keep > 0 {
-            self.job = Gzip::begin(self.numbered(1, false), self.numbered(1, true));
-        }
+        let plain = (1..=self.keep).rev().find(|n| self.numbered(*n, false).exists());
+        self.compress = plain.is_some();
+        let n = plain?;
+        let job = Gzip::begin(self.numbered(n, false), self.numbered(n, true));
+        // What cannot be compressed stays as it is, and is not tried for ever.
+        self.compress = job.is_some();
+        job
     }
 
     /// One small piece of compression. True while there is more to do.
     pub(crate) fn work(&mut self) -> bool {
+        if self.job.is_none() {
+            self.job = self.next_job();
+        }
         let Some(job) = self.job.as_mut() else { return false };
         match job.step() {
             Some(true) => return true,
             Some(false) => {
                 if let Some(job) = self.job.take() {
-                    job.end();
+                    self.compress = job.end();
                 }
+                return self.compress;
             }
             None => {
+                self.compress = false;
                 if let Some(job) = self.job.take() {
                     let _ = fs::remove_file(&job.part);
                 }
@@ -217,8 +270,15 @@ impl Gzip {
         let mut part = to.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
-        let input = File::open(&from).ok()?;
-        let output = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&part).ok()?;
+        // Never through a link, never into what somebody else put there, never a wait at a FIFO.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        let input = OpenOptions::new().read(true).custom_flags(flags).open(&from).ok()?;
+        if !input.metadata().ok()?.is_file() {
+            return None;
+        }
+        let _ = fs::remove_file(&part);
+        let output =
+            OpenOptions::new().write(true).create_new(true).mode(0o640).custom_flags(flags).open(&part).ok()?;
         let output = GzEncoder::new(output, Compression::fast());
         Some(Gzip { from, to, part, input, output, piece: vec![0; GZIP_STEP] })
     }
@@ -230,13 +290,12 @@ impl Gzip {
         Some(n > 0)
     }
 
-    fn end(self) {
+    /// The copy takes the place of the file. False when it could not.
+    fn end(self) -> bool {
         let Gzip { from, to, part, output, .. } = self;
-        if output.finish().is_ok() && fs::rename(&part, &to).is_ok() {
-            let _ = fs::remove_file(&from);
-        } else {
-            let _ = fs::remove_file(&part);
-        }
+        let done = output.finish().is_ok() && fs::rename(&part, &to).is_ok();
+        let _ = fs::remove_file(if done { &from } else { &part });
+        done
     }
 }
 
@@ -274,6 +333,7 @@ mod tests {
         }
         log.flush(Duration::from_secs(1));
         while log.work() {}
+        assert!(!dir.path().join("log.1").exists(), "compressed");
         let mut all = String::new();
         for n in [3, 2, 1] {
             let mut text = String::new();
