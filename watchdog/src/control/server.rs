@@ -5,11 +5,13 @@ use super::ask::{Ask, AskError};
 use super::socket::Bound;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Clients at the same time; the one that has been silent longest makes room.
@@ -20,6 +22,9 @@ const MAX_REQUEST: usize = 64 * 1024;
 const MAX_UNREAD: usize = 512 * 1024;
 /// A client that says nothing for so long is dropped, unless it waits or follows.
 const IDLE: Duration = Duration::from_secs(30);
+/// Requests of one client that are served in one turn; the others wait, and so do its next ones while it has not read
+/// its answers: a worker's end comes before the thousandth question (case CTL-12).
+const ASKS_PER_TURN: usize = 8;
 /// Read from one client per turn.
 const READ_PER_TURN: usize = 64 * 1024;
 
@@ -41,8 +46,10 @@ struct Client {
     inbox: Vec<u8>,
     outbox: Vec<u8>,
     heard: Duration,
-    /// Waits for an answer, or follows a stream: silence is right then.
-    busy: bool,
+    /// How many answers it waits for and streams it follows: silence is right then.
+    open: usize,
+    /// It will say nothing more; what it asked for is still answered.
+    ended: bool,
     /// Close when all is written.
     last_words: bool,
     dead: bool,
@@ -77,7 +84,7 @@ impl Server {
     /// When the next silent client is to be dropped.
     #[must_use]
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.clients.values().filter(|c| !c.busy).map(|c| c.heard + IDLE).min()
+        self.clients.values().filter(|c| c.open == 0).map(|c| c.heard + IDLE).min()
     }
 
     /// Takes all who knock. `token` gives numbers that were never used.
@@ -111,10 +118,12 @@ impl Server {
         let peer = getsockopt(&stream, PeerCredentials).map(|c| (c.pid(), c.uid())).unwrap_or((0, u32::MAX));
         if peer.1 != self.me && peer.1 != 0 {
             turn.denied.push(peer);
+            let why = "only the watchdog's own user and root may ask";
+            let _ = stream.write(&line(&error(&Value::Null, "denied", why, None)));
             return;
         }
         if self.clients.len() >= MAX_CLIENTS {
-            let oldest = self.clients.iter().filter(|(_, c)| !c.busy).min_by_key(|(_, c)| c.heard).map(|(t, _)| *t);
+            let oldest = self.clients.iter().filter(|(_, c)| c.open == 0).min_by_key(|(_, c)| c.heard).map(|(t, _)| *t);
             let Some(oldest) = oldest else {
                 let _ = stream.write(&line(&error(&Value::Null, "busy", "too many clients", None)));
                 return;
@@ -124,8 +133,17 @@ impl Server {
         }
         if registry.register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE).is_ok() {
             let (inbox, outbox) = (Vec::new(), Vec::new());
-            let client =
-                Client { stream, peer, inbox, outbox, heard: now, busy: false, last_words: false, dead: false };
+            let client = Client {
+                stream,
+                peer,
+                inbox,
+                outbox,
+                heard: now,
+                open: 0,
+                ended: false,
+                last_words: false,
+                dead: false,
+            };
             self.clients.insert(token, client);
         }
     }
@@ -139,15 +157,21 @@ impl Server {
     /// Reads and writes what goes with one client. True if there is more to read.
     pub(crate) fn serve(&mut self, token: usize, now: Duration, turn: &mut Turn) -> bool {
         let Some(client) = self.clients.get_mut(&token) else { return false };
+        client.write();
         let more = client.read(now);
         let inbox = std::mem::take(&mut client.inbox);
-        let mut from = 0;
-        while let Some(len) = memchr::memchr(b'\n', &inbox[from..]) {
+        let (mut from, mut asks) = (0, 0);
+        while asks < ASKS_PER_TURN
+            && client.outbox.is_empty()
+            && !client.last_words
+            && let Some(len) = memchr::memchr(b'\n', &inbox[from..])
+        {
             let text = &inbox[from..from + len];
             from += len + 1;
-            if text.is_empty() || client.last_words {
+            if text.is_empty() {
                 continue;
             }
+            asks += 1;
             match Ask::parse(text) {
                 Ok(ask) => turn.asks.push((token, ask, client.peer)),
                 Err(e) => client.say(&ask_error(&e)),
@@ -155,13 +179,15 @@ impl Server {
         }
         client.inbox = inbox;
         client.inbox.drain(..from);
-        if client.inbox.len() >= MAX_REQUEST {
+        let waiting = memchr::memchr(b'\n', &client.inbox).is_some();
+        if client.inbox.len() >= MAX_REQUEST && !waiting {
             client.say(&error(&Value::Null, "too-large", "a request has at most 64 KiB", None));
             client.inbox = Vec::new();
             client.last_words = true;
         }
         client.write();
-        more && !client.dead && !client.last_words
+        // Who has not read its answers is asked again when it can be written to.
+        (more || waiting) && client.outbox.is_empty() && !client.dead && !client.last_words
     }
 
     /// One line to one client.
@@ -172,10 +198,10 @@ impl Server {
         }
     }
 
-    /// Whether silence of this client is right from now on.
-    pub(crate) fn set_busy(&mut self, token: usize, busy: bool, now: Duration) {
+    /// One more answer to wait for, or stream to follow, or one less: as long as there is one, silence is right.
+    pub(crate) fn set_open(&mut self, token: usize, more: bool, now: Duration) {
         if let Some(client) = self.clients.get_mut(&token) {
-            client.busy = busy;
+            client.open = if more { client.open + 1 } else { client.open.saturating_sub(1) };
             client.heard = now;
         }
     }
@@ -183,7 +209,9 @@ impl Server {
     /// Drops who is dead, done, or silent for too long; gives back who they were.
     pub(crate) fn sweep(&mut self, registry: &Registry, now: Duration) -> Vec<usize> {
         let over = |c: &Client| {
-            c.dead || (c.last_words && c.outbox.is_empty()) || (!c.busy && now.saturating_sub(c.heard) >= IDLE)
+            let silent = c.open == 0 && now.saturating_sub(c.heard) >= IDLE;
+            let done = c.last_words || (c.ended && c.open == 0 && c.inbox.is_empty());
+            c.dead || (done && c.outbox.is_empty()) || silent
         };
         let gone: Vec<usize> = self.clients.iter().filter(|(_, c)| over(c)).map(|(t, _)| *t).collect();
         for token in &gone {
@@ -194,7 +222,7 @@ impl Server {
 
     /// A worker needs the descriptors more (case EXH-02): everybody who does not wait for something goes, and the reserve.
     pub(crate) fn shed(&mut self, registry: &Registry) -> Vec<usize> {
-        let idle: Vec<usize> = self.clients.iter().filter(|(_, c)| !c.busy).map(|(t, _)| *t).collect();
+        let idle: Vec<usize> = self.clients.iter().filter(|(_, c)| c.open == 0).map(|(t, _)| *t).collect();
         for token in &idle {
             self.drop_client(*token, registry);
         }
@@ -224,7 +252,11 @@ impl Client {
         while taken < READ_PER_TURN && self.inbox.len() < MAX_REQUEST {
             match self.stream.read(&mut piece) {
                 Ok(0) => {
-                    self.dead = true;
+                    self.ended = true;
+                    self.dead = hung_up(&self.stream);
+                    // The rest of a line without its end is nothing.
+                    let whole = memchr::memrchr(b'\n', &self.inbox).map_or(0, |at| at + 1);
+                    self.inbox.truncate(whole);
                     return false;
                 }
                 Ok(n) => {
@@ -268,6 +300,13 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the other end is closed altogether, and not only for what it had to say (`nc -N` waits for its answer).
+fn hung_up(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0].revents().is_some_and(|r| r.intersects(PollFlags::POLLHUP | PollFlags::POLLERR))
 }
 
 fn reserve() -> Option<File> {

@@ -1,12 +1,12 @@
 //! Making the socket: private from its first instant, never in the place of somebody else's file.
 
 use mio::net::UnixListener;
+use mio::net::UnixStream;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// sockaddr_un(7): 108 bytes with the NUL.
@@ -82,7 +82,9 @@ pub(crate) fn bind(path: &Path, unique: bool) -> Result<Bound, BindError> {
     // Two that start at the same time must not both take the place of a stale socket.
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let dir = fs::File::open(dir).map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
-    let _lock = Flock::lock(dir, FlockArg::LockExclusive).ok();
+    // Never waited for: in a directory that others may use, anybody could hold it.
+    let _lock = Flock::lock(dir, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, e)| place(format!("another watchdog is taking it just now ({e:?})")))?;
     clear_stale(path).map_err(place)?;
     listen(path).and_then(|listener| Bound::new(listener, path)).map_err(place)
 }
@@ -106,6 +108,7 @@ fn clear_stale(path: &Path) -> Result<(), String> {
     if meta.uid() != nix::unistd::geteuid().as_raw() {
         return Err(format!("belongs to user {}; left alone", meta.uid()));
     }
+    // Non-blocking: a full queue of a watchdog that stands still is a watchdog too.
     match UnixStream::connect(path) {
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(|e| format!("stale, and cannot be removed: {e}"))

@@ -69,6 +69,11 @@ impl Sink {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Counts bytes that were not even offered.
+    pub(crate) fn drop_bytes(&mut self, n: u64) {
+        self.dropped += n;
+    }
+
     /// Passes bytes on; holds what is not taken. Callers ask [`Sink::is_behind`] before they read more.
     pub(crate) fn pass(&mut self, bytes: &[u8]) {
         if self.broken {
@@ -110,6 +115,11 @@ impl Sink {
             match result {
                 Ok(0) => break,
                 Ok(n) => done += n,
+                // No room now, which may change: this piece is lost, the next may not be.
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)) => {
+                    self.dropped += rest.len() as u64;
+                    return bytes.len();
+                }
                 Err(_) => {
                     self.broken = true;
                     break;

@@ -8,6 +8,9 @@ use crate::spec::{SignalNumber, Spec};
 use serde::Serialize;
 use std::time::Duration;
 
+/// What the terminal sends to the whole group, and so to the worker as well.
+const KEYS: [SignalNumber; 6] =
+    [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH, libc::SIGTTIN, libc::SIGTTOU];
 /// Requests that may wait at the same time; more are refused.
 const MAX_WAITERS: usize = 256;
 
@@ -188,7 +191,7 @@ impl Supervisor {
 
     fn on_signalled(&mut self, now: MonoTime, received: SignalNumber, origin: Origin, out: &mut Actions) {
         let key = origin == Origin::Kernel && self.setup.shared_group;
-        if key && [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH].contains(&received) {
+        if key && KEYS.contains(&received) {
             return self.on_key(now, received, out);
         }
         let rewrites = self.services.first().map(|s| s.spec.rewrite_signal.clone()).unwrap_or_default();
@@ -225,7 +228,9 @@ impl Supervisor {
     /// The terminal's keys reached the worker already.
     fn on_key(&mut self, now: MonoTime, signal: SignalNumber, out: &mut Actions) {
         match signal {
-            libc::SIGTSTP => out.push(Action::Suspend),
+            // TTIN and TTOU: the worker read or wrote from the background. The shell must see all of us stopped, or its
+            // `fg` would continue nobody.
+            libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => out.push(Action::Suspend),
             libc::SIGINT | libc::SIGQUIT => {
                 if self.services.iter().all(|s| s.living().is_none()) {
                     // Nobody else is there to take it: ^C during a back-off ends us.

@@ -110,12 +110,17 @@ fn plan(spec: &Spec, env: Vec<CString>, own_group: bool) -> Plan<'_> {
         groups: identity.and_then(|i| i.groups.clone()),
         cwd: launch.cwd.as_deref(),
         no_new_privs: launch.no_new_privs,
-        death_signal: match spec.stop.on_watchdog_death {
-            OnDeath::Stop => spec.stop.signal.unwrap_or(libc::SIGTERM),
-            OnDeath::Kill => libc::SIGKILL,
-            OnDeath::Keep => 0,
-        },
+        death_signal: death_signal(spec),
         ..Plan::default()
+    }
+}
+
+/// What the main process gets when we die; 0 for nothing.
+pub(super) fn death_signal(spec: &Spec) -> i32 {
+    match spec.stop.on_watchdog_death {
+        OnDeath::Stop => spec.stop.signal.unwrap_or(libc::SIGTERM),
+        OnDeath::Kill => libc::SIGKILL,
+        OnDeath::Keep => 0,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::{Received, Signals};
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, tree};
+use crate::sys::{cgroup, panic, tree};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use outputs::Output;
@@ -218,7 +218,7 @@ impl Reactor {
         let mut orphans = false;
         let rest = loop {
             match reap::reap_one() {
-                Ok(dead) => match self.whose(dead.pid) {
+                Ok(dead) => match self.whose(dead.pid).inspect(|_| panic::forget(dead.pid)) {
                     Some(service) => ended.push((service, dead)),
                     None => orphans |= self.on_stranger(dead.pid),
                 },

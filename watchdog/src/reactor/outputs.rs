@@ -16,6 +16,8 @@ use std::time::Duration;
 /// Read from one pipe per turn, so that a chatty worker does not starve a silent one.
 const SHARE: usize = 256 * 1024;
 const PIECE: usize = 64 * 1024;
+/// Dead generations whose pipes wait for a reader that is behind.
+const OLD_PIPES: u64 = 8;
 /// At the end: a reader that takes nothing for so long will not take the rest.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same when somebody asked for the end and waits for it.
@@ -89,6 +91,22 @@ impl Reactor {
         how
     }
 
+    fn read_past_the_sink(&mut self, token: usize) {
+        let Some(mut output) = self.outputs.remove(&token) else { return };
+        let mut buffer = vec![0; PIECE];
+        let mut taken = 0;
+        while let Ok(n @ 1..) = nix::unistd::read(&output.pipe, &mut buffer)
+            && taken < SHARE
+        {
+            taken += n;
+            self.take_in(&mut output, &buffer[..n], false);
+            if let Some(sink) = self.sinks[output.stream.index()].as_mut() {
+                sink.drop_bytes(n as u64);
+            }
+        }
+        self.outputs.insert(token, output);
+    }
+
     fn tees(&self, id: ServiceId) -> bool {
         self.machine.services().get(id.0 as usize).is_some_and(|s| s.spec.log.mode == LogMode::Tee)
     }
@@ -147,6 +165,18 @@ impl Reactor {
                 Read::Empty => self.finish_line(token),
                 Read::More | Read::Behind => self.again.push(token),
             }
+        }
+        self.close_the_oldest(id, generation);
+    }
+
+    /// A reader that stalls while worker after worker ends must not cost a descriptor each: of the dead generations only
+    /// the last few keep their pipes; what the older ones still hold goes to ring and file, and past the reader.
+    fn close_the_oldest(&mut self, id: ServiceId, dead: Generation) {
+        let old = |o: &Output| o.service == id && o.generation.0.saturating_add(OLD_PIPES) <= dead.0;
+        let tokens: Vec<usize> = self.outputs.iter().filter(|(_, o)| old(o)).map(|(t, _)| *t).collect();
+        for token in tokens {
+            self.read_past_the_sink(token);
+            self.close_output(token);
         }
     }
 
@@ -239,10 +269,15 @@ impl Reactor {
             let now = self.clock.now();
             if moved {
                 progress = now;
+            }
+            if self.asked_to_end() {
+                return;
+            }
+            if moved {
                 continue;
             }
             let patience = if self.machine.end_was_asked_for() { SHORT_PATIENCE } else { PATIENCE };
-            if now.saturating_sub(progress) >= patience || self.asked_to_end() {
+            if now.saturating_sub(progress) >= patience {
                 return;
             }
             if self.poll.poll(&mut events, Some(Duration::from_millis(200))).is_err() {

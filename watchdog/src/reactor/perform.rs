@@ -6,7 +6,7 @@ use crate::control::{Frame, error, ok, service, waited};
 use crate::machine::*;
 use crate::spec::{GiveUp, Scope};
 use crate::sys::reap::Rest;
-use crate::sys::{clock, signals, tree, tty};
+use crate::sys::{clock, panic, signals, tree, tty};
 use serde_json::{Value, json};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -84,6 +84,8 @@ impl Reactor {
         match launched {
             Ok(Launched { proc, group, marks, outputs }) => {
                 let pid = proc.pid;
+                let death = self.machine.services().get(id.0 as usize).map_or(0, |s| launch::death_signal(&s.spec));
+                panic::remember(pid, death);
                 if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                     worker.told.clear();
                     worker.told_group = None;
@@ -236,7 +238,7 @@ impl Reactor {
         };
         if let Some(server) = self.server.as_mut() {
             server.say(waiting.client, &value);
-            server.set_busy(waiting.client, false, self.clock.now());
+            server.set_open(waiting.client, false, self.clock.now());
         }
     }
 }

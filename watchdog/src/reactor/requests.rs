@@ -86,7 +86,7 @@ impl Reactor {
         self.tickets.insert(ticket, Ticketed { client, id: ask.id.clone(), services });
         let now = self.clock.now();
         if let Some(server) = self.server.as_mut() {
-            server.set_busy(client, true, now);
+            server.set_open(client, true, now);
         }
         self.feed(Event::Asked { ticket, by, request });
         Ok(None)
@@ -147,7 +147,7 @@ impl Reactor {
             server.say(client, &item(&ask.id, value));
         }
         if follow {
-            server.set_busy(client, true, now);
+            server.set_open(client, true, now);
             self.followers.push(Follower { client, id: ask.id.clone(), services, events });
         } else {
             server.say(client, &ok(&ask.id, json!({})));

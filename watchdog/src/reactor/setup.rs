@@ -163,6 +163,7 @@ fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, 
 /// `unique`: the name holds our pid, so that nobody else can be about to take it.
 fn listen(path: &Path, unique: bool, poll: &Poll) -> Result<Server, String> {
     let bound = bind(path, unique).map_err(|e| e.to_string())?;
+    panic::remember_socket(path);
     Server::new(bound, poll.registry(), CONTROL).map_err(|e| format!("control socket: {e}"))
 }
 

@@ -1,7 +1,43 @@
-//! A panic of the watchdog: one line, status 125, and the workers go the way of `on_watchdog_death`.
+//! A panic of the watchdog: one line, the workers stopped as `on_watchdog_death` says, status 125.
 
-/// One line instead of a backtrace. Ending is enough to stop the workers: the kernel sends their parent-death signal
-/// (and as PID 1 it ends the namespace). Case DEA-04.
+use super::{reap, signals};
+use nix::poll::{PollTimeout, poll};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// What a panic has to know. The loop may be in any state then, so it is kept here as well.
+static WORLD: Mutex<World> = Mutex::new(World { workers: Vec::new(), socket: None });
+
+struct World {
+    /// Main processes that are not reaped yet, and their parent-death signal (0: they are to go on).
+    workers: Vec<(i32, i32)>,
+    socket: Option<PathBuf>,
+}
+
+/// Between the signal and SIGKILL, in steps of the second.
+const GRACE_STEPS: u32 = 500;
+const STEP_MS: u16 = 10;
+
+fn world<T>(change: impl FnOnce(&mut World) -> T) -> T {
+    change(&mut WORLD.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A worker is there.
+pub(crate) fn remember(pid: i32, signal: i32) {
+    world(|w| w.workers.push((pid, signal)));
+}
+
+/// A worker was reaped: its number is not its own any more.
+pub(crate) fn forget(pid: i32) {
+    world(|w| w.workers.retain(|(p, _)| *p != pid));
+}
+
+/// The control socket, to be removed.
+pub(crate) fn remember_socket(path: &Path) {
+    world(|w| w.socket = Some(path.to_owned()));
+}
+
+/// One line instead of a backtrace, then the end of the workers, then ours (case DEA-04).
 pub(crate) fn install_hook() {
     std::panic::set_hook(Box::new(|info| {
         let what = info.payload().downcast_ref::<&str>().map(|s| (*s).to_owned());
@@ -13,7 +49,32 @@ pub(crate) fn install_hook() {
             &mut std::io::stderr(),
             format!("watchdog: internal error{place}: {what}; the worker is stopped\n").as_bytes(),
         );
+        stop_all();
         #[expect(clippy::disallowed_methods, reason = "the one place that must end without returning")]
         std::process::exit(125);
     }));
+}
+
+/// The signal to each, a grace, SIGKILL to who is left. Waiting is right here: there is no loop any more.
+fn stop_all() {
+    let (workers, socket) = world(|w| (std::mem::take(&mut w.workers), w.socket.take()));
+    let mut left: Vec<i32> = workers.iter().filter(|(_, signal)| *signal != 0).map(|(pid, _)| *pid).collect();
+    for (pid, signal) in workers.iter().filter(|(_, signal)| *signal != 0) {
+        let _ = signals::kill(*pid, *signal);
+    }
+    for _ in 0..GRACE_STEPS {
+        while let Ok(dead) = reap::reap_one() {
+            left.retain(|pid| *pid != dead.pid);
+        }
+        if left.is_empty() {
+            break;
+        }
+        let _ = poll(&mut [], PollTimeout::from(STEP_MS));
+    }
+    for pid in left {
+        let _ = signals::kill(pid, libc::SIGKILL);
+    }
+    if let Some(path) = socket {
+        let _ = std::fs::remove_file(path);
+    }
 }
