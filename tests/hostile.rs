@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
-use common::{Dog, Run, lines, procs, wait_lines, within};
+use common::{Dog, Run, lines, procs, wait_for, wait_lines, within};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -227,4 +227,44 @@ fn a_path_too_long_for_a_socket_is_a_clear_error() {
     let deep = run.path(&"d".repeat(120));
     let ended = run.env("WATCHDOG_RUNTIME_DIR", &deep).worker(["exit", "6"]).run().code(6);
     assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
+}
+
+/// CTL-12: a thousand questions at once are one client's turn among others
+#[test]
+fn pipelined_questions_hold_nobody_up() {
+    let dog = Run::quick().flag("--log", "capture").worker(["flood", "lines", "--lines", "3000", "--stay"]).spawn();
+    let path = wait_for("the socket", || socket(&dog));
+    let mut greedy = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    greedy.set_nonblocking(true).unwrap();
+    let many = "{\"verb\":\"logs\",\"args\":{\"n\":1000}}\n".repeat(1500);
+    let _ = std::io::Write::write(&mut greedy, many.as_bytes());
+    let began = std::time::Instant::now();
+    dog.verb(&["health"]).code(0);
+    assert!(began.elapsed() < std::time::Duration::from_secs(4), "{:?}", began.elapsed());
+    dog.stop();
+}
+
+/// A client that has said all it has to say still gets its answer (`nc -N`)
+#[test]
+fn a_half_closed_client_is_answered() {
+    let dog = Run::quick().worker(["sleep"]).spawn();
+    let path = wait_for("the socket", || socket(&dog));
+    let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    std::io::Write::write_all(&mut client, b"{\"id\":1,\"verb\":\"health\"}\n").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut client, &mut answer).unwrap();
+    assert!(answer.contains("\"ok\":true"), "{answer:?}");
+    dog.stop();
+}
+
+/// The only socket in the runtime directory of a run.
+fn socket(dog: &Dog) -> Option<String> {
+    let entries = std::fs::read_dir(dog.path("run")).ok()?;
+    entries
+        .flatten()
+        .map(|e| e.path())
+        .find(|p| p.extension().is_some_and(|x| x == "sock"))
+        .map(|p| p.display().to_string())
 }

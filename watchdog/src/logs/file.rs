@@ -370,6 +370,35 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_never_rotated_and_what_is_not_ours_is_never_moved() {
+        assert_eq!(LogFile::open(Path::new("/dev/null"), 10, 1).unwrap().max_size, 0);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = LogFile::open(&path, 20, 3).unwrap();
+        log.push(b"ours", true);
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for _ in 0..10 {
+            log.push(b"more than fits", true);
+        }
+        assert!(path.exists() && !dir.path().join("log.1").exists(), "the FIFO was moved");
+    }
+
+    #[test]
+    fn the_copy_goes_through_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("log"), dir.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, dir.path().join("log.1.gz.part")).unwrap();
+        let mut log = LogFile::open(&path, 20, 3).unwrap();
+        for _ in 0..3 {
+            log.push(b"more than half", true);
+        }
+        while log.work() {}
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    }
+
+    #[test]
     fn a_removed_file_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
