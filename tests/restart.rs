@@ -247,7 +247,21 @@ fn time_that_we_slept_through_earns_no_reset() {
         std::thread::sleep(Duration::from_millis(900));
         dog.signal(Signal::SIGCONT);
     }
-    dog.wait().code(1).count("spawn", 3).count("gave-up", 1);
+    let ended = dog.wait().code(1).count("spawn", 3).count("gave-up", 1);
+    for exit in ended.of("exit") {
+        assert!(exit["uptime_ms"].as_u64().unwrap() < 800, "nor is it told as a life: {exit}");
+    }
+}
+
+/// RES-05: stable is as long as stable_after and as the pause before it
+#[test]
+fn a_run_shorter_than_the_pause_before_it_is_not_stable() {
+    let run = Run::quick().flag("--restart-delay", "1200ms").flag("--restart-delay-factor", "1");
+    let run = run.flag("--stable-after", "50ms").switch("--fast-first-restart=false").flag("--restart-limit", "2");
+    // the first one is stable: no pause was before it
+    let ended = flaky(run, &["4", "--up", "150"]).run().code(1).count("spawn", 3).count("gave-up", 1);
+    let attempts: Vec<u64> = ended.of("restart-scheduled").iter().map(|e| e["attempt"].as_u64().unwrap()).collect();
+    assert_eq!(attempts, [1, 2]);
 }
 
 /// RES-16: ten seconds of a crash without delay and without a limit cost little, for the crash loop pauses

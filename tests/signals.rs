@@ -179,6 +179,8 @@ fn rewritten_signals_are_what_they_were_rewritten_to() {
     dog.signal(Signal::SIGTERM);
     wait_line(&log, "QUIT");
     assert_eq!(dog.events_of("stop-requested").len(), 0, "a TERM that is a QUIT does not stop");
+    let sent: Vec<_> = dog.events_of("signal-sent").into_iter().map(|e| e["signal"].clone()).collect();
+    assert_eq!(sent, ["USR2", "QUIT"], "a HUP that is 0 is not sent at all");
     dog.signal(Signal::SIGWINCH);
     let ended = dog.wait().code(0).count("stop-requested", 1);
     assert_eq!(got(&ended.run.path("log")), ["USR2", "QUIT", "TERM"]);
@@ -232,6 +234,25 @@ fn a_keyboard_int_reaches_the_worker_once_and_ends_with_130() {
     assert!(notes.contains(&"exited 130".to_string()), "{notes:?}");
     let ended = dog.wait().count("spawn", 1).count("exit", 1).count("restart-scheduled", 0);
     assert_eq!(ended.of("exit")[0]["requested"], true);
+}
+
+/// EXI-09: whatever the policy, and whatever the worker makes of it
+#[test]
+fn a_keyboard_int_ends_a_worker_that_is_always_started_again() {
+    let (dog, mut term) = Run::quick().flag("--restart", "always").worker(["sleep"]).in_terminal();
+    dog.event("spawn", 1);
+    term.press("\x03");
+    term.note("exited 130");
+    dog.wait().count("spawn", 1).count("restart-scheduled", 0);
+    let run = Run::quick();
+    let file = run.at("finished");
+    let pid = run.at("pid");
+    let (dog, mut term) =
+        run.worker(["graceful", &file, "--pid-file", &pid, "--on", "INT", "--code", "3"]).in_terminal();
+    wait_lines(&dog.path("pid"), 1);
+    term.press("\x03");
+    term.note("exited 3");
+    dog.wait().count("spawn", 1).count("restart-scheduled", 0);
 }
 
 /// EXI-09: exactly once

@@ -135,6 +135,16 @@ fn what_outlives_its_main_process_is_swept_before_the_next_start() {
     ended.order(&["spawn", "exit", "leftover-killed", "spawn", "exit", "leftover-killed"]);
 }
 
+/// STO-07: two seconds at most, however long the worker's own grace is
+#[test]
+fn what_outlives_its_main_process_gets_two_seconds_and_not_the_whole_grace() {
+    let run = Run::once().flag("--stop-timeout", "60s");
+    let file = run.at("tree");
+    let words = ["escape-tree", &file, "--how", "setsid", "--ignore-term", "--main-exits", "50", "--main-code", "6"];
+    let ended = run.worker(words).run().code(6).count("leftover-killed", 1);
+    about(ended.took, 2050);
+}
+
 /// its look-alike: a child in a session of its own is part of a living service
 #[test]
 fn a_daemon_child_lives_while_its_main_process_does() {
