@@ -9,9 +9,10 @@ use std::os::unix::net::UnixStream;
 /// Bytes that may wait to be sent. News beyond it are dropped and counted: a watchdog that does not read must cost its
 /// worker nothing.
 const OUTBOX_MAX: usize = 2 * (wire::BODY_MAX + wire::HEADER);
-/// Bytes taken at a read, and reads at one look: whatever the other side does, a look ends.
+/// Bytes taken at a read, and reads at one look: whatever the other side does, a look ends. Together more than a socket
+/// holds by default, so that a loop that is told of news only once (edge triggered) finds nothing left behind.
 const READ: usize = 4096;
-const READS: usize = 32;
+const READS: usize = 64;
 
 /// Why there is no channel any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +114,6 @@ impl Channel {
                 Ok(count) => {
                     self.decoder.push(&bytes[..count]);
                     self.decode(&mut take);
-                    // Less than was asked for: there is no more. Saves the call that would say so.
-                    if count < READ {
-                        return;
-                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

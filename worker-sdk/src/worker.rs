@@ -161,7 +161,8 @@ impl Worker {
     /// The loop has gone round: answers the pings that have arrived, calls back what was asked for, goes on with a drain.
     ///
     /// To be called from the loop that does the work, at least once per heartbeat interval: then a loop that is stuck is
-    /// noticed, because nobody answers in its place. The first call arms the heartbeat. Costs one system call.
+    /// noticed, because nobody answers in its place. The first call arms the heartbeat. Costs one system call, and two for a
+    /// ping; allocates nothing for them.
     pub fn beat(&self) {
         self.look();
         if self.0.nobody.is_none() {
