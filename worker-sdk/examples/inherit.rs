@@ -4,17 +4,19 @@
 //! inherit           start itself as `inherit child`
 //! inherit child     print the variable and the number of sockets
 //! inherit panic     panic, with the watchdog told
+//! inherit listen    print the names of the listeners handed over, and whether `web` accepts
 //! ```
 
 use std::env;
 use std::fs;
 use std::io;
 use std::process::Command;
-use worker_sdk::Worker;
+use worker_sdk::{Listeners, Worker};
 
 fn main() -> io::Result<()> {
     match env::args().nth(1).as_deref() {
         Some("child") => seen(),
+        Some("listen") => listen(),
         Some("panic") => {
             let worker = Worker::from_env()?;
             worker.report_panics();
@@ -30,6 +32,16 @@ fn start() -> io::Result<()> {
     Command::new(env::current_exe()?).arg("child").status()?;
     drop(worker);
     Ok(())
+}
+
+fn listen() -> io::Result<()> {
+    let mut listeners = Listeners::from_env();
+    println!("names: {}", listeners.names().collect::<Vec<_>>().join(" "));
+    let (unix, tcp) = (listeners.unix("web"), listeners.tcp("web"));
+    println!("unix: {}, tcp: {}, again: {}", unix.is_some(), tcp.is_some(), listeners.tcp("web").is_some());
+    println!("variable: {}", env::var("LISTEN_FDS").as_deref().unwrap_or("none"));
+    let (mut client, _) = tcp.ok_or(io::ErrorKind::NotFound)?.accept()?;
+    io::Write::write_all(&mut client, b"welcome")
 }
 
 fn seen() -> io::Result<()> {

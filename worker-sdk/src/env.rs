@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The variable with the number of the channel's descriptor.
 const CHANNEL: &str = "WATCHDOG_CHANNEL";
@@ -17,9 +18,17 @@ const FIRST: RawFd = 3;
 /// Most listeners that are looked at.
 const LISTENERS_MAX: RawFd = 256;
 
+/// Whether the channel and the listeners have been taken. A variable that had to stay must not be believed twice: its
+/// number may be something else by now.
+static CHANNEL_TAKEN: AtomicBool = AtomicBool::new(false);
+static LISTENERS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// The channel, if the environment names one that is a Unix socket. The variable is gone afterwards.
 pub(crate) fn take_channel() -> Option<UnixStream> {
     let number = env::var_os(CHANNEL).and_then(|text| descriptor(&text));
+    if CHANNEL_TAKEN.swap(true, Ordering::AcqRel) {
+        return None;
+    }
     remove(&[CHANNEL]);
     let number = number?;
     // A number that names something else is not ours to close.
@@ -34,6 +43,9 @@ pub(crate) fn take_listeners() -> Vec<(String, OwnedFd)> {
     let [pid, count, names] = LISTEN.map(|name| env::var_os(name).and_then(|text| text.into_string().ok()));
     // Variables meant for another process are left to it.
     if pid.and_then(|p| p.parse::<u32>().ok()) != Some(process::id()) {
+        return Vec::new();
+    }
+    if LISTENERS_TAKEN.swap(true, Ordering::AcqRel) {
         return Vec::new();
     }
     remove(&LISTEN);

@@ -102,7 +102,8 @@ pub(crate) fn send_with(stream: &UnixStream, bytes: &[u8], file: &OwnedFd) -> io
         flags: 0,
     };
     // SAFETY: every pointer is to something that lives until after the call; sendmsg(2) only reads them. The layouts are
-    // those of Linux, where the C libraries differ only in the width of small counts (little endian or 32 bits: the same).
+    // those of 64-bit Linux, where the C libraries differ only in the width of counts, which little endian makes the same;
+    // there is no file to send anywhere else.
     let sent = unsafe { sendmsg(stream.as_raw_fd(), &raw const message, MSG_DONTWAIT | MSG_NOSIGNAL) };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
@@ -122,6 +123,10 @@ unsafe impl Sync for LaneFile {}
 
 impl LaneFile {
     pub(crate) fn new() -> io::Result<LaneFile> {
+        // What is declared above is true of these machines. Elsewhere workers have no lanes.
+        if !cfg!(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         // SAFETY: the name is a C string.
         let number = unsafe { memfd_create(c"watchdog-lanes".as_ptr(), MFD_CLOEXEC | MFD_ALLOW_SEALING) };
         if number < 0 {

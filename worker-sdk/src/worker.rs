@@ -6,7 +6,7 @@ mod helper;
 pub use helper::Helper;
 
 use crate::channel::{Channel, Ended};
-use crate::connections::ConnectionTracker;
+use crate::connections::{ConnectionTracker, DrainPlan};
 use crate::env;
 use crate::lanes::{Lane, LaneFile};
 use crate::metrics::{Counter, Gauge, Registry};
@@ -264,7 +264,12 @@ impl Worker {
     /// grace.
     #[must_use]
     pub fn connections(&self) -> ConnectionTracker {
-        self.0.connections.get_or_init(ConnectionTracker::default).clone()
+        let connections = self.0.connections.get_or_init(ConnectionTracker::default).clone();
+        // Asked for after the shutdown was: nobody has drained it then.
+        if let Some(grace) = self.0.listeners.shutdown_told() {
+            connections.drain(DrainPlan::within(grace));
+        }
+        connections
     }
 
     /// Tells the watchdog of every panic from now on, before whatever was set to happen then.
@@ -298,7 +303,7 @@ impl Worker {
     /// Sends the file of the lanes, once; later if there is no room now.
     fn tell_lanes(&self) {
         let mut state = self.state();
-        if state.lanes_told {
+        if state.lanes_told || state.channel.ended().is_some() {
             return;
         }
         if let Some(file) = state.lanes.as_ref().and_then(|lanes| lanes.to_send().ok()) {

@@ -74,6 +74,11 @@ fn a_shutdown_is_seen_called_back_and_drains() {
     assert_eq!(connections.add("http", "::1").expect_err("refused").retry_after, Duration::from_secs(60));
     drop(connection);
     assert_eq!(connections.turn(), DrainPhase::Drained);
+
+    let (mut fake, worker) = pair();
+    fake.say(&ToWorker::Shutdown { grace_ms: 10_000 });
+    assert!(worker.should_stop());
+    assert_eq!(worker.connections().turn(), DrainPhase::Drained, "first asked for too late to welcome anybody");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod fake;
 
 use fake::Fake;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -78,9 +78,10 @@ fn the_minimal_worker_ends_with_its_watchdog() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
 fn alone_it_works_too_also_with_a_stale_variable() {
-    for stale in ["", "7", "1", "-1", "999999999999", "nonsense"] {
-        let done = Command::new(example("minimal")).env("WATCHDOG_CHANNEL", stale).status().expect("it runs");
-        assert!(done.success(), "WATCHDOG_CHANNEL={stale}");
+    let start = |stale| Command::new(example("minimal")).env("WATCHDOG_CHANNEL", stale).spawn().expect("it runs");
+    let started = ["", "7", "1", "-1", "999999999999", "nonsense"].map(|stale| (stale, start(stale)));
+    for (stale, mut child) in started {
+        assert!(child.wait().expect("it ends").success(), "WATCHDOG_CHANNEL={stale}");
     }
 }
 
@@ -97,6 +98,26 @@ fn what_a_worker_starts_cannot_speak_for_it() {
     let seen = String::from_utf8_lossy(&out.stdout);
     assert!(seen.starts_with("variable: none\nsockets: "), "{seen}");
     assert_eq!(seen, String::from_utf8_lossy(&alone.stdout));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
+fn listeners_are_handed_over_by_name() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = listener.local_addr().expect("its address");
+    // LISTEN_PID is the pid that the shell keeps when it becomes the worker.
+    let variables = "LISTEN_PID=$$; LISTEN_FDS=2; LISTEN_FDNAMES=web; export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES";
+    let script = format!("exec 3<&0 4</dev/null </dev/null; {variables}; exec {} listen", example("inherit"));
+    let mut shell = Command::new("/bin/sh");
+    let child =
+        shell.args(["-c", &script]).stdin(OwnedFd::from(listener)).stdout(Stdio::piped()).spawn().expect("a shell");
+    let mut client = TcpStream::connect(address).expect("it listens");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer");
+    assert_eq!(answer, "welcome");
+    let out = child.wait_with_output().expect("it ends");
+    let expected = "names: web unknown\nunix: false, tcp: true, again: false\nvariable: none\n";
+    assert_eq!(String::from_utf8_lossy(&out.stdout), expected);
 }
 
 /// One request on a connection of its own or of an earlier one.
@@ -204,5 +225,5 @@ fn a_worker_in_python_speaks_from_the_document_alone() {
     assert_eq!((fake.hear(), code(child)), (None, Some(0)));
     let (fake, child) = start(&script);
     drop(fake);
-    assert!(code(child).is_some_and(|code| code != 0), "its watchdog was gone");
+    assert_eq!(code(child), Some(4), "its watchdog was gone");
 }

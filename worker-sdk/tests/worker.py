@@ -8,7 +8,7 @@ import struct
 import sys
 
 PROTOCOL, BODY_MAX = 1, 65536
-HELLO, READY, STATUS, PONG, BEAT, STOPPING, RELOADING, EXTEND, HEALTH, METRICS = range(10)
+HELLO, READY, STATUS, PONG, BEAT, STOPPING, RELOADING, _EXTEND, HEALTH, METRICS = range(10)
 IN_HELLO, IN_PING, IN_SHUTDOWN, IN_RELOAD, IN_TELL, IN_LOW_MEMORY, IN_ASK_HEALTH, IN_ASK_METRICS = range(8)
 
 
@@ -87,4 +87,7 @@ def main():
             return 4
 
 
-sys.exit(main())
+try:
+    sys.exit(main())
+except BrokenPipeError:
+    sys.exit(4)

@@ -79,11 +79,25 @@ type Probe = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 /// Functions of the worker's own. Cloned out of their lock before they are called.
 #[derive(Default)]
 pub(super) struct Listeners {
-    shutdown: Mutex<Vec<WithGrace>>,
+    /// The grace, once the callbacks have been called.
+    shutdown: Mutex<(Vec<WithGrace>, Option<Duration>)>,
     reload: Mutex<Vec<Plain>>,
     tell: Mutex<Vec<WithWord>>,
     low_memory: Mutex<Vec<Plain>>,
     checks: Mutex<BTreeMap<String, Probe>>,
+}
+
+impl Listeners {
+    pub(super) fn shutdown_told(&self) -> Option<Duration> {
+        self.shutdown.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    /// Whom to call; whoever comes later calls itself.
+    fn tell_shutdown(&self, grace: Duration) -> Vec<WithGrace> {
+        let mut shutdown = self.shutdown.lock().unwrap_or_else(PoisonError::into_inner);
+        shutdown.1 = Some(grace);
+        mem::take(&mut shutdown.0)
+    }
 }
 
 fn add<T>(list: &Mutex<Vec<T>>, item: T) {
@@ -99,17 +113,14 @@ fn all<T: Clone>(list: &Mutex<T>) -> T {
 impl Worker {
     /// Calls `callback` with the grace when a shutdown is asked for; at once if it has been.
     pub fn on_shutdown(&self, callback: impl Fn(Duration) + Send + Sync + 'static) {
-        let callback: WithGrace = Arc::new(callback);
-        add(&self.0.listeners.shutdown, Arc::clone(&callback));
-        // Only if the request has already been handed round: else the next look calls it.
-        let asked = {
-            let state = self.state();
-            let waits = state.inbox.news.iter().any(|event| matches!(event, Event::Shutdown(_)));
-            state.inbox.shutdown.filter(|_| !waits)
+        let told = {
+            let mut shutdown = self.0.listeners.shutdown.lock().unwrap_or_else(PoisonError::into_inner);
+            match shutdown.1 {
+                Some(grace) => grace,
+                None => return shutdown.0.push(Arc::new(callback)),
+            }
         };
-        if let Some(grace) = asked {
-            callback(grace);
-        }
+        callback(told);
     }
 
     /// Calls `callback` between [`Worker::reloading`] and [`Worker::ready`], which are said for it, when the operator asks
@@ -155,12 +166,12 @@ impl Worker {
     pub(super) fn dispatch(&self, event: Event) {
         match event {
             Event::Shutdown(grace) => {
+                // Told first: a table that is asked for from now on drains itself.
+                let callbacks = self.0.listeners.tell_shutdown(grace);
                 if let Some(connections) = self.0.connections.get() {
                     connections.drain(DrainPlan::within(grace));
                 }
-                for callback in all(&self.0.listeners.shutdown) {
-                    callback(grace);
-                }
+                callbacks.iter().for_each(|callback| callback(grace));
             }
             Event::Reload => {
                 let callbacks = all(&self.0.listeners.reload);
