@@ -64,31 +64,26 @@ fn serve(worker: &Worker, listener: &TcpListener, lane: &Lane) {
 
 /// A thread for each connection, or 503.
 fn welcome(connections: &ConnectionTracker, requests: &RequestRecorder, stream: TcpStream, peer: &str) {
-    let connection = match connections.add("http", peer) {
-        Ok(connection) => connection,
-        Err(refused) => return turn_away(stream, refused),
-    };
+    let added = connections.add("http", peer);
     let requests = requests.clone();
-    let started = thread::Builder::new().spawn(move || {
+    let started = thread::Builder::new().spawn(move || match added {
         // What one client does wrong is no reason to end.
-        drop(talk(&stream, &connection, &requests));
+        Ok(connection) => drop(talk(&stream, &connection, &requests)),
+        Err(refused) => drop(turn_away(&stream, refused)),
     });
     if let Err(e) = started {
         eprintln!("http: no thread for a client: {e}");
     }
 }
 
-fn turn_away(mut stream: TcpStream, refused: Refused) {
+/// Reads before it answers: closing a socket with something unread resets it, and the answer would be lost.
+fn turn_away(mut stream: &TcpStream, refused: Refused) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    read_request(&mut BufReader::new(stream))?;
     let after = refused.retry_after.as_secs();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: {after}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    );
-    // The answer fits into any socket's buffer; a client that does not want it goes without. What it has sent is read, or
-    // closing would reset the connection and the answer be lost.
-    drop(stream.set_nonblocking(true));
-    drop(stream.write_all(answer.as_bytes()));
-    drop(stream.shutdown(Shutdown::Write));
-    drop(stream.read(&mut [0; 4096]));
+    let head = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close";
+    write!(stream, "{head}\r\nRetry-After: {after}\r\n\r\n")
 }
 
 /// Requests of one client until it goes, or until the server ends.

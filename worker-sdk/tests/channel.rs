@@ -221,33 +221,60 @@ fn lanes_travel_as_a_file() {
     fake.expect(&ToWatchdog::Ready);
 }
 
+#[test]
+fn the_file_of_the_lanes_stays_with_its_frame_when_the_watchdog_is_slow() {
+    let (mut fake, worker) = pair();
+    let text = "x".repeat(4000);
+    while worker.dropped() == 0 {
+        worker.status(&text);
+    }
+    let lane = worker.lane("late", Duration::from_secs(5));
+    assert!(lane.is_watched());
+    fake.stream.set_nonblocking(true).expect("the flag");
+    let mut file = None;
+    while file.is_none() {
+        worker.look();
+        file = try_take_file(&mut fake);
+    }
+    // A read ends behind the bytes that a descriptor came with: they were the frame of the lanes, and nothing before it.
+    let mut last = None;
+    while let Some(message) = fake.next() {
+        last = Some(message);
+    }
+    assert_eq!(last, Some(ToWatchdog::Lanes { count: 64 }));
+}
+
 /// Reads until a descriptor comes.
 fn take_file(fake: &mut Fake) -> File {
     loop {
-        let mut bytes = [0; 4096];
-        let mut room = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-        let (count, files) = {
-            let mut parts = [IoSliceMut::new(&mut bytes)];
-            let got = recvmsg::<()>(fake.stream.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::empty())
-                .expect("received");
-            let mut files = Vec::new();
-            for message in got.cmsgs().expect("whole") {
-                if let ControlMessageOwned::ScmRights(numbers) = message {
-                    files.extend(numbers);
-                }
-            }
-            (got.bytes, files)
-        };
-        fake.push(&bytes[..count]);
-        if let Some(number) = files.first() {
-            return own(*number);
+        if let Some(file) = try_take_file(fake) {
+            return file;
         }
     }
 }
 
-/// Opened once more by way of /proc: a bare number is nothing that safe code can own.
-fn own(number: i32) -> File {
-    File::open(format!("/proc/self/fd/{number}")).expect("the file of the lanes")
+/// One read.
+fn try_take_file(fake: &mut Fake) -> Option<File> {
+    let mut bytes = [0; 4096];
+    let mut room = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let (count, number) = {
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let got = match recvmsg::<()>(fake.stream.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::empty()) {
+            Ok(got) => got,
+            Err(nix::errno::Errno::EAGAIN) => return None,
+            Err(e) => panic!("{e}"),
+        };
+        let mut number = None;
+        for message in got.cmsgs().expect("whole") {
+            if let ControlMessageOwned::ScmRights(numbers) = message {
+                number = numbers.first().copied();
+            }
+        }
+        (got.bytes, number)
+    };
+    fake.push(&bytes[..count]);
+    // Opened once more by way of /proc: a bare number is nothing that safe code can own.
+    number.map(|number| File::open(format!("/proc/self/fd/{number}")).expect("the file of the lanes"))
 }
 
 #[test]

@@ -29,10 +29,15 @@ impl Fake {
         self.stream.write_all(&bytes).expect("the worker is there");
     }
 
+    /// The next message of those that have been read.
+    pub(crate) fn next(&mut self) -> Option<ToWatchdog> {
+        self.decoder.next_frame().expect("a good frame")
+    }
+
     /// The next message; `None` at the end of the channel.
     pub(crate) fn hear(&mut self) -> Option<ToWatchdog> {
         loop {
-            if let Some(message) = self.decoder.next_frame().expect("a good frame") {
+            if let Some(message) = self.next() {
                 return Some(message);
             }
             let mut bytes = [0; 4096];
