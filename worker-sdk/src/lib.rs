@@ -1,88 +1,85 @@
-//! The worker's side of watchdog. In this version: who supervises this process, if anybody does. Heartbeats, readiness
-//! and the orderly end over a channel of their own come with the next one.
+//! The worker's side of watchdog: it says that it is ready, answers heartbeats from the loop that does the work, and ends
+//! in order when it is asked to. Blocking, without a runtime, and nothing but bincode behind it.
+//!
+//! **The channel is offered by the next version of watchdog.** Until then, and whenever nobody supervises, everything here
+//! does nothing, so a program can be written for it today. [`Supervised`] works with this version.
+//!
+//! # A worker, from start to end
 //!
 //! ```
-//! // A no-op when nobody supervises.
-//! if let Some(supervised) = worker_sdk::Supervised::from_env() {
-//!     println!("I am {} number {}", supervised.service(), supervised.replica());
+//! use std::time::Duration;
+//! use worker_sdk::{WatchdogGone, Worker};
+//!
+//! // First thing in main: takes the channel out of the environment while there is one thread.
+//! let worker = Worker::from_env()?;
+//! worker.report_panics();
+//! worker.when_watchdog_is_gone(WatchdogGone::Stop(Duration::from_secs(10)));
+//! worker.on_tell(|word| println!("the operator says {word}"));
+//! worker.health_check("queue", || Ok("12 of 1000 places taken".to_string()));
+//! let jobs = worker.counter("jobs_total");
+//!
+//! worker.status("reading the index");
+//! worker.extend(Duration::from_secs(60)); // this start may take a minute
+//! worker.ready();
+//!
+//! while !worker.should_stop() {
+//!     worker.beat(); // only a loop that goes round answers
+//!     jobs.increment();
+//! #   break;
 //! }
+//! worker.stopping();
+//! # Ok::<(), std::io::Error>(())
 //! ```
+//!
+//! # Which sign of life
+//!
+//! | call | proves | when |
+//! |---|---|---|
+//! | [`Worker::beat`] in the loop that works | this loop goes round | the program has one loop |
+//! | [`Worker::lane`] in each loop | each of them does, by name | it has several |
+//! | [`Worker::answer_in_background`] | the process lives and is scheduled | it has none, or lanes do the rest |
+//!
+//! A worker with a poll loop of its own puts [`Worker`] into it (it is [`AsFd`](std::os::fd::AsFd)) and beats when it is
+//! readable. A step that takes longer than the deadline says so first: [`Worker::extend`].
+//!
+//! # Ending
+//!
+//! [`Worker::should_stop`] asks, [`Worker::on_shutdown`] is called, [`Worker::shutdown_requested`] says how much time there
+//! is. A server takes [`Worker::connections`] along: a shutdown then turns new ones away, asks the others to end, waits,
+//! and ends what is left within the grace: `examples/http.rs`. The SDK installs no signal handler: a worker that wants to
+//! end in order on a bare SIGTERM, without a watchdog, needs its own.
+//!
+//! # Another language
+//!
+//! `docs/protocol.md` specifies every byte; [`wire`] is its implementation.
 
 #![warn(missing_docs)]
 
-use std::env;
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+mod channel;
+mod clock;
+mod connections;
+#[expect(
+    unsafe_code,
+    reason = "descriptors and variables of the environment: std wants promises that only the start keeps"
+)]
+mod env;
+#[expect(unsafe_code, reason = "atomics in a memory file, and a descriptor sent along: std offers neither")]
+mod lanes;
+mod listeners;
+mod metrics;
+mod requests;
+mod supervised;
+pub mod wire;
+mod worker;
 
-/// Facts that the watchdog gives to every worker in its environment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Supervised {
-    service: String,
-    replica: u32,
-    control: Option<PathBuf>,
-}
-
-impl Supervised {
-    /// Reads the environment. `None`: this process was not started by a watchdog.
-    #[must_use]
-    pub fn from_env() -> Option<Supervised> {
-        Supervised::read(|name| env::var_os(name))
-    }
-
-    fn read(var: impl Fn(&str) -> Option<OsString>) -> Option<Supervised> {
-        if var("WATCHDOG_ENABLED")? != "true" {
-            return None;
-        }
-        let text = |name: &str| var(name).and_then(|v| v.into_string().ok());
-        Some(Supervised {
-            service: text("WATCHDOG_SERVICE").unwrap_or_default(),
-            replica: text("WATCHDOG_REPLICA").and_then(|n| n.parse().ok()).unwrap_or(0),
-            control: var("WATCHDOG_SOCKET").map(PathBuf::from),
-        })
-    }
-
-    /// The service's name (`WATCHDOG_SERVICE`).
-    #[must_use]
-    pub fn service(&self) -> &str {
-        &self.service
-    }
-
-    /// Which of several identical workers this is, from 0 (`WATCHDOG_REPLICA`).
-    #[must_use]
-    pub fn replica(&self) -> u32 {
-        self.replica
-    }
-
-    /// The control socket (`WATCHDOG_SOCKET`), for clients such as `watchdog status`; `None` with `--control off`.
-    #[must_use]
-    pub fn control(&self) -> Option<&Path> {
-        self.control.as_deref()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Supervised;
-    use std::ffi::OsString;
-    use std::path::Path;
-
-    #[test]
-    fn nobody_supervises_without_the_variable() {
-        assert_eq!(Supervised::read(|_| None), None);
-        assert_eq!(Supervised::read(|_| Some(OsString::from("false"))), None);
-    }
-
-    #[test]
-    fn the_facts_of_the_environment() {
-        let facts = Supervised::read(|name| match name {
-            "WATCHDOG_ENABLED" => Some("true".into()),
-            "WATCHDOG_SERVICE" => Some("web".into()),
-            "WATCHDOG_REPLICA" => Some("2".into()),
-            "WATCHDOG_SOCKET" => Some("/run/watchdog/web.sock".into()),
-            _ => None,
-        })
-        .expect("supervised");
-        assert_eq!((facts.service(), facts.replica()), ("web", 2));
-        assert_eq!(facts.control(), Some(Path::new("/run/watchdog/web.sock")));
-    }
-}
+pub use channel::Ended;
+pub use connections::{
+    Connection, ConnectionAlarm, ConnectionEvent, ConnectionInfo, ConnectionTotals, ConnectionTracker, DrainPhase,
+    DrainPlan, Refused,
+};
+pub use lanes::Lane;
+pub use listeners::Listeners;
+pub use metrics::{Counter, Gauge};
+pub use requests::{LATENCY_BOUNDS_MS, Request, RequestError, RequestRecorder, RequestTotals};
+pub use supervised::Supervised;
+pub use worker::{Helper, WatchdogGone, Worker};

@@ -1,0 +1,325 @@
+//! The worker itself: what it says to the watchdog, and what it hears.
+
+mod events;
+mod helper;
+
+pub use helper::Helper;
+
+use crate::channel::{Channel, Ended};
+use crate::connections::{ConnectionTracker, DrainPlan};
+use crate::env;
+use crate::lanes::{Lane, LaneFile};
+use crate::metrics::{Counter, Gauge, Registry};
+use crate::requests::RequestRecorder;
+use crate::wire::{LANES_MAX, PROTOCOL, TEXT_MAX, ToWatchdog, cut};
+use events::{Inbox, Listeners};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::panic;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::Duration;
+
+/// What a worker does when the watchdog is gone without having asked for a shutdown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WatchdogGone {
+    /// Go on working, unsupervised. The default: whether workers outlive their watchdog is for its `on_watchdog_death`.
+    #[default]
+    GoOn,
+    /// As if it had asked for a shutdown with this grace.
+    Stop(Duration),
+}
+
+/// What is changed under the lock. It is held for as long as a system call that does not wait, never while code of the
+/// worker's own runs.
+#[derive(Debug, Default)]
+struct State {
+    channel: Channel,
+    inbox: Inbox,
+    gone: WatchdogGone,
+    beaten: bool,
+    lanes: Option<Arc<LaneFile>>,
+    /// Whether the watchdog has been told of the lanes.
+    lanes_told: bool,
+}
+
+struct Shared {
+    stream: UnixStream,
+    /// The other end when nobody supervises: held, so that ours is never readable.
+    nobody: Option<UnixStream>,
+    state: Mutex<State>,
+    listeners: Listeners,
+    metrics: Registry,
+    requests: OnceLock<RequestRecorder>,
+    connections: OnceLock<ConnectionTracker>,
+}
+
+/// The worker's side of the channel. Clones are the same worker and may be used from any thread; no call ever waits for
+/// the watchdog. Without a watchdog every call does nothing, or what a program alone would want.
+#[derive(Clone)]
+pub struct Worker(Arc<Shared>);
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("supervised", &self.is_supervised()).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Takes the channel out of the environment (`WATCHDOG_CHANNEL`) and greets. To be called once, at the start of
+    /// `main`: the variable can only be removed while no other thread runs. The descriptor is close-on-exec from here on.
+    ///
+    /// A variable that is missing, or names anything but a Unix socket, gives a worker that nobody supervises.
+    ///
+    /// # Errors
+    /// The process can have no more descriptors.
+    pub fn from_env() -> io::Result<Worker> {
+        match env::take_channel() {
+            Some(stream) => Worker::on(stream),
+            None => Worker::unsupervised(),
+        }
+    }
+
+    /// A worker on a channel that came by another way than the environment.
+    ///
+    /// # Errors
+    /// The socket cannot be made non-blocking.
+    pub fn on(stream: UnixStream) -> io::Result<Worker> {
+        stream.set_nonblocking(true)?;
+        let worker = Worker::new(stream, None);
+        worker.say(&ToWatchdog::Hello { protocol: PROTOCOL });
+        Ok(worker)
+    }
+
+    /// A worker that nobody supervises.
+    ///
+    /// # Errors
+    /// The process can have no more descriptors.
+    pub fn unsupervised() -> io::Result<Worker> {
+        let (stream, nobody) = UnixStream::pair()?;
+        stream.set_nonblocking(true)?;
+        Ok(Worker::new(stream, Some(nobody)))
+    }
+
+    fn new(stream: UnixStream, nobody: Option<UnixStream>) -> Worker {
+        Worker(Arc::new(Shared {
+            stream,
+            nobody,
+            state: Mutex::default(),
+            listeners: Listeners::default(),
+            metrics: Registry::default(),
+            requests: OnceLock::new(),
+            connections: OnceLock::new(),
+        }))
+    }
+
+    /// Whether there is a watchdog at the other end.
+    #[must_use]
+    pub fn is_supervised(&self) -> bool {
+        self.0.nobody.is_none() && self.state().channel.ended().is_none()
+    }
+
+    /// Why the channel has ended, if it has. Its descriptor then stays readable for ever: take it out of the poll loop.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.state().channel.ended()
+    }
+
+    /// News that were dropped because the watchdog did not read.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.state().channel.dropped()
+    }
+
+    /// The work can begin; also the end of a reload.
+    pub fn ready(&self) {
+        self.say(&ToWatchdog::Ready);
+    }
+
+    /// What the worker is doing, for people; cut to 4096 bytes.
+    pub fn status(&self, text: &str) {
+        self.say(&ToWatchdog::Status { text: cut(text, TEXT_MAX).to_string() });
+    }
+
+    /// The worker is ending, asked or not: its exit is no crash.
+    pub fn stopping(&self) {
+        self.say(&ToWatchdog::Stopping);
+    }
+
+    /// The worker reads its configuration again; [`Worker::ready`] says that it has.
+    pub fn reloading(&self) {
+        self.say(&ToWatchdog::Reloading);
+    }
+
+    /// What the worker is doing now (starting, stopping, one long step between two beats) may take so long from now on.
+    pub fn extend(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.say(&ToWatchdog::Extend { millis });
+    }
+
+    /// The loop has gone round: answers the pings that have arrived, calls back what was asked for, goes on with a drain.
+    ///
+    /// To be called from the loop that does the work, at least once per heartbeat interval: then a loop that is stuck is
+    /// noticed, because nobody answers in its place. The first call arms the heartbeat. Costs one system call, and two for a
+    /// ping; allocates nothing for them.
+    pub fn beat(&self) {
+        self.look();
+        if self.0.nobody.is_none() {
+            let Shared { stream, state, .. } = &*self.0;
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let State { channel, inbox, beaten, .. } = &mut *state;
+            if !*beaten {
+                *beaten = true;
+                channel.send(stream, &ToWatchdog::Beat);
+            }
+            while let Some(nonce) = inbox.pings.pop_front() {
+                channel.send(stream, &ToWatchdog::Pong { nonce });
+            }
+            channel.flush(stream);
+        }
+        if let Some(connections) = self.0.connections.get() {
+            connections.turn();
+        }
+    }
+
+    /// Reads what the watchdog has said and calls back, without being a sign of life: pings wait for [`Worker::beat`].
+    pub fn look(&self) {
+        if self.0.nobody.is_some() {
+            return;
+        }
+        let news = {
+            let Shared { stream, state, .. } = &*self.0;
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let State { channel, inbox, gone, .. } = &mut *state;
+            channel.receive(stream, |message| inbox.take(message));
+            channel.flush(stream);
+            if channel.ended() == Some(Ended::Gone) {
+                inbox.watchdog_gone(*gone);
+            }
+            inbox.news()
+        };
+        self.tell_lanes();
+        // Without the lock: callbacks may use the worker.
+        for event in news {
+            self.dispatch(event);
+        }
+    }
+
+    /// Whether to end. Reads the channel, as [`Worker::look`] does.
+    #[must_use]
+    pub fn should_stop(&self) -> bool {
+        self.shutdown_requested().is_some()
+    }
+
+    /// Whether to end, and how long that may take, counted from when it was asked. Reads the channel.
+    #[must_use]
+    pub fn shutdown_requested(&self) -> Option<Duration> {
+        self.look();
+        self.state().inbox.shutdown
+    }
+
+    /// What to do when the watchdog dies. Default: [`WatchdogGone::GoOn`].
+    pub fn when_watchdog_is_gone(&self, what: WatchdogGone) {
+        self.state().gone = what;
+    }
+
+    /// A loop with a deadline of its own: its [`Lane::beat`] must be called at least so often. 64 lanes at most, names cut
+    /// to 40 bytes. The watchdog names the lane that is late.
+    #[must_use]
+    pub fn lane(&self, name: &str, deadline: Duration) -> Lane {
+        if self.0.nobody.is_some() {
+            return Lane::default();
+        }
+        let lane = {
+            let mut state = self.state();
+            if state.lanes.is_none() {
+                state.lanes = LaneFile::new().ok().map(Arc::new);
+            }
+            state.lanes.as_ref().map_or_else(Lane::default, |file| Lane::in_file(file, name, deadline))
+        };
+        self.tell_lanes();
+        lane
+    }
+
+    /// A number that only grows, told when the watchdog asks. 368 names at most, cut to 64 bytes.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> Counter {
+        self.0.metrics.counter(name)
+    }
+
+    /// A number that goes up and down, told when the watchdog asks. 368 names at most, cut to 64 bytes.
+    #[must_use]
+    pub fn gauge(&self, name: &str) -> Gauge {
+        self.0.metrics.gauge(name)
+    }
+
+    /// The recorder of requests. From the first call on it is part of health and numbers.
+    #[must_use]
+    pub fn requests(&self) -> RequestRecorder {
+        self.0.requests.get_or_init(RequestRecorder::default).clone()
+    }
+
+    /// The table of connections. From the first call on it is part of the numbers, and a shutdown drains it within its
+    /// grace.
+    #[must_use]
+    pub fn connections(&self) -> ConnectionTracker {
+        let connections = self.0.connections.get_or_init(ConnectionTracker::default).clone();
+        // Asked for after the shutdown was: nobody has drained it then.
+        if let Some(grace) = self.0.listeners.shutdown_told() {
+            connections.drain(DrainPlan::within(grace));
+        }
+        connections
+    }
+
+    /// Tells the watchdog of every panic from now on, before whatever was set to happen then.
+    pub fn report_panics(&self) {
+        let shared = Arc::downgrade(&self.0);
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |what| {
+            if let Some(shared) = shared.upgrade().filter(|s| s.nobody.is_none()) {
+                // Whoever panics may hold the lock itself: rather silent than stuck.
+                let state = match shared.state.try_lock() {
+                    Ok(state) => Some(state),
+                    Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
+                    Err(TryLockError::WouldBlock) => None,
+                };
+                if let Some(mut state) = state {
+                    let message = cut(&what.to_string(), TEXT_MAX).to_string();
+                    state.channel.send(&shared.stream, &ToWatchdog::Panic { message });
+                }
+            }
+            before(what);
+        }));
+    }
+
+    /// Says something, unless nobody listens.
+    fn say(&self, message: &ToWatchdog) {
+        if self.0.nobody.is_none() {
+            self.state().channel.send(&self.0.stream, message);
+        }
+    }
+
+    /// Sends the file of the lanes, once; later if there is no room now.
+    fn tell_lanes(&self) {
+        let mut state = self.state();
+        if state.lanes_told || state.channel.ended().is_some() {
+            return;
+        }
+        if let Some(file) = state.lanes.as_ref().and_then(|lanes| lanes.to_send().ok()) {
+            state.lanes_told = state.channel.send_lanes(&self.0.stream, LANES_MAX, file);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Worker {
+    /// The channel, for one's own poll loop: when it is readable, call [`Worker::beat`]. Without a watchdog it is never
+    /// readable.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.stream.as_fd()
+    }
+}
