@@ -110,7 +110,8 @@ pub(crate) fn check(mutants: &[Mutant]) -> Result<(), String> {
         let Some((_, test)) = rows.get(&m.name) else {
             return Err(format!("{} is not in {PAGE}: scripts/simulate.sh --mutants --street {}", m.name, m.name));
         };
-        if test.starts_with("**") || test.starts_with(ALONE) != listed.contains_key(&m.name) {
+        // One that no test sees yet stands on the page in bold: visible there, and refused by `--street` itself.
+        if test.starts_with(ALONE) != listed.contains_key(&m.name) {
             return Err(format!("{}: {PAGE} says {test:?}, {LIST} something else", m.name));
         }
     }
