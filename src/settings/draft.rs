@@ -161,6 +161,8 @@ impl Draft {
             file: None,
             prefix: true,
             version: env!("CARGO_PKG_VERSION").to_string(),
+            report_dir: None,
+            report_keep: 20,
         };
         Ok((instance, spec))
     }

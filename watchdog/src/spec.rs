@@ -34,6 +34,166 @@ pub struct Spec {
     pub max_age_jitter: u8,
     /// Where its output goes.
     pub log: Log,
+    /// When it counts as ready. Default `Auto`.
+    pub ready: Ready,
+    /// Spawn to ready, where something other than the exec decides. Default 30 s.
+    pub start_timeout: Duration,
+    /// Signs of life, and what follows when they stop.
+    pub heartbeat: Heartbeat,
+    /// The ways to speak that it is offered.
+    pub dialects: Dialects,
+    /// Memory and CPU.
+    pub limits: Limits,
+    /// Commands that are run on events. Default none.
+    pub hooks: Vec<Hook>,
+    /// What `reload` sends. Default none: only a worker that speaks native or node is told.
+    pub reload_signal: Option<SignalNumber>,
+}
+
+/// When a worker counts as ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ready {
+    /// The readiness probe if there is one, else like `Spawned`.
+    Auto,
+    /// As soon as its program runs.
+    Spawned,
+    /// When it says so, in any dialect.
+    Reported,
+    /// When it writes a newline to the descriptor in WATCHDOG_READY_FD, as s6's services do.
+    Fd,
+    /// When a line of its output holds this text. Needs captured output.
+    Line(String),
+    /// When a process of its tree listens on this TCP port.
+    Port(u16),
+}
+
+/// Signs of life: when they are asked for, and what follows when they stop.
+#[derive(Clone, Debug, Serialize)]
+pub struct Heartbeat {
+    /// Default `Auto`.
+    pub mode: HeartbeatMode,
+    /// Between two pings. Default 10 s.
+    pub interval: Duration,
+    /// A pong may take so long. Default 5 s.
+    pub timeout: Duration,
+    /// Pings in a row without an answer that count as a hang. Default 3, at least 1.
+    pub misses: u32,
+    /// Default `Restart`.
+    pub on_hang: OnHang,
+    /// Makes a hung worker show its stacks. Default ABRT.
+    pub hang_signal: SignalNumber,
+    /// From that signal to SIGKILL. Default 5 s; 0 kills at once.
+    pub hang_dump_timeout: Duration,
+}
+
+/// Whether a worker must beat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeartbeatMode {
+    /// Judged from its first beat on (default). One that never beats is never judged.
+    Auto,
+    /// Judged from the moment it is ready.
+    Required,
+    /// Never judged.
+    Off,
+}
+
+/// What follows a hang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnHang {
+    /// Evidence, dump, kill, restart (default).
+    Restart,
+    /// Evidence only.
+    Record,
+}
+
+/// The dialects that a worker is offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dialects {
+    /// Frames on a socketpair (WATCHDOG_CHANNEL). Default true.
+    pub native: bool,
+    /// Datagrams (NOTIFY_SOCKET). Default at an abstract name.
+    pub notify: Option<NotifyAt>,
+    /// JSON lines on a socketpair (NODE_CHANNEL_FD). Default false; the front door offers it when the program is node.
+    pub node: bool,
+    /// A newline on a pipe (WATCHDOG_READY_FD). Default false; `Ready::Fd` offers it as well.
+    pub fd: bool,
+}
+
+/// Where a worker sends its datagrams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotifyAt {
+    /// A name of the kernel's choice without a file: nothing to clean up, reachable for every user.
+    Abstract,
+    /// A file: for a worker in a network namespace of its own, or whose library knows no abstract names.
+    Path(PathBuf),
+}
+
+/// Memory and CPU thresholds. Nothing is sampled without one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Resident memory, bytes. Default none.
+    pub memory: Option<MemoryLimit>,
+    /// The same, for a warning and the word `low on memory`. Default none.
+    pub memory_soft: Option<u64>,
+    /// Samples in a row above the limit before anything follows. Default 3.
+    pub memory_samples: u32,
+    /// Default `Restart`.
+    pub memory_action: LimitAction,
+    /// CPU time, percent of one core. Default none.
+    pub cpu: Option<u32>,
+    /// Samples whose mean is judged. Default 5.
+    pub cpu_samples: u32,
+    /// Default `Restart`.
+    pub cpu_action: LimitAction,
+    /// Default `Tree`.
+    pub scope: LimitScope,
+    /// Between two samples. Default 5 s.
+    pub interval: Duration,
+}
+
+/// A limit of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryLimit {
+    /// So many bytes.
+    Bytes(u64),
+    /// 90 % of the control group's limit, found at start; no limit where the group has none.
+    Auto,
+}
+
+/// What follows when a threshold is crossed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitAction {
+    /// A graceful restart that counts as a failure (default).
+    Restart,
+    /// An event, each time the threshold is crossed anew.
+    Warn,
+}
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitScope {
+    /// The main process.
+    Main,
+    /// It and its descendants, summed (default).
+    Tree,
+}
+
+/// A command that is run on events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hook {
+    /// Names of events; empty means all.
+    pub events: Vec<String>,
+    /// Run before each start, which it forbids by any status but 0; not on events then.
+    pub pre_start: bool,
+    /// Program and arguments; the event comes as JSON on its standard input.
+    pub command: Vec<OsString>,
 }
 
 /// How a worker is launched. Everything that is `None` is inherited.
@@ -264,6 +424,10 @@ pub struct Instance {
     pub prefix: bool,
     /// Version shown in `status`.
     pub version: String,
+    /// Where reports go. `None`: only the last one is kept, in memory.
+    pub report_dir: Option<PathBuf>,
+    /// Reports kept for each service. Default 20; 0 writes none.
+    pub report_keep: u32,
 }
 
 /// Where the control socket is to be.
@@ -297,7 +461,57 @@ impl Default for Spec {
             max_age: None,
             max_age_jitter: 10,
             log: Log::default(),
+            ready: Ready::Auto,
+            start_timeout: Duration::from_secs(30),
+            heartbeat: Heartbeat::default(),
+            dialects: Dialects::default(),
+            limits: Limits::default(),
+            hooks: Vec::new(),
+            reload_signal: None,
         }
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Heartbeat {
+            mode: HeartbeatMode::Auto,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(5),
+            misses: 3,
+            on_hang: OnHang::Restart,
+            hang_signal: libc::SIGABRT,
+            hang_dump_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Dialects {
+    fn default() -> Self {
+        Dialects { native: true, notify: Some(NotifyAt::Abstract), node: false, fd: false }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory: None,
+            memory_soft: None,
+            memory_samples: 3,
+            memory_action: LimitAction::Restart,
+            cpu: None,
+            cpu_samples: 5,
+            cpu_action: LimitAction::Restart,
+            scope: LimitScope::Tree,
+            interval: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether anything has to be measured.
+    pub fn any(&self) -> bool {
+        self.memory.is_some() || self.memory_soft.is_some() || self.cpu.is_some()
     }
 }
 
