@@ -4,7 +4,7 @@ use super::sentences::{end_sentence, human};
 use super::supervisor::{Setup, Supervisor};
 use super::time::MonoTime;
 use super::words::*;
-use crate::spec::Spec;
+use crate::spec::{HeartbeatMode, Limits, Ready, Spec};
 use std::time::Duration;
 
 /// One run as it is supposed to go.
@@ -40,8 +40,11 @@ pub struct Line {
 /// ends a run at once. Stops when the watchdog ends, when nothing more would happen, or at `max_lines`.
 pub fn forecast(spec: &Spec, runs: &[ScriptedRun], seed: u64, max_lines: usize) -> Vec<Line> {
     let setup = Setup { prefix: true, seed, ..Setup::default() };
+    // A script says how runs end, not what a worker says or uses: those that run are ready, and nothing else ends them.
+    let mut spec = Spec { ready: Ready::Spawned, limits: Limits::default(), ..spec.clone() };
+    spec.heartbeat.mode = HeartbeatMode::Off;
     let mut play = Play {
-        machine: Supervisor::new(vec![spec.clone()], setup),
+        machine: Supervisor::new(vec![spec], setup),
         now: MonoTime::ZERO,
         runs,
         begun: 0,
@@ -120,6 +123,14 @@ impl Play<'_> {
             // A scripted run has no tree, no terminal and no clients.
             Action::Sweep { .. }
             | Action::LookAtTree { .. }
+            | Action::CancelSpawn { .. }
+            | Action::Say { .. }
+            | Action::LookAtLanes { .. }
+            | Action::LookAtPort { .. }
+            | Action::Inspect { .. }
+            | Action::Measure { .. }
+            | Action::Gather { .. }
+            | Action::Report(_)
             | Action::EndGiveUp { .. }
             | Action::Suspend
             | Action::Answer { .. }
@@ -152,7 +163,7 @@ fn exit_of(end: ScriptedEnd) -> Exit {
         ScriptedEnd::Code(c) => (Some(c), None),
         ScriptedEnd::Signal(s) => (None, Some(s)),
     };
-    Exit { code, signal, core: false, rss_peak_bytes: None }
+    Exit { code, signal, core: false, rss_peak_bytes: None, oom: Oom::No, cpu: Duration::ZERO }
 }
 
 /// A notice as a line for people.
@@ -160,7 +171,7 @@ fn sentence(notice: &Notice) -> String {
     let generation = notice.generation.unwrap_or_default().0;
     match &notice.what {
         What::Spawn => format!("generation {generation} is started"),
-        What::Ready => format!("generation {generation} is ready"),
+        What::Ready { .. } => format!("generation {generation} is ready"),
         What::Exit { exit, uptime, requested } => {
             let asked = if *requested { ", as asked" } else { "" };
             format!("generation {generation} {}{asked}", end_sentence(exit, *uptime))
@@ -183,6 +194,16 @@ fn sentence(notice: &Notice) -> String {
         | What::OrphanReaped { .. }
         | What::LogDropped { .. }
         | What::ControlDenied { .. }
+        | What::Hang { .. }
+        | What::Verdict { .. }
+        | What::Threshold { .. }
+        | What::Oom { .. }
+        | What::ChannelLost { .. }
+        | What::ProtoError { .. }
+        | What::NotifyDenied { .. }
+        | What::Status { .. }
+        | What::Reload
+        | What::ReloadRequested { .. }
         | What::Stall { .. } => notice.what.name().replace('-', " "),
     }
 }
