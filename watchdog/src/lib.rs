@@ -3,6 +3,7 @@
 //! `watchdog`, and this library has no idea where a [`spec::Spec`] came from.
 
 mod control;
+mod dialect;
 mod logs;
 pub mod machine;
 mod reactor;
