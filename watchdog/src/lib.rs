@@ -4,6 +4,9 @@
 
 mod control;
 mod dialect;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod logs;
 pub mod machine;
 mod reactor;
