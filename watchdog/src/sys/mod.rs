@@ -2,8 +2,9 @@
 //! `reap` and `fds`, nowhere else in the engine; `tests/architecture.rs` holds that.
 
 pub(crate) mod cgroup;
+pub(crate) mod channel;
 pub(crate) mod clock;
-#[allow(unsafe_code, reason = "getxattr has no safe wrapper")]
+#[allow(unsafe_code, reason = "getxattr has no safe wrapper; descriptors that arrive in a message are owned here")]
 pub(crate) mod fds;
 pub(crate) mod panic;
 pub(crate) mod proc;
