@@ -5,6 +5,7 @@
 //! words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
 mod launch;
+mod links;
 mod outputs;
 mod perform;
 mod requests;
@@ -62,6 +63,14 @@ struct Worker {
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
     told_group: Option<i32>,
+    /// The channels of the current generation, by dialect and token.
+    links: Vec<(Dialect, usize)>,
+    /// The memory file of its lanes.
+    lanes: Option<OwnedFd>,
+    /// Strangers who sent it datagrams.
+    denied: links::Denied,
+    /// Its own word for who is the main process when the present one ends (MAINPID).
+    main_next: Option<i32>,
 }
 
 /// A client that waits for the machine's answer.
@@ -94,6 +103,15 @@ struct Reactor {
     next_ticket: u64,
     next_token: usize,
     outputs: BTreeMap<usize, Output>,
+    links: BTreeMap<usize, links::Link>,
+    /// What is read from a channel, and what it said: kept, so that a beat allocates nothing.
+    scratch: Vec<u8>,
+    said: Vec<crate::dialect::Said>,
+    spare: Actions,
+    /// Workers whose output has just shown that they are ready.
+    lines_seen: Vec<(ServiceId, Generation)>,
+    /// The id of the last report of each service.
+    reports: Vec<Option<String>>,
     sinks: [Option<Sink>; 2],
     /// Sources that had more than their share: looked at again without waiting.
     again: Vec<usize>,
@@ -176,6 +194,10 @@ impl Reactor {
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
         }
+        // Then words, before deaths and before judgement.
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.serve_link(token.0);
+        }
         if tokens.iter().any(|t| SINKS.contains(t)) {
             self.flush_sinks();
         }
@@ -185,7 +207,7 @@ impl Reactor {
             self.on_signals(&received);
         }
         self.on_requests(tokens);
-        let mut out = Actions::new();
+        let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
         self.flush_files();
@@ -226,15 +248,23 @@ impl Reactor {
             }
         };
         for (service, dead) in ended {
+            // What it said stands before its end.
+            self.last_news(service);
+            if self.passes_on(service) {
+                continue;
+            }
             let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
             let Some(proc) = worker.proc.take() else { continue };
             self.last_words(service, proc.generation);
+            self.close_links(service);
             let left = self.left(service, rest);
             let exit = Exit {
                 code: dead.code,
                 signal: dead.signal,
                 core: dead.core,
                 rss_peak_bytes: Some(dead.rss_peak_bytes),
+                oom: self.oom(service, &dead),
+                cpu: dead.cpu,
             };
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
         }
@@ -317,7 +347,7 @@ impl Reactor {
 
     /// One event to the machine, and what follows from it.
     fn feed(&mut self, event: Event) {
-        let mut out = Actions::new();
+        let mut out = std::mem::take(&mut self.spare);
         self.machine.handle(self.now(), event, &mut out);
         self.perform(out);
     }
@@ -332,10 +362,12 @@ impl Reactor {
                 todo.extend(more);
             }
         }
+        // The buffer serves again: a beat allocates nothing.
+        self.spare = Vec::from(todo);
     }
 
     fn frame(&self) -> Frame<'_> {
-        Frame { now: self.now(), wall: clock::wall(), services: self.machine.services() }
+        Frame { now: self.now(), wall: clock::wall(), services: self.machine.services(), reports: &self.reports }
     }
 
     /// Takes an event down, shows it to those who follow and, if it is worth a line, to the log.
@@ -343,7 +375,12 @@ impl Reactor {
         self.log(&notice);
         let service = notice.service;
         let wanted = self.followers.iter().any(|f| f.events);
-        let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
+        let frame = Frame {
+            now: MonoTime(self.clock.now()),
+            wall: clock::wall(),
+            services: self.machine.services(),
+            reports: &self.reports,
+        };
         let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
         let Some(server) = self.server.as_mut() else { return };
         for f in self.followers.iter().filter(|f| f.events) {
@@ -367,11 +404,20 @@ impl Reactor {
             | What::KillEscalated { .. }
             | What::Stuck { .. }
             | What::LogDropped { .. }
+            | What::Hang { .. }
+            | What::Verdict { .. }
+            | What::Threshold { .. }
+            | What::Oom { .. }
+            | What::ProtoError { .. }
+            | What::NotifyDenied { .. }
             | What::ControlDenied { .. } => log::Level::Warn,
-            What::OrphanReaped { .. } | What::SignalSent { .. } => log::Level::Debug,
+            What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
             What::GaveUp { .. }
             | What::Spawn
-            | What::Ready
+            | What::Ready { .. }
+            | What::ChannelLost { .. }
+            | What::Reload
+            | What::ReloadRequested { .. }
             | What::Exit { .. }
             | What::StopRequested { .. }
             | What::StartRequested { .. }

@@ -31,6 +31,14 @@ impl Reactor {
                 let left = self.left(service, Rest::Some);
                 Some(Event::Tree { service, generation, left })
             }
+            Action::Say { service, generation, dialect, word } => {
+                self.say_word(service, generation, dialect, &word);
+                None
+            }
+            Action::LookAtLanes { service, generation } => {
+                self.look_at_lanes(service, generation);
+                None
+            }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
                 if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take()) {
@@ -82,13 +90,14 @@ impl Reactor {
             self.tell_own(What::Stall { late: took });
         }
         match launched {
-            Ok(Launched { proc, group, marks, outputs }) => {
+            Ok(Launched { proc, group, marks, outputs, links }) => {
                 let pid = proc.pid;
                 let death = self.machine.services().get(id.0 as usize).map_or(0, |s| launch::death_signal(&s.spec));
                 panic::remember(pid, death);
                 if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                     worker.told.clear();
                     worker.told_group = None;
+                    worker.main_next = None;
                     worker.proc = Some(proc);
                     worker.group = group;
                     worker.marks = marks;
@@ -96,6 +105,7 @@ impl Reactor {
                 for output in outputs {
                     self.register_output(output);
                 }
+                self.open_links(id, links);
                 Event::Spawned { service: id, generation, pid }
             }
             Err(failure) => Event::SpawnFailed { service: id, generation, failure },
@@ -216,7 +226,12 @@ impl Reactor {
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
         let Some(waiting) = self.tickets.remove(&ticket) else { return };
-        let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
+        let frame = Frame {
+            now: MonoTime(self.clock.now()),
+            wall: clock::wall(),
+            services: self.machine.services(),
+            reports: &self.reports,
+        };
         let name = |id: ServiceId| frame.services.get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
         let id = &waiting.id;
         let asked = || {

@@ -3,7 +3,7 @@
 use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker};
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
-use crate::machine::{Setup, Supervisor};
+use crate::machine::{Actions, Setup, Supervisor};
 use crate::spec::{Control, Instance, LogMode, Spec};
 use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
@@ -53,6 +53,7 @@ impl Reactor {
         let server = control(&instance, &poll, me)?;
         let shared_group = tty::is_ours();
         let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
+        let reports = vec![None; specs.len()];
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let mut reactor = Reactor {
             clock: Clock::start(),
@@ -69,6 +70,12 @@ impl Reactor {
             next_ticket: 0,
             next_token: FIRST_TOKEN,
             outputs: BTreeMap::new(),
+            links: BTreeMap::new(),
+            scratch: Vec::new(),
+            said: Vec::new(),
+            spare: Actions::new(),
+            lines_seen: Vec::new(),
+            reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],
             again: Vec::new(),
             before: children_before_us(me),
@@ -130,6 +137,10 @@ fn worker(spec: &Spec) -> Result<Worker, String> {
         give_up: None,
         told: Vec::new(),
         told_group: None,
+        links: Vec::new(),
+        lanes: None,
+        denied: Default::default(),
+        main_next: None,
     })
 }
 
