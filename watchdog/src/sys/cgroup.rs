@@ -4,10 +4,18 @@
 //! not ours to divide: systemd's mark (`user.delegate` or `trusted.delegate` = 1), or a directory that our own
 //! unprivileged user owns, or we are PID 1 and it is the root of what we see.
 
+use super::proc;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+
+/// Bytes read of a file of a control group, and of /proc/PID/cgroup.
+const FILE_MAX: u64 = 64 * 1024;
+/// Bytes read of the list of mounts.
+const MOUNTS_MAX: u64 = 1024 * 1024;
+/// Groups around a group that are looked at.
+const DEPTH_MAX: usize = 64;
 
 /// Our own group, in which groups for workers may be made.
 #[derive(Clone, Debug)]
@@ -31,12 +39,10 @@ impl Home {
         if !possible {
             return None;
         }
-        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let path = own.lines().find_map(|l| l.strip_prefix("0::"))?;
-        let mount = mount_point(&fs::read_to_string("/proc/self/mountinfo").ok()?)?;
-        let dir = mount.join(path.trim_start_matches('/'));
+        let Place { mount, dir } = Place::of("self")?;
+        let whole = mount == dir;
         let (euid, owner) = (nix::unistd::geteuid().as_raw(), fs::metadata(&dir).ok()?.uid());
-        let mine = delegated(&dir) || (euid != 0 && owner == euid) || (init && path == "/");
+        let mine = delegated(&dir) || (euid != 0 && owner == euid) || (init && whole);
         let writable = nix::unistd::access(&dir, nix::unistd::AccessFlags::W_OK).is_ok();
         (mine && writable).then_some(Home(dir))
     }
@@ -79,12 +85,50 @@ impl Drop for Group {
     }
 }
 
-/// The first cgroup2 mount of a mountinfo file (proc_pid_mountinfo(5): the type follows the lone dash).
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+/// Where a process is in the version 2 hierarchy, as far as it can be seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The top of what we see.
+    mount: PathBuf,
+    /// The group.
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Of a process: its number, or `self`. `None`: no version 2 hierarchy, or it is outside of what we see.
+    #[must_use]
+    pub(crate) fn of(process: &str) -> Option<Place> {
+        let groups = proc::text(format!("/proc/{process}/cgroup"), FILE_MAX)?;
+        let path = groups.lines().find_map(|l| l.strip_prefix("0::"))?;
+        Place::from(path, &proc::text("/proc/self/mountinfo", MOUNTS_MAX)?)
+    }
+
+    fn from(path: &str, mountinfo: &str) -> Option<Place> {
+        let (root, mount) = mount_point(mountinfo)?;
+        let inside = Path::new(path).strip_prefix(&root).ok()?;
+        // A group outside of our namespace is shown as `/..`.
+        let plain = inside.components().all(|c| matches!(c, Component::Normal(_)));
+        plain.then(|| Place { dir: if inside == Path::new("") { mount.clone() } else { mount.join(inside) }, mount })
+    }
+
+    /// The group and those around it, the nearest first: what holds for one of them holds for it.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &Path> {
+        self.dir.ancestors().take_while(|dir| dir.starts_with(&self.mount)).take(DEPTH_MAX)
+    }
+}
+
+/// Root and place of the first cgroup2 mount of a mountinfo file (proc_pid_mountinfo(5): the type follows the lone dash).
+fn mount_point(mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
     mountinfo.lines().find_map(|line| {
         let (left, right) = line.split_once(" - ")?;
-        right.starts_with("cgroup2 ").then(|| left.split(' ').nth(4).map(PathBuf::from))?
+        let mut fields = right.starts_with("cgroup2 ").then(|| left.split(' ').skip(3).map(PathBuf::from))?;
+        Some((fields.next()?, fields.next()?))
     })
+}
+
+/// The value of one key in a file of `key value` lines.
+pub(crate) fn value_in(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// systemd marks what it hands over (`Delegate=yes`) with an extended attribute.
@@ -100,7 +144,20 @@ mod tests {
     fn the_mount_of_version_2_is_found_beside_others() {
         let info = "30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                     38 24 0:34 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
-        assert_eq!(mount_point(info), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(mount_point(info), Some(("/".into(), "/sys/fs/cgroup/unified".into())));
         assert_eq!(mount_point("30 24 0:26 / / rw - ext4 /dev/vda rw\n"), None);
+    }
+
+    #[test]
+    fn a_group_is_found_below_the_root_of_its_mount_and_nowhere_else() {
+        let mounted = |root: &str| format!("38 24 0:34 {root} /mnt rw - cgroup2 cgroup2 rw\n");
+        let dir = |path: &str, root: &str| Place::from(path, &mounted(root)).map(|p| p.dir);
+        assert_eq!(dir("/a/b", "/"), Some("/mnt/a/b".into()));
+        assert_eq!(dir("/docker/x/b", "/docker/x"), Some("/mnt/b".into()));
+        assert_eq!(dir("/", "/"), Some("/mnt".into()));
+        assert_eq!(dir("/other", "/docker/x"), None);
+        assert_eq!(dir("/../b", "/"), None);
+        let place = Place::from("/a/b", &mounted("/")).expect("a place");
+        assert_eq!(place.chain().collect::<Vec<_>>(), [Path::new("/mnt/a/b"), Path::new("/mnt/a"), Path::new("/mnt")]);
     }
 }

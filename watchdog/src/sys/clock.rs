@@ -1,5 +1,6 @@
 //! The only caller of the clocks.
 
+use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Monotonic time since it was made.
@@ -21,6 +22,19 @@ impl Clock {
     }
 }
 
+/// How long the machine has slept since it was started: what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC. Only differences
+/// between two values mean something. Zero where a clock is missing.
+#[must_use]
+#[allow(dead_code, reason = "the reactor does not use it yet")]
+pub(crate) fn slept_offset() -> Duration {
+    let read = |clock: ClockId| clock_gettime(clock).map(Duration::from);
+    // In this order an interruption between the two shows too little, and never a sleep that was none.
+    let (Ok(boot), Ok(awake)) = (read(ClockId::CLOCK_BOOTTIME), read(ClockId::CLOCK_MONOTONIC)) else {
+        return Duration::ZERO;
+    };
+    boot.saturating_sub(awake)
+}
+
 /// Wall-clock time, for lines that people read.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one home of the clock")]
@@ -33,4 +47,15 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     let at = at.max(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_awake_does_not_sleep_more() {
+        let before = slept_offset();
+        assert!(slept_offset().abs_diff(before) < Duration::from_millis(500));
+    }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod clock;
+pub(crate) mod evidence;
 #[allow(unsafe_code, reason = "getxattr has no safe wrapper; descriptors that arrive in a message are owned here")]
 pub(crate) mod fds;
 pub(crate) mod panic;
@@ -12,6 +13,7 @@ pub(crate) mod proc;
 pub(crate) mod reap;
 #[allow(unsafe_code, reason = "raw masks include the numbers libc hides; pidfds have no safe wrapper in nix")]
 pub(crate) mod signals;
+pub(crate) mod sockets;
 #[allow(unsafe_code, reason = "clone and everything between it and exec")]
 pub(crate) mod spawn;
 pub(crate) mod tree;
