@@ -50,7 +50,8 @@ fn heartbeat_rule(s: &Service) -> String {
         OnHang::Restart => "it is ended and started again",
         OnHang::Record => "a report is written and nothing else",
     };
-    let lanes = if lanes > 0 { format!("; {lanes} of its lanes are watched by their own deadlines") } else { String::new() };
+    let lanes =
+        if lanes > 0 { format!("; {lanes} of its lanes are watched by their own deadlines") } else { String::new() };
     match (rules.mode, armed) {
         (HeartbeatMode::Off, _) => "its beats are not watched (heartbeat = off)".into(),
         (_, Some(run)) => format!(
@@ -65,7 +66,9 @@ fn heartbeat_rule(s: &Service) -> String {
         (HeartbeatMode::Auto, None) => {
             format!("it has not beaten, so silence is not judged (heartbeat = auto arms with the first beat){lanes}")
         }
-        (HeartbeatMode::Required, None) => "its beats are required as soon as it is ready (heartbeat = required)".into(),
+        (HeartbeatMode::Required, None) => {
+            "its beats are required as soon as it is ready (heartbeat = required)".into()
+        }
     }
 }
 
@@ -112,7 +115,9 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
             let silent = run.filter(|r| r.beats.armed).and_then(|r| r.beats.last).map(|at| frame.now.since(at));
             match (run.and_then(|r| r.hang.as_ref()), silent) {
                 (Some(hang), _) if hang.recorded => "it is not restarted: its hang is only recorded (on_hang)".into(),
-                (Some(_), _) => "it is not restarted yet: it is silent, and the verdict does not say that it is hung".into(),
+                (Some(_), _) => {
+                    "it is not restarted yet: it is silent, and the verdict does not say that it is hung".into()
+                }
                 (None, Some(silent)) => format!(
                     "it is not restarted: its last sign of life is {} old, {} are allowed",
                     human(silent),
@@ -133,10 +138,14 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
             let left = left.map_or("there is no start_timeout".into(), |d| format!("start_timeout ends in {d}"));
             format!("it is not ready: {by} has not come; {left}")
         }
-        (State::Stopping { .. }, _) => "it is not started: nothing is started before all of the old tree is gone".into(),
+        (State::Stopping { .. }, _) => {
+            "it is not started: nothing is started before all of the old tree is gone".into()
+        }
         (State::Backoff { .. } | State::CrashLoop { .. }, _) => next(frame, s),
         (State::Stuck { .. }, _) => "it is not started: a process of it was killed and is not gone".into(),
-        (State::Stopped | State::Done | State::Failed, Goal::Down) => "it is not started: it was asked to be down".into(),
+        (State::Stopped | State::Done | State::Failed, Goal::Down) => {
+            "it is not started: it was asked to be down".into()
+        }
         (State::Done, Goal::Up) => {
             format!("it is not started again: it ended well (restart = {})", policy_word(s.spec.restart.policy))
         }

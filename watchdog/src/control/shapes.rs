@@ -164,7 +164,9 @@ pub(crate) fn oom_shape(oom: Oom) -> Value {
 fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
     let run = s.run.as_ref().filter(|r| r.alive);
     match s.state {
-        State::Running { .. } if run.is_some_and(|r| r.hang.is_some() || r.talk.failing().next().is_some()) => "unhealthy",
+        State::Running { .. } if run.is_some_and(|r| r.hang.is_some() || r.talk.failing().next().is_some()) => {
+            "unhealthy"
+        }
         State::Running { .. } if run.is_some_and(|r| r.beats.is_late(frame.now, &s.spec.heartbeat)) => "degraded",
         State::Running { .. } | State::Done => "healthy",
         State::Starting { .. } => "unknown",
@@ -258,7 +260,9 @@ fn by_kind(what: &What) -> Value {
             };
             json!({"what": name, "value": value / per, "limit": limit / per, "samples": samples, "action": action, "soft": soft})
         }
-        What::Oom { oom } => json!({"oom": oom_shape(*oom), "who": if *oom == Oom::Child { "child" } else { "worker" }}),
+        What::Oom { oom } => {
+            json!({"oom": oom_shape(*oom), "who": if *oom == Oom::Child { "child" } else { "worker" }})
+        }
         What::ChannelLost { dialect } => json!({"dialect": dialect.word()}),
         What::ProtoError { dialect, error } => json!({"dialect": dialect.word(), "error": error}),
         What::NotifyDenied { sender, uid, count } => json!({"sender": sender, "uid": uid, "count": count}),

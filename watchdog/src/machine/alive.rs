@@ -234,7 +234,9 @@ impl Service {
                     }
                 }
             }
-            State::Stopping { step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
+            State::Stopping {
+                step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, ..
+            }
             | State::Stopped
             | State::Backoff { .. }
             | State::CrashLoop { .. }

@@ -358,7 +358,10 @@ mod tests {
         beats.every = Some(Duration::from_secs(2));
         assert!(beats.step(at(2000), Duration::ZERO, &RULES()).hung);
         beats.excused_until = Some(at(9000));
-        assert_eq!(beats.step(at(2000), Duration::ZERO, &RULES()), Step { ping: None, hung: false, next: Some(at(9000)) });
+        assert_eq!(
+            beats.step(at(2000), Duration::ZERO, &RULES()),
+            Step { ping: None, hung: false, next: Some(at(9000)) }
+        );
     }
 
     #[test]

@@ -103,7 +103,8 @@ impl Usage {
         let limit = u64::from(limits.cpu?) * 10;
         let samples = limits.cpu_samples.max(1);
         let wanted = (samples as usize).min(CURVE);
-        let last: Vec<u64> = self.curve.iter().rev().map_while(|s| s.cpu_permille.map(u64::from)).take(wanted).collect();
+        let last: Vec<u64> =
+            self.curve.iter().rev().map_while(|s| s.cpu_permille.map(u64::from)).take(wanted).collect();
         if last.len() < wanted {
             return None;
         }

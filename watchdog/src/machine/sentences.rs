@@ -1,7 +1,7 @@
 //! How the machine says things to people: causes, rules and numbers as short sentences.
 
-use super::state::Ended;
 use super::limits::Crossing;
+use super::state::Ended;
 use super::words::{Cause, Exit, Measure, Oom};
 use crate::spec::{Policy, Restart};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! All services of one watchdog: routes events, keeps the waiting clients, and decides when the watchdog itself ends.
 
+use super::news::Word;
 use super::service::{Cx, Dice, INT, Ladder, Service, TERM};
 use super::state::{Goal, State};
-use super::news::Word;
 use super::time::{MonoTime, Timer};
 use super::words::*;
 use crate::spec::{Scope, SignalNumber, Spec};

@@ -1,10 +1,10 @@
 //! What people want of a service: up, down, anew, a signal; and the ladder that a stop climbs.
 
+use super::news::Word;
 use super::service::{Cx, KILL, Ladder, Service};
 use super::state::{Goal, State, StopStep};
-use super::time::{MonoTime, Timer};
-use super::news::Word;
 use super::talk::EXTEND_TIMES;
+use super::time::{MonoTime, Timer};
 use super::words::*;
 use crate::spec::SignalNumber;
 use std::time::Duration;
@@ -152,7 +152,9 @@ impl Service {
                 self.kill(cx, child, cause, ladder.grace, reason);
             }
             State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
-            State::Stopping { step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
+            State::Stopping {
+                step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, ..
+            }
             | State::Stopped
             | State::Backoff { .. }
             | State::CrashLoop { .. }

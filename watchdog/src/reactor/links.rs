@@ -6,7 +6,7 @@ use crate::dialect::{Said, lanes, line, native, node, notify};
 use crate::machine::*;
 use crate::spec::{NotifyAt, Ready, Spec};
 use crate::sys::channel::{self, Received};
-use crate::sys::{proc, tree};
+use crate::sys::{clock, proc, tree};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use nix::fcntl::OFlag;
@@ -302,6 +302,9 @@ impl Reactor {
         if let News::MainPid(pid) = news {
             return self.note_main(service, generation, pid);
         }
+        if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
+            worker.slept = clock::slept_offset();
+        }
         self.feed(Event::News { service, generation, dialect, news });
     }
 
@@ -360,7 +363,8 @@ impl Reactor {
 
     /// MAINPID: believed only of a process of the worker's tree, and acted upon when the main process ends.
     fn note_main(&mut self, id: ServiceId, generation: Generation, pid: i32) {
-        let ours = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).is_some_and(|p| p.generation == generation);
+        let ours =
+            self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).is_some_and(|p| p.generation == generation);
         if ours
             && pid != self.me
             && self.is_of_tree(id, pid)

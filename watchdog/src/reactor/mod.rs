@@ -4,10 +4,14 @@
 //! One turn has fixed phases: output of workers, signals, deaths (words before deaths), requests, deadlines (deaths and
 //! words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
+mod hooks;
+mod inspect;
 mod launch;
 mod links;
+mod measure;
 mod outputs;
 mod perform;
+mod record;
 mod requests;
 mod setup;
 
@@ -69,6 +73,16 @@ struct Worker {
     lanes: Option<OwnedFd>,
     /// Strangers who sent it datagrams.
     denied: links::Denied,
+    /// What each of its hooks is doing, in the order of the settings.
+    hooks: Vec<hooks::Runner>,
+    /// A start that its pre-start hooks hold up.
+    held: Option<hooks::Held>,
+    /// The first of two looks at it.
+    first_look: Option<inspect::First>,
+    /// Threads and descriptors, taken down before a kill.
+    gathered: Option<inspect::Gathered>,
+    /// How long the machine had slept at its last sign of life.
+    slept: Duration,
     /// Its own word for who is the main process when the present one ends (MAINPID).
     main_next: Option<i32>,
 }
@@ -110,6 +124,15 @@ struct Reactor {
     spare: Actions,
     /// Workers whose output has just shown that they are ready.
     lines_seen: Vec<(ServiceId, Generation)>,
+    store: crate::recorder::Store,
+    /// Reports that were ordered in this turn.
+    pending: Vec<record::Pending>,
+    sampler: Option<crate::sys::sample::Sampler<ServiceId>>,
+    oom_before: Option<measure::OomCount>,
+    /// Who is to be measured when the actions of this moment are done: one pass for all.
+    to_measure: Vec<(ServiceId, Generation)>,
+    /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
+    loose: Vec<i32>,
     /// The id of the last report of each service.
     reports: Vec<Option<String>>,
     sinks: [Option<Sink>; 2],
@@ -173,7 +196,7 @@ impl Reactor {
         let busy = !self.again.is_empty() || self.workers.iter_mut().any(|w| w.file.as_mut().is_some_and(|f| f.work()));
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let due = machine.into_iter().chain(server).min();
+        let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
         // nobody gets credit for the time that we slept through (case RES-19).
@@ -210,6 +233,8 @@ impl Reactor {
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
+        self.end_late_hooks();
+        self.write_reports();
         self.flush_files();
         self.drop_clients();
         // Lines of our own that stderr did not take before.
@@ -242,6 +267,7 @@ impl Reactor {
             match reap::reap_one() {
                 Ok(dead) => match self.whose(dead.pid).inspect(|_| panic::forget(dead.pid)) {
                     Some(service) => ended.push((service, dead)),
+                    None if self.hook_ended(&dead) => {}
                     None => orphans |= self.on_stranger(dead.pid),
                 },
                 Err(rest) => break rest,
@@ -256,7 +282,9 @@ impl Reactor {
             let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
             let Some(proc) = worker.proc.take() else { continue };
             self.last_words(service, proc.generation);
+            self.tell_lines_seen();
             self.close_links(service);
+            self.forget_usage(service);
             let left = self.left(service, rest);
             let exit = Exit {
                 code: dead.code,
@@ -335,7 +363,7 @@ impl Reactor {
     fn known_children(&self) -> Vec<i32> {
         let mains = self.workers.iter().filter_map(|w| w.proc.as_ref().map(|p| p.pid));
         let helpers = self.workers.iter().filter_map(|w| w.give_up);
-        mains.chain(helpers).chain(self.before.iter().copied()).collect()
+        mains.chain(helpers).chain(self.hook_pids()).chain(self.before.iter().copied()).collect()
     }
 
     /// As PID 1: who would be killed by the kernel if we left now.
@@ -364,6 +392,7 @@ impl Reactor {
         }
         // The buffer serves again: a beat allocates nothing.
         self.spare = Vec::from(todo);
+        self.measure();
     }
 
     fn frame(&self) -> Frame<'_> {
@@ -374,7 +403,9 @@ impl Reactor {
     fn tell(&mut self, notice: Notice) {
         self.log(&notice);
         let service = notice.service;
-        let wanted = self.followers.iter().any(|f| f.events);
+        let name = notice.what.name();
+        let hooked = self.hooks_want(service, name);
+        let wanted = hooked || self.followers.iter().any(|f| f.events);
         let frame = Frame {
             now: MonoTime(self.clock.now()),
             wall: clock::wall(),
@@ -382,11 +413,15 @@ impl Reactor {
             reports: &self.reports,
         };
         let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
-        let Some(server) = self.server.as_mut() else { return };
-        for f in self.followers.iter().filter(|f| f.events) {
-            if service.is_none_or(|id| f.services.contains(&id)) {
-                server.say(f.client, &crate::control::item(&f.id, json.clone()));
+        if let Some(server) = self.server.as_mut() {
+            for f in self.followers.iter().filter(|f| f.events) {
+                if service.is_none_or(|id| f.services.contains(&id)) {
+                    server.say(f.client, &crate::control::item(&f.id, json.clone()));
+                }
             }
+        }
+        if hooked {
+            self.run_hooks(service, name, &json);
         }
     }
 
@@ -460,6 +495,8 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.linger();
+        self.write_reports();
+        self.await_hooks();
         self.flush_files();
         for worker in &mut self.workers {
             // Closed by hand, because nothing is dropped after this: what was half compressed is removed.

@@ -311,7 +311,7 @@ impl Reactor {
         }
     }
 
-    fn asked_to_end(&self) -> bool {
+    pub(super) fn asked_to_end(&self) -> bool {
         let mut received = Vec::new();
         self.signals.drain(&mut received);
         received.iter().any(|r| [libc::SIGTERM, libc::SIGINT].contains(&r.signal))

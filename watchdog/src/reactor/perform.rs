@@ -18,7 +18,22 @@ impl Reactor {
     /// Does one thing. What came of it, if the machine has to know.
     pub(super) fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn { service, generation } => Some(self.spawn(service, generation)),
+            Action::Spawn { service, generation } => self.spawn(service, generation),
+            Action::CancelSpawn { service, generation } => self.cancel_held(service, generation),
+            Action::LookAtPort { service, generation, port } => self.look_at_port(service, generation, port),
+            Action::Inspect { service, generation, second } => self.inspect(service, generation, second),
+            Action::Gather { service, generation } => {
+                self.gather(service, generation);
+                None
+            }
+            Action::Measure { service, generation } => {
+                self.to_measure.push((service, generation));
+                None
+            }
+            Action::Report(order) => {
+                self.take_report(*order);
+                None
+            }
             Action::Signal { service, generation, signal, scope, wake } => {
                 self.signal(service, generation, signal, scope, wake);
                 None
@@ -75,7 +90,16 @@ impl Reactor {
         }
     }
 
-    fn spawn(&mut self, id: ServiceId, generation: Generation) -> Event {
+    /// A new process, unless a pre-start hook holds it up.
+    fn spawn(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
+        match self.hold(id, generation, 0) {
+            None => Some(self.spawn_now(id, generation)),
+            Some(Ok(())) => None,
+            Some(Err(failure)) => Some(Event::SpawnFailed { service: id, generation, failure }),
+        }
+    }
+
+    pub(super) fn spawn_now(&mut self, id: ServiceId, generation: Generation) -> Event {
         if self.shared_group && generation.0 > 1 {
             // A shell that was the worker had made itself the foreground.
             tty::take_back();
@@ -106,6 +130,7 @@ impl Reactor {
                     self.register_output(output);
                 }
                 self.open_links(id, links);
+                self.count_oom_kills();
                 Event::Spawned { service: id, generation, pid }
             }
             Err(failure) => Event::SpawnFailed { service: id, generation, failure },
