@@ -27,12 +27,17 @@ impl Clock {
 #[must_use]
 #[allow(dead_code, reason = "the reactor does not use it yet")]
 pub(crate) fn slept_offset() -> Duration {
-    let read = |clock: ClockId| clock_gettime(clock).map(Duration::from);
     // In this order an interruption between the two shows too little, and never a sleep that was none.
-    let (Ok(boot), Ok(awake)) = (read(ClockId::CLOCK_BOOTTIME), read(ClockId::CLOCK_MONOTONIC)) else {
-        return Duration::ZERO;
-    };
-    boot.saturating_sub(awake)
+    let boot = since_boot();
+    boot.saturating_sub(clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(boot, Duration::from))
+}
+
+/// Time since the machine was started, its sleep included: the clock by which the kernel notes when a process began. Zero
+/// where it is missing.
+#[must_use]
+#[allow(dead_code, reason = "the reactor does not use it yet")]
+pub(crate) fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
 /// Wall-clock time, for lines that people read.

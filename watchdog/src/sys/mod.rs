@@ -11,6 +11,7 @@ pub(crate) mod panic;
 pub(crate) mod proc;
 #[allow(unsafe_code, reason = "wait4 with rusage has no safe wrapper")]
 pub(crate) mod reap;
+pub(crate) mod sample;
 #[allow(unsafe_code, reason = "raw masks include the numbers libc hides; pidfds have no safe wrapper in nix")]
 pub(crate) mod signals;
 pub(crate) mod sockets;
