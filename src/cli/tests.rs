@@ -62,8 +62,8 @@ fn what_is_wrong_names_the_nearest_right_form() {
         "--stop-timeuot: unknown setting: did you mean \"--stop-timeout\"?"
     );
     assert_eq!(
-        fault(&["--memory-limit", "1GiB", "--", "x"]),
-        "--memory-limit: not in this version (limits come with the next one)"
+        fault(&["--drain-timeout", "1s", "--", "x"]),
+        "--drain-timeout: not in this version (rolling restarts come later)"
     );
     assert_eq!(fault(&["statsu"]), "unknown verb \"statsu\": did you mean \"status\"?");
     assert_eq!(fault(&["up"]), "up: not in this version");

@@ -21,8 +21,13 @@ fn words(setting: &Setting) -> Vec<&'static str> {
         "restart" => vec!["always", "on-failure", "on-success", "unless-stopped", "never"],
         "give_up" => vec!["exit", "stay", "stop-all", "exec:"],
         "log_level" => vec!["off", "error", "warn", "info", "debug", "trace"],
-        "stop_signal" | "die_with_parent" => signals::names().to_vec(),
-        _ if setting.value.contains('|') => setting.value.split('|').collect(),
+        "ready" => vec!["auto", "spawned", "reported", "fd", "line:", "port:"],
+        "dialects" => vec!["native", "notify", "node", "fd", "none"],
+        "stop_signal" | "hang_signal" | "reload_signal" | "die_with_parent" => signals::names().to_vec(),
+        // A word in capitals stands for a value: it is none to be typed. Files are completed as files.
+        _ if setting.value.contains('|') && !is_file(setting) => {
+            setting.value.split('|').filter(|word| !word.contains(char::is_uppercase)).collect()
+        }
         _ => Vec::new(),
     }
 }
