@@ -111,7 +111,7 @@ impl World {
 /// A directory of reports as WATCHDOG_REPORT_DIR says it: a client reads where a watchdog of the same words writes.
 pub(crate) fn report_dir(world: &World) -> Option<PathBuf> {
     match world.variable("WATCHDOG_REPORT_DIR") {
-        Some(dir) => (dir != "off").then(|| PathBuf::from(dir)),
+        Some(dir) => (dir != "off" && dir != "false").then(|| PathBuf::from(dir)),
         None => world.state_dir(),
     }
 }

@@ -322,7 +322,8 @@ fn reports_go_to_the_state_directory_or_where_they_are_sent() {
 
 #[test]
 fn a_client_reads_reports_where_a_watchdog_of_the_same_words_writes_them() {
-    let environments: [&[(&str, &str)]; 3] = [
+    let environments: [&[(&str, &str)]; 4] = [
+        &[("WATCHDOG_REPORT_DIR", "false"), ("HOME", "/h")],
         &[("WATCHDOG_REPORT_DIR", "/r"), ("HOME", "/h")],
         &[("WATCHDOG_REPORT_DIR", "off"), ("HOME", "/h")],
         &[("HOME", "/h")],
