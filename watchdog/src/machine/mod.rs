@@ -2,7 +2,6 @@
 //! give the same actions, in the world and in the simulator.
 
 mod alive;
-mod forecast;
 mod heartbeat;
 mod judge;
 mod lanes;
@@ -24,7 +23,6 @@ mod verdict;
 mod wishes;
 mod words;
 
-pub use forecast::{Line, ScriptedEnd, ScriptedRun, forecast};
 pub use heartbeat::{Beats, Finding, Hang, Trips};
 pub use lanes::{Lane, Lanes};
 pub use limits::Usage;

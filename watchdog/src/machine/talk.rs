@@ -74,9 +74,9 @@ impl Talk {
 }
 
 /// A worker may put a deadline off, but not for ever: to at most so many times what it was.
-pub const EXTEND_TIMES: u32 = 10;
+pub(super) const EXTEND_TIMES: u32 = 10;
 
 /// So much longer as asked for, at most as long as allowed.
-pub fn granted(asked: Duration, base: Duration) -> Duration {
+pub(super) fn granted(asked: Duration, base: Duration) -> Duration {
     asked.min(base.saturating_mul(EXTEND_TIMES))
 }
