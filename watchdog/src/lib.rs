@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod logs;
 pub mod machine;
 mod reactor;
+mod recorder;
 pub mod spec;
 mod sys;
 
