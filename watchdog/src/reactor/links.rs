@@ -284,7 +284,9 @@ impl Reactor {
             Ear::Node(ear) => {
                 let mut news = Vec::new();
                 let done = ear.push(bytes, &mut news);
+                let unknown = ear.unknown();
                 self.give(link, news);
+                self.note_unknown(link, unknown);
                 done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
             }
             Ear::Notify | Ear::Fd(_) => Heard::Empty,
@@ -308,10 +310,10 @@ impl Reactor {
         self.feed(Event::News { service, generation, dialect, news });
     }
 
-    /// A later SDK says something that we do not know: once per generation that is worth a line.
+    /// It says something that means nothing here (a later SDK, a message of Node's own): worth a line once per generation.
     fn note_unknown(&self, link: &mut Link, unknown: u64) {
         if unknown > 0 && !std::mem::replace(&mut link.unknown_told, true) {
-            log::info!("generation {}: a word of a later protocol is skipped", link.generation.0);
+            log::info!("generation {}: a word that means nothing here is skipped", link.generation.0);
         }
     }
 

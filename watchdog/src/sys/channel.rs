@@ -1,6 +1,5 @@
 //! Sockets between us and a worker: made, read and written without ever waiting. What comes along as a descriptor is
 //! owned from the moment it is here, so that dropping the message closes it.
-#![allow(dead_code, reason = "the reactor does not use all of it yet")]
 
 use super::fds;
 use nix::errno::Errno;

@@ -148,3 +148,35 @@ fn only_memory_is_read_at_an_offset() {
         assert_eq!(kind(read_at(other, &mut buffer, 0)), ErrorKind::InvalidInput);
     }
 }
+
+/// Run by the test below in a process of its own, which may open few descriptors.
+#[test]
+#[ignore = "run by `descriptors_for_which_there_was_no_room_do_not_leave_the_others_open`"]
+fn alone() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (ours, theirs) = pair().unwrap();
+    let open = || fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let before = open();
+    let rights = [theirs.as_raw_fd(); 10];
+    let bytes = [IoSlice::new(b"x")];
+    sendmsg::<()>(theirs.as_raw_fd(), &bytes, &[ControlMessage::ScmRights(&rights)], MsgFlags::empty(), None).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // `open` counts the descriptor that it reads from as well.
+    setrlimit(Resource::RLIMIT_NOFILE, before as u64 - 1 + 4, hard).unwrap();
+    let got = receive(ours.as_fd(), &mut [0; 8]).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!((1..10).contains(&got.descriptors.len()), "{got:?}");
+    drop(got);
+    assert_eq!(open(), before);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a child of the tests, reaped here")]
+fn descriptors_for_which_there_was_no_room_do_not_leave_the_others_open() {
+    let tests = std::env::current_exe().unwrap();
+    let name = "sys::channel::tests::alone";
+    let done = std::process::Command::new(tests).args(["--exact", name, "--ignored", "--test-threads=1"]).output();
+    let done = done.unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
+}
