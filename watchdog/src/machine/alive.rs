@@ -158,13 +158,13 @@ impl Service {
     }
 
     fn after_note(&mut self, cx: &mut Cx<'_>, news: &News) {
-        match news {
-            News::Status(text) => self.tell(cx, None, What::Status { text: text.clone() }),
-            // One that has checks is asked again; one that has none is left alone.
-            News::Health(checks) if !checks.is_empty() && self.timers.get(Timer::Health).is_none() => {
-                self.timers.set(Timer::Health, cx.now.after(self.spec.heartbeat.interval));
-            }
-            _ => {}
+        if let News::Status(text) = news {
+            self.tell(cx, None, What::Status { text: text.clone() });
+        }
+        // One that has checks is asked again; one that has none is left alone.
+        let has_checks = matches!(news, News::Health(checks) if !checks.is_empty());
+        if has_checks && self.timers.get(Timer::Health).is_none() {
+            self.timers.set(Timer::Health, cx.now.after(self.spec.heartbeat.interval));
         }
     }
 

@@ -35,6 +35,10 @@ pub(super) struct Link {
     fd: OwnedFd,
     ear: Ear,
     outbox: Vec<u8>,
+    /// Something is to go out: the worker has spoken, or is asked whether it does.
+    spoken: bool,
+    /// Something waits for room.
+    waits: bool,
     unknown_told: bool,
 }
 
@@ -78,11 +82,21 @@ pub(super) struct Denied {
 /// No descriptors, no memory, or no room at the path of a notify socket.
 pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> io::Result<Offer> {
     let mut offer = Offer::default();
-    let link = |fd, ear| Link { service, generation, fd, ear, outbox: Vec::new(), unknown_told: false };
+    let link = |fd, ear| Link {
+        service,
+        generation,
+        fd,
+        ear,
+        outbox: Vec::new(),
+        spoken: false,
+        waits: false,
+        unknown_told: false,
+    };
     let dialects = &spec.dialects;
     if dialects.native {
         let (ours, theirs) = channel::pair()?;
         offer.variables.push(("WATCHDOG_CHANNEL", number(&theirs)));
+        // Our greeting waits there until the worker has said its own: most never do.
         let mut native = link(ours, Ear::Native(native::Native::default()));
         native::greet(&mut native.outbox);
         offer.links.push(native);
@@ -139,16 +153,13 @@ impl Reactor {
             self.next_token += 1;
             let token = self.next_token;
             let fd = link.fd.as_raw_fd();
-            let both = Interest::READABLE | Interest::WRITABLE;
-            let interest = if matches!(link.ear, Ear::Native(_) | Ear::Node(_)) { both } else { Interest::READABLE };
-            if self.poll.registry().register(&mut SourceFd(&fd), Token(token), interest).is_err() {
+            if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_err() {
                 continue;
             }
             if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                 worker.links.push((link.ear.dialect(), token));
             }
             self.links.insert(token, link);
-            self.flush_link(token);
         }
     }
 
@@ -266,6 +277,7 @@ impl Reactor {
         if received.bytes == 0 {
             return Heard::End;
         }
+        link.spoken = true;
         match &mut link.ear {
             Ear::Native(ear) => {
                 let mut said = std::mem::take(&mut self.said);
@@ -421,14 +433,30 @@ impl Reactor {
             Dialect::Node => node::encode(word, &mut link.outbox),
             Dialect::Notify | Dialect::Fd => return,
         }
+        link.spoken = true;
         self.flush_link(token);
     }
 
     fn flush_link(&mut self, token: usize) {
         let Some(link) = self.links.get_mut(&token).filter(|l| !l.outbox.is_empty()) else { return };
-        // An error is found by reading, which also finds what was said before it.
-        if let Ok(sent) = channel::send(link.fd.as_fd(), &link.outbox) {
-            link.outbox.drain(..sent);
+        if !link.spoken {
+            return;
+        }
+        match channel::send(link.fd.as_fd(), &link.outbox) {
+            Ok(sent) => {
+                link.outbox.drain(..sent);
+            }
+            // Also found by reading, which finds what was said before it as well.
+            Err(e) if e.kind() != ErrorKind::WouldBlock => return,
+            Err(_) => {}
+        }
+        // Told of room only while something waits for it: a channel with room would wake us for nothing.
+        let waits = !link.outbox.is_empty();
+        if waits != link.waits {
+            link.waits = waits;
+            let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let fd = link.fd.as_raw_fd();
+            let _ = self.poll.registry().reregister(&mut SourceFd(&fd), Token(token), interest);
         }
     }
 }
