@@ -313,3 +313,91 @@ fn title_and_description_are_shown() {
     assert!(dog.verb(&["explain"]).code(0).out.contains("sells things"));
     dog.stop();
 }
+
+/// ready, start_timeout, heartbeats, dialects: wrong values are named with the nearest right form
+#[test]
+fn readiness_and_heartbeats_are_checked() {
+    refused(Run::new().flag("--ready", "repoted"), &["--ready", "repoted", "did you mean \"reported\"?"]);
+    refused(Run::new().flag("--ready", "port:0"), &["--ready", "port", "from 1 to 65535"]);
+    refused(Run::new().flag("--ready", "port"), &["--ready", "port:8080"]);
+    refused(Run::new().flag("--ready", "line:"), &["--ready", "line:listening"]);
+    refused(Run::new().flag("--ready", "line:up"), &["ready = line", "set log to tee or capture"]);
+    refused(Run::new().flag("--ready", "probe"), &["--ready", "not in this version"]);
+    refused(Run::new().flag("--ready", "reported").flag("--dialects", "none"), &["ready = reported", "add native"]);
+    refused(Run::new().flag("--start-timeout", "30"), &["--start-timeout", "30s"]);
+    refused(Run::new().flag("--heartbeat", "requierd"), &["--heartbeat", "did you mean \"required\"?"]);
+    refused(
+        Run::new().flag("--heartbeat", "required").flag("--dialects", "fd"),
+        &["heartbeat = required", "add native"],
+    );
+    refused(Run::new().flag("--heartbeat-interval", "0"), &["--heartbeat-interval", "at least 10ms"]);
+    refused(Run::new().flag("--heartbeat-timeout", "5"), &["--heartbeat-timeout", "5s"]);
+    refused(Run::new().flag("--heartbeat-misses", "0"), &["--heartbeat-misses", "from 1 to 1000"]);
+    refused(Run::new().flag("--on-hang", "recrod"), &["--on-hang", "did you mean \"record\"?"]);
+    refused(Run::new().flag("--hang-signal", "ABTR"), &["--hang-signal", "did you mean \"ABRT\"?"]);
+    refused(Run::new().flag("--hang-dump-timeout", "5"), &["--hang-dump-timeout", "5s"]);
+    refused(Run::new().flag("--dialects", "natvie,notify"), &["--dialects", "did you mean \"native\"?"]);
+    refused(Run::new().flag("--dialects", "notify:run/app"), &["--dialects", "absolute path"]);
+    refused(Run::new().flag("--reload-signal", "HPU"), &["--reload-signal", "did you mean \"HUP\"?"]);
+}
+
+/// memory and CPU limits: a bare number is refused with the fix
+#[test]
+fn limits_are_checked_and_need_units() {
+    refused(Run::new().flag("--memory-limit", "512"), &["--memory-limit", "did you mean \"512MiB\"?"]);
+    refused(Run::new().flag("--memory-limit", "0"), &["--memory-limit", "did you mean \"off\"?"]);
+    refused(Run::new().env("WATCHDOG_MEMORY_LIMIT", "512"), &["WATCHDOG_MEMORY_LIMIT", "512MiB"]);
+    refused(Run::new().flag("--memory-soft-limit", "1g"), &["--memory-soft-limit", "did you mean \"1GiB\"?"]);
+    let both = Run::new().flag("--memory-limit", "1MiB").flag("--memory-soft-limit", "1MiB");
+    refused(both, &["memory_soft_limit", "not below memory_limit"]);
+    refused(Run::new().flag("--memory-samples", "0"), &["--memory-samples", "from 1 to 1000"]);
+    refused(Run::new().flag("--memory-action", "kill"), &["--memory-action", "restart, warn"]);
+    refused(Run::new().flag("--cpu-limit", "80"), &["--cpu-limit", "did you mean \"80%\"?"]);
+    refused(Run::new().flag("--cpu-limit", "100001%"), &["--cpu-limit", "0% to 100000%"]);
+    refused(Run::new().flag("--cpu-samples", "1001"), &["--cpu-samples", "from 1 to 1000"]);
+    refused(Run::new().flag("--cpu-action", "wran"), &["--cpu-action", "did you mean \"warn\"?"]);
+    refused(Run::new().flag("--limit-scope", "group"), &["--limit-scope", "tree, main"]);
+    refused(Run::new().flag("--sample-interval", "50ms"), &["--sample-interval", "at least 100ms"]);
+    let file = "[defaults]\nmemoryThreshold = 512\n";
+    refused_with(125, with_file(Run::new(), file), &["watchdog.toml:2:1", "memoryThreshold", "512MiB"]);
+}
+
+/// hook, report_dir, report_keep
+#[test]
+fn hooks_and_reports_are_checked() {
+    refused(Run::new().flag("--hook", "exti:./tell"), &["--hook", "\"exti\" is no event", "did you mean \"exit\"?"]);
+    refused(Run::new().flag("--hook", "pre-start+exit:./tell"), &["--hook", "pre-start:COMMAND"]);
+    refused(Run::new().flag("--hook", "exit:"), &["--hook", "the command is empty"]);
+    refused(Run::new().flag("--hook", "exit:'./tell"), &["--hook", "not closed"]);
+    refused(Run::new().flag("--report-dir", ""), &["--report-dir", "empty path"]);
+    refused(Run::new().flag("--report-keep", "1001"), &["--report-keep", "from 0 to 1000"]);
+    let file = "[defaults]\nreport_keep = 5\n";
+    refused_with(125, with_file(Run::new(), file), &["report_keep", "stands in [watchdog]"]);
+}
+
+/// Section 2: reports outlive the watchdog that wrote them
+#[test]
+fn a_report_is_read_where_no_watchdog_runs() {
+    let base = Run::new();
+    let (runtime, dir) = (base.path("runtime"), base.path("reports"));
+    std::fs::create_dir(&dir).unwrap();
+    let text = r#"{"id":"r1","time":"2026-01-01T00:00:00.000Z","service":"web","generation":2,"cause":"hang","signal":"KILL"}"#;
+    std::fs::write(dir.join("r1.json"), text).unwrap();
+    let report = |words: &[&str]| {
+        let mut command = std::process::Command::new(common::watchdog());
+        command.env_remove("WATCHDOG_INSTANCE").env_remove("WATCHDOG_SOCKET");
+        command.env("WATCHDOG_RUNTIME_DIR", &runtime).env("WATCHDOG_REPORT_DIR", &dir);
+        let out = command.arg("report").args(words).output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
+    };
+    let (status, out, err) = report(&[]);
+    assert!(status == 0 && out.contains("r1") && out.contains("killed by KILL"), "{out}{err}");
+    assert!(err.contains("no watchdog is running here"), "{err}");
+    let (status, out, err) = report(&["last", "--dir", &dir.to_string_lossy()]);
+    assert!(status == 0 && out.starts_with("web #2: hang\n") && err.is_empty(), "{out}{err}");
+    let (status, out, _) = report(&["show", "r1", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((status, &shown["id"]), (0, &"r1".into()));
+    let (status, _, err) = report(&["show", "r2"]);
+    assert!(status == 3 && err.contains("did you mean \"r1\"?"), "{err}");
+}

@@ -1,10 +1,13 @@
 //! What stands behind a verb: its options and words, and for `simulate` settings too.
 
 use super::verbs::{Opt, Verb};
-use super::{Command, Control, Given, Shell, next, setting, value};
+use super::{Command, Control, Given, Report, Shell, next, setting, value};
 use crate::settings::{Fault, Flag, nearest, signals, values};
 use lexopt::Parser;
 use std::ffi::OsString;
+
+/// Longest word of `tell`: what fits into one frame of the channel beside everything else.
+const LONGEST_WORD: usize = 4096;
 
 /// Everything behind a verb, as far as it is read.
 struct Line {
@@ -55,12 +58,18 @@ impl Line {
             return Ok(());
         }
         let given = value(&mut self.parser, &format!("--{}", option.long), option.value)?;
-        if option.long == "instance" {
-            self.control.instance = Some(given);
-            return Ok(());
+        // Paths are bytes.
+        match option.long {
+            "instance" => self.control.instance = Some(given),
+            "dir" => self.control.dir = Some(given),
+            _ => return self.text_option(option.long, given),
         }
+        Ok(())
+    }
+
+    fn text_option(&mut self, name: &str, given: OsString) -> Result<(), Fault> {
         let text = utf8(given)?;
-        self.text(option.long, text).map_err(|f| f.at(&format!("{}: --{}", self.verb.name, option.long)))
+        self.text(name, text).map_err(|f| f.at(&format!("{}: --{name}", self.verb.name)))
     }
 
     fn switch(&mut self, name: &str) {
@@ -69,6 +78,7 @@ impl Line {
             "force" => self.control.force = true,
             "follow" => self.control.follow = true,
             "prefix" => self.control.prefix = true,
+            "why-not" => self.control.why_not = true,
             "timestamps" => self.control.timestamps = true,
             _ => self.markdown = true,
         }
@@ -141,10 +151,52 @@ fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String
             }
         }
         "health" => no_more(verb, &words, 1)?,
+        "tell" => {
+            if words.len() < 2 {
+                return Err(needs("a service and a word for it"));
+            }
+            control.word = told(&words.split_off(1))?;
+        }
+        "report" => control.report = reported(verb, &control, &mut words)?,
         _ => {}
     }
     control.names = words;
     Ok(control)
+}
+
+/// What `tell` sends: its words, with a blank between.
+fn told(words: &[String]) -> Result<String, Fault> {
+    let word = words.join(" ");
+    if word.trim().is_empty() {
+        return Err(Fault::usage("tell: an empty word says nothing"));
+    }
+    if word.len() > LONGEST_WORD {
+        return Err(Fault::usage(format!("tell: a word of {} bytes: at most {LONGEST_WORD}", word.len())));
+    }
+    Ok(word)
+}
+
+/// What `report` is to print; at most one service is left of the words.
+fn reported(verb: &'static Verb, control: &Control, words: &mut Vec<String>) -> Result<Report, Fault> {
+    if control.dir.is_some() && control.instance.is_some() {
+        return Err(Fault::usage("report: --dir reads a directory and -i asks a watchdog: give one of them"));
+    }
+    let first = words.first().cloned().unwrap_or_default();
+    let report = match first.as_str() {
+        "list" => Report::List,
+        "last" => Report::Last,
+        "show" if words.len() > 1 => Report::Show(words.remove(1)),
+        "show" => return Err(Fault::usage("report: show needs the id of a report: watchdog report list has them")),
+        // A service, or a slip.
+        _ if words.len() > 1 => {
+            let fault = Fault::usage(format!("report: {first:?} is none of list, show ID, last"));
+            return Err(fault.or_nearest(nearest(&first, ["list", "show", "last"])));
+        }
+        _ => return Ok(Report::List),
+    };
+    words.remove(0);
+    no_more(verb, words, 1)?;
+    Ok(report)
 }
 
 fn no_more(verb: &Verb, words: &[String], allowed: usize) -> Result<(), Fault> {

@@ -82,6 +82,26 @@ pub(crate) struct Control {
     pub(crate) signal: String,
     /// `--for`
     pub(crate) wait_for: String,
+    /// Of `tell`.
+    pub(crate) word: String,
+    /// `--why-not`
+    pub(crate) why_not: bool,
+    /// Of `report`.
+    pub(crate) report: Report,
+    /// `--dir`
+    pub(crate) dir: Option<OsString>,
+}
+
+/// What `report` is to print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// All there are, a line each.
+    #[default]
+    List,
+    /// The one with this id.
+    Show(String),
+    /// The newest.
+    Last,
 }
 
 const USAGE: &str =

@@ -62,8 +62,8 @@ fn what_is_wrong_names_the_nearest_right_form() {
         "--stop-timeuot: unknown setting: did you mean \"--stop-timeout\"?"
     );
     assert_eq!(
-        fault(&["--memory-limit", "1GiB", "--", "x"]),
-        "--memory-limit: not in this version (limits come with the next one)"
+        fault(&["--drain-timeout", "1s", "--", "x"]),
+        "--drain-timeout: not in this version (rolling restarts come later)"
     );
     assert_eq!(fault(&["statsu"]), "unknown verb \"statsu\": did you mean \"status\"?");
     assert_eq!(fault(&["up"]), "up: not in this version");
@@ -100,6 +100,7 @@ fn control_verbs() {
     assert!(logs.follow && logs.prefix && logs.lines == Some(5));
     assert_eq!(control(&["signal", "SIGHUP", "web"]).signal, "HUP");
     assert_eq!(control(&["wait", "web", "--for", "ready"]).wait_for, "ready");
+    assert!(control(&["explain", "--why-not"]).why_not);
     for wrong in [
         vec!["stop"],
         vec!["wait", "web"],
@@ -126,4 +127,50 @@ fn simulate_takes_settings() {
         panic!("not simulate");
     };
     assert_eq!((flags[0].0.key, exits.as_str()), ("restart_limit", "crash x6"));
+}
+
+#[test]
+fn tell_takes_one_service_and_joins_its_words() {
+    let told = |words: &[&str]| match line(words) {
+        Ok(Command::Control(control)) => (control.names.join(","), control.word),
+        other => panic!("{other:?}"),
+    };
+    let both = |name: &str, word: &str| (name.to_string(), word.to_string());
+    assert_eq!(told(&["tell", "web", "clear-cache"]), both("web", "clear-cache"));
+    assert_eq!(told(&["tell", "-i", "x", "web", "level", "debug", "--json"]), both("web", "level debug"));
+    assert_eq!(told(&["tell", "web", "--", "-v", "--json"]), both("web", "-v --json"));
+    assert_eq!(told(&["tell", "web", &"x".repeat(4096)]).1.len(), 4096);
+    assert!(fault(&["tell", "web", &"x".repeat(4097)]).contains("4097 bytes: at most 4096"));
+    assert_eq!(fault(&["tell", "web"]), "tell: needs a service and a word for it: watchdog tell NAME WORD..");
+    assert!(fault(&["tell", "web", " "]).contains("empty word"));
+}
+
+#[test]
+fn reload_takes_services_or_none() {
+    let names = |words: &[&str]| match line(words) {
+        Ok(Command::Control(control)) => control.names,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(names(&["reload"]), [""; 0]);
+    assert_eq!(names(&["reload", "web", "db"]), ["web", "db"]);
+}
+
+#[test]
+fn report_lists_or_shows_one() {
+    let report = |words: &[&str]| match line(words) {
+        Ok(Command::Control(control)) => (control.report, control.names.join(",")),
+        other => panic!("{other:?}"),
+    };
+    let plain = |report: Report| (report, String::new());
+    assert_eq!(report(&["report"]), plain(Report::List));
+    assert_eq!(report(&["report", "web"]), (Report::List, "web".into()));
+    assert_eq!(report(&["report", "list", "web", "--json"]), (Report::List, "web".into()));
+    assert_eq!(report(&["report", "last"]), plain(Report::Last));
+    assert_eq!(report(&["report", "show", "r1"]), plain(Report::Show("r1".into())));
+    assert_eq!(report(&["report", "show", "r1", "web"]), (Report::Show("r1".into()), "web".into()));
+    assert!(matches!(line(&["report", "--dir", "/r"]), Ok(Command::Control(c)) if c.dir == Some("/r".into())));
+    assert!(fault(&["report", "show"]).contains("needs the id"));
+    assert!(fault(&["report", "lst", "web"]).ends_with("did you mean \"list\"?"));
+    assert!(fault(&["report", "last", "web", "x"]).contains("one word too many"));
+    assert!(fault(&["report", "--dir", "/r", "-i", "x"]).contains("give one of them"));
 }

@@ -43,6 +43,8 @@ static PREFIX: Opt = opt("prefix", None, "", "service and stream before each lin
 static TIMESTAMPS: Opt = opt("timestamps", None, "", "time before each line");
 static FOR: Opt = opt("for", None, "ready|stopped|completed", "what to wait for");
 static EXITS: Opt = opt("exits", None, "SCRIPT", "how runs end, such as 'crash@2s x6, ok 40s'");
+static WHY_NOT: Opt = opt("why-not", None, "", "what keeps it from running or from being ready");
+static DIR: Opt = opt("dir", None, "DIR", "read this directory of reports, and ask nobody");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 
 /// The verbs of this version, in the order of `--help`.
@@ -54,9 +56,12 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON] },
     Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &INSTANCE, &JSON] },
     Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&INSTANCE, &JSON] },
+    Verb { name: "tell", arguments: "NAME WORD..", meaning: "send the worker words of its own", options: &[&INSTANCE, &JSON] },
+    Verb { name: "reload", arguments: "[NAME..]", meaning: "have the worker read its own configuration again", options: &[&INSTANCE, &JSON] },
     Verb { name: "events", arguments: "[NAME..]", meaning: "what happened", options: &[&FOLLOW, &COUNT, &INSTANCE, &JSON] },
     Verb { name: "logs", arguments: "[NAME..]", meaning: "last lines of output", options: &[&FOLLOW, &COUNT, &PREFIX, &TIMESTAMPS, &INSTANCE, &JSON] },
-    Verb { name: "explain", arguments: "[NAME..]", meaning: "what happened, which rule decided, what comes next", options: &[&INSTANCE, &JSON] },
+    Verb { name: "explain", arguments: "[NAME..]", meaning: "what happened, which rule decided, what comes next", options: &[&WHY_NOT, &INSTANCE, &JSON] },
+    Verb { name: "report", arguments: "[list|show ID|last] [NAME]", meaning: "reports on kills and unclean deaths; also without a watchdog", options: &[&DIR, &INSTANCE, &JSON] },
     Verb { name: "health", arguments: "[NAME]", meaning: "exit 0 if healthy, 1 if not", options: &[&INSTANCE, &JSON] },
     Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON] },
     Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON] },
@@ -70,21 +75,8 @@ pub(crate) static HIDDEN: Verb =
     Verb { name: "help-settings", arguments: "", meaning: "print the table of settings", options: &[&MARKDOWN] };
 
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 13] = [
-    "up",
-    "check",
-    "init",
-    "run-until-ready",
-    "reload",
-    "report",
-    "tree",
-    "top",
-    "tell",
-    "install",
-    "uninstall",
-    "upgrade",
-    "drill",
-];
+pub(crate) const LATER: [&str; 10] =
+    ["up", "check", "init", "run-until-ready", "tree", "top", "install", "uninstall", "upgrade", "drill"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {

@@ -1,9 +1,12 @@
 //! The control verbs: finds the watchdog that is meant, asks it, prints the answer.
 
+mod account;
 mod base64;
 mod connection;
 mod find;
+mod form;
 mod print;
+mod report;
 mod stream;
 
 use crate::cli::Control;
@@ -50,6 +53,7 @@ impl Failure {
 pub(crate) fn run(control: &Control, world: &World) -> u8 {
     let done = match control.verb {
         "ls" => list(control, world),
+        "report" => report::run(control, world),
         _ => ask(control, world),
     };
     done.unwrap_or_else(|failure| {
@@ -95,6 +99,8 @@ fn arguments(control: &Control) -> Value {
         "stop" => json!({ "timeout_ms": timeout }),
         "restart" => json!({ "force": control.force }),
         "signal" => json!({ "signal": control.signal }),
+        "tell" => json!({ "word": control.word }),
+        "explain" => json!({ "why_not": control.why_not.then_some(true) }),
         "events" | "logs" => json!({ "follow": control.follow, "n": control.lines }),
         "wait" => json!({ "for": control.wait_for, "timeout_ms": timeout }),
         _ => json!({}),

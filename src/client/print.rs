@@ -1,8 +1,8 @@
 //! Answers for people: plain tables, plain sentences. What came from a worker reaches no terminal as an escape sequence.
 
 use super::find::Found;
+use super::form::{bytes, cell, clean, coloured, table, time};
 use super::stream;
-use crate::output;
 use serde_json::{Value, json};
 
 /// One watchdog in the shape of `ls`.
@@ -44,7 +44,7 @@ pub(crate) fn watchdogs(rows: &[Value]) -> String {
 pub(crate) fn answer(verb: &str, answer: &Value) -> String {
     match verb {
         "status" => status(answer),
-        "start" | "stop" | "restart" | "signal" => services(answer),
+        "start" | "stop" | "restart" | "signal" | "tell" | "reload" => services(answer),
         "explain" => explain(answer),
         "health" => {
             let reason = answer["reason"].as_str().filter(|r| !r.is_empty());
@@ -76,8 +76,48 @@ fn status(answer: &Value) -> String {
         if let Some(status) = said("status_text") {
             text.push_str(&format!("{}: says: {status}\n", cell(&service["name"])));
         }
+        for fact in [usage(service), beats(&service["heartbeat"]), last_report(service)].into_iter().flatten() {
+            text.push_str(&format!("{}: {fact}\n", cell(&service["name"])));
+        }
     }
     text
+}
+
+/// What it uses, where that is measured.
+fn usage(service: &Value) -> Option<String> {
+    let (memory, cpu) = (&service["memory"], &service["cpu"]);
+    let of = |limit: &Value, text: String| if limit.is_null() { String::new() } else { format!(" of {text}") };
+    let mut facts = Vec::new();
+    if !memory["rss_bytes"].is_null() {
+        let limit = of(&memory["limit_bytes"], bytes(&memory["limit_bytes"]));
+        facts.push(format!("memory {}{limit}", bytes(&memory["rss_bytes"])));
+    }
+    if let Some(percent) = cpu["percent"].as_f64() {
+        let limit = of(&cpu["limit_percent"], format!("{}%", cell(&cpu["limit_percent"])));
+        facts.push(format!("cpu {percent:.0}%{limit}"));
+    }
+    (!facts.is_empty()).then(|| facts.join(", "))
+}
+
+/// Its heartbeat, where one is watched.
+fn beats(heartbeat: &Value) -> Option<String> {
+    if heartbeat["armed"] != Value::Bool(true) {
+        return None;
+    }
+    let mut text = format!("heartbeat: {}", cell(&heartbeat["dialect"]));
+    if !heartbeat["last_ms"].is_null() {
+        text.push_str(&format!(", last beat {} ago", time(&heartbeat["last_ms"])));
+    }
+    if let Some(misses @ 1..) = heartbeat["misses"].as_u64() {
+        text.push_str(&format!(", {misses} missed"));
+    }
+    Some(text)
+}
+
+fn last_report(service: &Value) -> Option<String> {
+    let last = &service["last_report"];
+    let id = last.as_str().or_else(|| last["id"].as_str()).map(clean)?;
+    Some(format!("last report: {id} (watchdog report show {id})"))
 }
 
 /// The table of services.
@@ -94,7 +134,7 @@ fn services(answer: &Value) -> String {
             cell(&s["name"]),
             coloured(&cell(&s["state"])),
             ready.to_string(),
-            cell(&s["health"]),
+            coloured(&cell(&s["health"])),
             cell(&s["pid"]),
             time(&s["uptime_ms"]),
             cell(&s["restarts"]),
@@ -105,7 +145,8 @@ fn services(answer: &Value) -> String {
     table(&head, rows.collect())
 }
 
-fn last_exit(exit: &Value) -> String {
+/// How something ended.
+pub(crate) fn last_exit(exit: &Value) -> String {
     match (exit["code"].as_i64(), exit["signal"].as_str()) {
         (_, Some(signal)) => format!("killed by {}", clean(signal)),
         (Some(code), None) => format!("code {code}"),
@@ -172,76 +213,4 @@ pub(crate) fn not_reached(answer: &Value) -> Vec<String> {
         lines.push(format!("  {line}"));
     }
     lines
-}
-
-/// Columns as wide as their widest cell; nothing behind the last one.
-fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let head: Vec<String> = head.iter().map(|h| h.to_string()).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(&rows).collect();
-    let width = |column: usize| all.iter().map(|row| visible(&row[column])).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut text = String::new();
-    for row in all {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width - visible(cell) + 2));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-/// Letters that take room: not those of our own colours.
-fn visible(cell: &str) -> usize {
-    let mut count = 0;
-    let mut inside = false;
-    for c in cell.chars() {
-        match (inside, c) {
-            (false, '\u{1b}') => inside = true,
-            (true, 'm') => inside = false,
-            (true, _) => {}
-            (false, _) => count += 1,
-        }
-    }
-    count
-}
-
-/// A state in its colour, on a terminal that wants one.
-fn coloured(state: &str) -> String {
-    let colour = match state {
-        "running" | "done" => 32,
-        "failed" | "stuck" => 31,
-        "backoff" | "crash-loop" | "starting" | "stopping" | "waiting" => 33,
-        _ => return state.to_string(),
-    };
-    if output::colours() { format!("\u{1b}[{colour}m{state}\u{1b}[0m") } else { state.to_string() }
-}
-
-/// A member as people read it; unknown is a dash.
-fn cell(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_string(),
-        Value::String(text) => clean(text),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
-/// Without control characters.
-fn clean(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
-/// Milliseconds as people read them: the two largest units.
-pub(crate) fn time(ms: &Value) -> String {
-    let Some(ms) = ms.as_u64() else { return "-".to_string() };
-    let (s, m, h, d) = (ms / 1000 % 60, ms / 60_000 % 60, ms / 3_600_000 % 24, ms / 86_400_000);
-    match (d, h, m) {
-        (0, 0, 0) if ms < 10_000 && !ms.is_multiple_of(1000) => format!("{}.{}s", s, ms % 1000 / 100),
-        (0, 0, 0) => format!("{s}s"),
-        (0, 0, _) => format!("{m}m{s}s"),
-        (0, _, _) => format!("{h}h{m}m"),
-        _ => format!("{d}d{h}h"),
-    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the watchdog of these tests is a thread")]
 
 use super::*;
+use crate::cli::Report;
 use crate::settings::Accounts;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -112,4 +113,142 @@ fn an_event_is_one_line() {
     let event = json!({"seq":1,"time":"T","mono_ms":1,"event":"stop-requested","service":"web","generation":2,"pid":7,
         "cause":null,"by":{"kind":"signal","signal":"TERM","pid":9,"uid":0}});
     assert_eq!(print::event(&event), "T web stop-requested #2 by=signal(TERM, pid 9, uid 0) pid=7\n");
+}
+
+/// A directory of reports: two of web, one of a replica of it, one of db, and what else may lie about.
+fn reports() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for (id, service, time) in [
+        ("r1", "web", "2026-01-01T00:00:00.000Z"),
+        ("r3", "web", "2026-01-03T00:00:00.000Z"),
+        ("r4", "web@1", "2026-01-04T00:00:00.000Z"),
+        ("r2", "db", "2026-01-02T00:00:00.000Z"),
+    ] {
+        let report = json!({"id": id, "service": service, "time": time, "generation": 1, "cause": "hang", "verdict": null,
+            "code": null, "signal": "KILL", "lanes": []});
+        std::fs::write(dir.path().join(format!("{id}.json")), report.to_string()).expect("write");
+    }
+    std::fs::write(dir.path().join("half.json"), "{\"id\":\"r9\",").expect("write");
+    std::fs::write(dir.path().join("list.json"), "[]").expect("write");
+    std::fs::write(dir.path().join("r8.json.tmp"), "{\"id\":\"r8\"}").expect("write");
+    std::fs::create_dir(dir.path().join("d.json")).expect("directory");
+    nix::unistd::mkfifo(&dir.path().join("fifo.json"), nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("fifo");
+    let huge = std::fs::File::create(dir.path().join("huge.json")).expect("create");
+    huge.set_len(9 << 20).expect("a sparse file");
+    dir
+}
+
+#[test]
+fn reports_are_read_newest_first_and_broken_ones_passed_over() {
+    let dir = reports();
+    let ids = |report: Report, name: Option<&str>| {
+        let control = Control {
+            verb: "report",
+            report,
+            names: name.map(String::from).into_iter().collect(),
+            ..Control::default()
+        };
+        let answer = report::read(&control, dir.path())?;
+        let one = answer["report"]["id"].as_str().map(String::from);
+        let all = answer["reports"].as_array().into_iter().flatten();
+        Ok::<Vec<String>, Failure>(all.map(|r| r["id"].as_str().unwrap_or("?").to_string()).chain(one).collect())
+    };
+    assert_eq!(ids(Report::List, None).expect("a list"), ["r4", "r3", "r2", "r1"]);
+    assert_eq!(ids(Report::List, Some("web")).expect("a list"), ["r4", "r3", "r1"]);
+    assert_eq!(ids(Report::List, Some("we")).expect("a list"), [""; 0]);
+    assert_eq!(ids(Report::Last, Some("db")).expect("one"), ["r2"]);
+    assert_eq!(ids(Report::Show("r1".into()), None).expect("one"), ["r1"]);
+    let missing = ids(Report::Show("r11".into()), None).expect_err("must fail");
+    assert!(missing.status == NONE && missing.message.starts_with("no report \"r11\" in "), "{missing:?}");
+    assert!(missing.message.contains("did you mean \"r1\"?"), "{missing:?}");
+    assert_eq!(ids(Report::Last, Some("nobody")).expect_err("must fail").status, NONE);
+    assert_eq!(ids(Report::Show("../r1".into()), None).expect_err("must fail").status, NONE);
+}
+
+#[test]
+fn a_row_of_the_list_has_its_whole_shape() {
+    let dir = reports();
+    let answer = report::read(&Control { verb: "report", ..Control::default() }, dir.path()).expect("a list");
+    let row = answer["reports"][0].as_object().expect("an object");
+    let keys: Vec<&str> = row.keys().map(String::as_str).collect();
+    let whole = ["bytes", "cause", "code", "generation", "id", "path", "service", "signal", "time", "verdict"];
+    assert_eq!(keys, whole);
+    assert_eq!(row["path"], dir.path().join("r4.json").to_string_lossy().as_ref());
+}
+
+#[test]
+fn reports_of_the_dead_are_read_where_no_watchdog_is_left_to_ask() {
+    let (runtime, dir) = (tempfile::tempdir().expect("temporary directory"), reports());
+    let at = dir.path().to_string_lossy().into_owned();
+    let known = [("WATCHDOG_REPORT_DIR", at.as_str())];
+    let asks = |control: Control, more: &[(&str, &str)]| run(&control, &world(runtime.path(), more));
+    let last = || Control { verb: "report", report: Report::Last, json: true, ..Control::default() };
+    assert_eq!(asks(last(), &known), OK);
+    assert_eq!(asks(last(), &[known[0], ("WATCHDOG_SOCKET", "/gone.sock")]), OK);
+    assert_eq!(asks(Control { instance: Some("web".into()), ..last() }, &known), NONE);
+    assert_eq!(asks(last(), &[known[0], ("WATCHDOG_INSTANCE", "web")]), NONE);
+    assert_eq!(asks(last(), &[("WATCHDOG_REPORT_DIR", "off")]), NONE);
+    assert_eq!(asks(last(), &[("WATCHDOG_REPORT_DIR", "/no/such/directory")]), NONE);
+    // With --dir nobody is asked, whoever is there.
+    fake(&runtime.path().join("web.42.sock"), WEB);
+    let nowhere = Control { dir: Some("/no/such/directory".into()), ..last() };
+    assert_eq!((asks(nowhere, &[]), asks(Control { dir: Some(at.clone().into()), ..last() }, &[])), (NONE, OK));
+}
+
+/// Takes one request and answers it with this line.
+fn asked(control: Control, answer: &'static str) -> (Value, u8) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("x.sock");
+    let listener = UnixListener::bind(&path).expect("bind");
+    let server = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("accept");
+        let mut request = String::new();
+        BufReader::new(socket.try_clone().expect("clone")).read_line(&mut request).expect("a line");
+        socket.write_all(answer.as_bytes()).expect("write");
+        serde_json::from_str(&request).expect("JSON")
+    });
+    let control = Control { instance: Some(path.into()), json: true, ..control };
+    let status = run(&control, &world(dir.path(), &[]));
+    (server.join().expect("a request"), status)
+}
+
+#[test]
+fn the_new_verbs_ask_as_the_contract_says() {
+    const DONE: &str = "{\"id\":1,\"ok\":true,\"result\":{\"services\":[],\"reports\":[]}}\n";
+    const UNKNOWN: &str =
+        "{\"id\":1,\"ok\":false,\"error\":{\"code\":\"no-such-service\",\"message\":\"m\",\"nearest\":null}}\n";
+    let web = || vec!["web".to_string()];
+    let tell = Control { verb: "tell", names: web(), word: "clear cache".into(), ..Control::default() };
+    let request =
+        |verb, services: Vec<String>, args: Value| json!({"id": 1, "verb": verb, "services": services, "args": args});
+    assert_eq!(asked(tell, DONE), (request("tell", web(), json!({"word": "clear cache"})), OK));
+    let reload = Control { verb: "reload", names: web(), ..Control::default() };
+    assert_eq!(asked(reload, DONE), (request("reload", web(), json!({})), OK));
+    let explain = |why_not| Control { verb: "explain", why_not, ..Control::default() };
+    assert_eq!(asked(explain(true), DONE).0, request("explain", vec![], json!({"why_not": true})));
+    assert_eq!(asked(explain(false), DONE).0, request("explain", vec![], json!({})));
+    let report = |report| Control { verb: "report", names: web(), report, ..Control::default() };
+    assert_eq!(asked(report(Report::List), DONE), (request("report", web(), json!({"action": "list"})), OK));
+    assert_eq!(asked(report(Report::Last), UNKNOWN), (request("report", web(), json!({"action": "last"})), NONE));
+    let show = asked(report(Report::Show("r1".into())), UNKNOWN);
+    assert_eq!(show, (request("report", web(), json!({"action": "show", "id": "r1"})), NONE));
+}
+
+#[test]
+fn what_is_measured_stands_below_the_table() {
+    let answer = json!({"instance": {}, "services": [{"name": "web", "health": "degraded",
+        "memory": {"rss_bytes": 100 << 20, "limit_bytes": 512 << 20}, "cpu": {"percent": 12.4, "limit_percent": 150},
+        "heartbeat": {"dialect": "native", "armed": true, "last_ms": 2000, "misses": 1}, "last_report": "r1"}]});
+    let text = print::answer("status", &answer);
+    for part in [
+        " degraded ",
+        "web: memory 100MiB of 512MiB, cpu 12% of 150%\n",
+        "web: heartbeat: native, last beat 2s ago, 1 missed\n",
+        "web: last report: r1 (watchdog report show r1)\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let quiet = json!({"instance": {}, "services": [{"name": "web", "memory": {"rss_bytes": null, "limit_bytes": null},
+        "cpu": {"percent": null}, "heartbeat": {"armed": false}, "last_report": null}]});
+    assert_eq!(print::answer("status", &quiet).lines().count(), 3);
 }

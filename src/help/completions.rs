@@ -21,8 +21,13 @@ fn words(setting: &Setting) -> Vec<&'static str> {
         "restart" => vec!["always", "on-failure", "on-success", "unless-stopped", "never"],
         "give_up" => vec!["exit", "stay", "stop-all", "exec:"],
         "log_level" => vec!["off", "error", "warn", "info", "debug", "trace"],
-        "stop_signal" | "die_with_parent" => signals::names().to_vec(),
-        _ if setting.value.contains('|') => setting.value.split('|').collect(),
+        "ready" => vec!["auto", "spawned", "reported", "fd", "line:", "port:"],
+        "dialects" => vec!["native", "notify", "node", "fd", "none"],
+        "stop_signal" | "hang_signal" | "reload_signal" | "die_with_parent" => signals::names().to_vec(),
+        // A word in capitals stands for a value: it is none to be typed. Files are completed as files.
+        _ if setting.value.contains('|') && !is_file(setting) => {
+            setting.value.split('|').filter(|word| !word.contains(char::is_uppercase)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -39,6 +44,15 @@ fn flags() -> String {
 fn options(verb: &Verb) -> String {
     let all = verb.options.iter().map(|o| format!("--{}", o.long)).chain(["--help".to_string()]);
     all.collect::<Vec<_>>().join(" ")
+}
+
+/// The words that a verb itself takes, where they are few.
+fn arguments(verb: &Verb) -> &'static [&'static str] {
+    match verb.name {
+        "completions" => &["bash", "zsh", "fish"],
+        "report" => &["list", "show", "last"],
+        _ => &[],
+    }
 }
 
 fn bash() -> String {
@@ -58,12 +72,13 @@ fn bash() -> String {
         let _ = writeln!(script, "        {}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;", setting.flag());
     }
     script.push_str(
-        "        --for) COMPREPLY=($(compgen -W \"ready stopped completed\" -- \"$cur\")); return ;;\n    esac\n",
+        "        --for) COMPREPLY=($(compgen -W \"ready stopped completed\" -- \"$cur\")); return ;;\n        \
+         --dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n    esac\n",
     );
     script.push_str("    case ${COMP_WORDS[1]} in\n");
     for verb in VERBS {
         let all = if verb.name == "simulate" { format!("{} {}", options(verb), flags()) } else { options(verb) };
-        let all = if verb.name == "completions" { format!("bash zsh fish {all}") } else { all };
+        let all = format!("{} {all}", arguments(verb).join(" ")).trim_start().to_string();
         let _ = writeln!(
             script,
             "        {}) if ((COMP_CWORD > 1)); then COMPREPLY=($(compgen -W \"{all}\" -- \"$cur\")); return; fi ;;",
@@ -107,15 +122,19 @@ fn zsh() -> String {
             .options
             .iter()
             .map(|o| {
-                let (equals, value) = if o.value.is_empty() { ("", "") } else { ("=", ":value:") };
+                let (equals, value) = match o.value {
+                    "" => ("", ""),
+                    "DIR" => ("=", ":directory:_files -/"),
+                    _ => ("=", ":value:"),
+                };
                 format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning))
             })
             .collect();
         if verb.name == "simulate" {
             all.push("$settings".to_string());
         }
-        if verb.name == "completions" {
-            all.push("'1:shell:(bash zsh fish)'".to_string());
+        if !arguments(verb).is_empty() {
+            all.push(format!("'1:word:({})'", arguments(verb).join(" ")));
         }
         let _ =
             writeln!(script, "        {}) shift words; (( CURRENT-- )); _arguments {} ;;", verb.name, all.join(" "));
@@ -135,9 +154,18 @@ fn fish() -> String {
             verb.name,
             quoted(verb.meaning)
         );
+        if !arguments(verb).is_empty() {
+            let words = arguments(verb).join(" ");
+            let _ =
+                writeln!(script, "complete -c watchdog -n '__fish_seen_subcommand_from {}' -a '{words}'", verb.name);
+        }
         for option in verb.options {
             let short = option.short.map(|c| format!(" -s {c}")).unwrap_or_default();
-            let value = if option.value.is_empty() { "" } else { " -x" };
+            let value = match option.value {
+                "" => "",
+                "DIR" => " -r -F",
+                _ => " -x",
+            };
             let words = if option.long == "for" { " -a 'ready stopped completed'" } else { "" };
             let _ = writeln!(
                 script,
@@ -148,7 +176,6 @@ fn fish() -> String {
             );
         }
     }
-    script.push_str("complete -c watchdog -n '__fish_seen_subcommand_from completions' -a 'bash zsh fish'\n");
     let names: Vec<&str> = VERBS.iter().map(|v| v.name).filter(|n| *n != "simulate").collect();
     for setting in TABLE {
         let words = words(setting);
@@ -167,4 +194,22 @@ fn fish() -> String {
         );
     }
     script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_words_that_could_be_typed_are_offered() {
+        let of = |key| words(crate::settings::table::find(key).expect("a setting"));
+        assert_eq!(of("memory_limit"), ["auto", "off"]);
+        assert_eq!((of("report_dir").len(), of("control").len()), (0, 0), "files are completed as files");
+        assert!(
+            of("hang_signal").contains(&"ABRT") && of("ready").contains(&"line:") && of("dialects").contains(&"node")
+        );
+        let placeholder =
+            |word: &&str| word.chars().all(|c| c.is_ascii_uppercase()) && !signals::names().contains(word);
+        assert!(TABLE.iter().all(|s| !words(s).iter().any(placeholder)));
+    }
 }

@@ -49,7 +49,9 @@ pub(crate) fn manual() -> String {
          126 not executable; 2 a wrong command line or variable; 125 anything else. Giving up on a worker whose last status \
          was 0 ends with 1.\n.PP\nOf a verb: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused.\n\
          .SH FILES\nThe control socket is NAME.sock, or NAME.PID.sock where no name was given, in $WATCHDOG_RUNTIME_DIR, \
-         else $XDG_RUNTIME_DIR/watchdog, else /run/watchdog for root, else /tmp/watchdog\\-UID.\n",
+         else $XDG_RUNTIME_DIR/watchdog, else /run/watchdog for root, else /tmp/watchdog\\-UID.\n.PP\n\
+         Reports are ID.json in report_dir, by default $XDG_STATE_HOME/watchdog, else /var/lib/watchdog for root, else \
+         $HOME/.local/state/watchdog.\n",
     );
     page
 }

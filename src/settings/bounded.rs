@@ -1,7 +1,7 @@
 //! Files that people name: only real ones, and only up to a size, so that none of them can hang or fill us.
 
 use super::users::reason;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -13,15 +13,30 @@ const NONBLOCK: i32 = 0o4000;
 
 /// All of a file, or why not.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_up_to(path, LARGEST)
+}
+
+/// All of a file that has so many bytes at most, or why not.
+pub(crate) fn read_up_to(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
+    let bytes = head(path, largest + 1)?;
+    if bytes.len() as u64 > largest {
+        return Err(format!("more than {}MiB", largest >> 20));
+    }
+    Ok(bytes)
+}
+
+/// The first bytes of a file, so many at most.
+pub(crate) fn head(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    open(path)?.take(most).read_to_end(&mut bytes).map_err(|e| reason(&e))?;
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> Result<File, String> {
     let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path).map_err(|e| reason(&e))?;
     let kind = file.metadata().map_err(|e| reason(&e))?.file_type();
     if kind.is_fifo() || kind.is_socket() {
         return Err("is a FIFO or socket, not a file".into());
     }
-    let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| reason(&e))?;
-    if bytes.len() as u64 > LARGEST {
-        return Err("more than 4MiB".into());
-    }
-    Ok(bytes)
+    Ok(file)
 }

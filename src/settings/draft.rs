@@ -1,15 +1,17 @@
 //! What is being put together from the layers, and the last checks that turn it into specs.
 
+use super::alive;
 use super::environ::{self, Variable};
 use super::fault::Fault;
 use super::raw::Raw;
-use super::users::Accounts;
-use super::{env_file, values};
+use super::{World, env_file, values};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
-use watchdog_engine::spec::{Control, Delays, Instance, LogMode, SignalNumber, Spec};
+use watchdog_engine::spec::{
+    Control, Delays, Dialects, HeartbeatMode, Instance, LogMode, MemoryLimit, Ready, SignalNumber, Spec,
+};
 
 /// How the watchdog's own lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,17 @@ pub(crate) enum ControlWish {
     /// Nowhere.
     Off,
     /// At this path.
+    Path(PathBuf),
+}
+
+/// Where reports were asked to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReportWish {
+    /// In the state directory.
+    Usual,
+    /// Nowhere: none are written.
+    Off,
+    /// In this directory.
     Path(PathBuf),
 }
 
@@ -56,6 +69,12 @@ pub(crate) struct Draft {
     pub(crate) user: Option<String>,
     /// `group`, not looked up yet.
     pub(crate) group: Option<String>,
+    /// `dialects`, where they were given.
+    pub(crate) dialects: Option<Dialects>,
+    /// `report_dir`.
+    pub(crate) report_dir: ReportWish,
+    /// `report_keep`.
+    pub(crate) report_keep: u32,
     /// `control`.
     pub(crate) control: ControlWish,
     /// `events_file`.
@@ -82,6 +101,9 @@ impl Default for Draft {
             clear_env: false,
             user: None,
             group: None,
+            dialects: None,
+            report_dir: ReportWish::Usual,
+            report_keep: 20,
             control: ControlWish::Usual,
             events_file: None,
             die_with_parent: None,
@@ -108,18 +130,60 @@ impl Draft {
             let message = "log_file needs output that passes through the watchdog: set log to tee or capture";
             faults.push(Fault::usage(message.to_string()));
         }
+        faults.extend(self.unheard());
+        if let (Some(MemoryLimit::Bytes(hard)), Some(soft)) = (self.spec.limits.memory, self.spec.limits.memory_soft)
+            && soft >= hard
+        {
+            let message = format!(
+                "memory_soft_limit is {soft}B, not below memory_limit {hard}B: lower the first or raise the second"
+            );
+            faults.push(Fault::usage(message));
+        }
         faults
     }
 
+    /// What waits for words of the worker that could never arrive.
+    fn unheard(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if matches!(self.spec.ready, Ready::Line(_)) && self.spec.log.mode == LogMode::Inherit {
+            let message = "ready = line:TEXT needs output that passes through the watchdog: set log to tee or capture";
+            faults.push(Fault::usage(message));
+        }
+        let Some(dialects) = &self.dialects else { return faults };
+        let beats = dialects.native || dialects.notify.is_some() || dialects.node;
+        if self.spec.heartbeat.mode == HeartbeatMode::Required && !beats {
+            let message = "heartbeat = required needs a dialect that has beats: add native, notify or node to dialects";
+            faults.push(Fault::usage(message));
+        }
+        if self.spec.ready == Ready::Reported && !beats && !dialects.fd {
+            let message = "ready = reported needs a dialect: add native, notify, node or fd to dialects";
+            faults.push(Fault::usage(message));
+        }
+        faults
+    }
+
+    /// The dialects that are offered: those that were asked for, or the usual ones and node's to node.
+    fn offered(&self, command: &[OsString], environment: &[Variable]) -> Dialects {
+        let mut dialects = self.dialects.clone().unwrap_or_else(|| {
+            let cwd = self.spec.launch.cwd.as_deref();
+            let node = command.first().is_some_and(|program| alive::is_node(program, cwd, environment));
+            Dialects { node, ..Dialects::default() }
+        });
+        dialects.fd |= self.spec.ready == Ready::Fd;
+        dialects
+    }
+
+    /// Where reports go and how many are kept.
+    fn reports(&self, world: &World) -> (Option<PathBuf>, u32) {
+        match &self.report_dir {
+            ReportWish::Usual => (world.state_dir(), self.report_keep),
+            ReportWish::Off => (None, 0),
+            ReportWish::Path(dir) => (Some(dir.clone()), self.report_keep),
+        }
+    }
+
     /// The specs the engine runs.
-    pub(crate) fn build(
-        mut self,
-        command: Vec<OsString>,
-        ours: &[Variable],
-        own_pid: u32,
-        accounts: &Accounts,
-        runtime_dir: PathBuf,
-    ) -> Result<(Instance, Spec), Vec<Fault>> {
+    pub(crate) fn build(mut self, command: Vec<OsString>, world: &World) -> Result<(Instance, Spec), Vec<Fault>> {
         let mut faults = self.contradictions();
         let mut from_files = Vec::new();
         for file in &self.env_files {
@@ -128,16 +192,19 @@ impl Draft {
                 Err(fault) => faults.push(fault),
             }
         }
-        let user = accounts.resolve(self.user.as_deref(), self.group.as_deref()).unwrap_or_else(|fault| {
+        let user = world.accounts.resolve(self.user.as_deref(), self.group.as_deref()).unwrap_or_else(|fault| {
             faults.push(fault);
             None
         });
         if !faults.is_empty() {
             return Err(faults);
         }
-        let base = if self.clear_env { Vec::new() } else { environ::inherited(ours, own_pid) };
+        let base = if self.clear_env { Vec::new() } else { environ::inherited(&world.environment, world.pid) };
         let env = environ::compose(base, user.as_ref(), from_files, std::mem::take(&mut self.env));
+        let dialects = self.offered(&command, &env);
+        let (report_dir, report_keep) = self.reports(world);
         let mut spec = self.spec;
+        spec.dialects = dialects;
         spec.launch.env = env;
         spec.launch.identity = user.map(|u| u.identity);
         spec.restart.delays = match self.delays.as_slice() {
@@ -152,7 +219,7 @@ impl Draft {
             name: spec.name.clone(),
             name_given: self.name.is_some(),
             control: match self.control {
-                ControlWish::Usual => Control::RuntimeDir(runtime_dir),
+                ControlWish::Usual => Control::RuntimeDir(world.runtime_dir()),
                 ControlWish::Off => Control::Off,
                 ControlWish::Path(path) => Control::Path(path),
             },
@@ -161,8 +228,8 @@ impl Draft {
             file: None,
             prefix: true,
             version: env!("CARGO_PKG_VERSION").to_string(),
-            report_dir: None,
-            report_keep: 20,
+            report_dir,
+            report_keep,
         };
         Ok((instance, spec))
     }

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn meanings() {
         assert_eq!(meaning(OsStr::new("WATCHDOG_STOP_TIMEOUT")), Meaning::Setting("stop_timeout"));
-        assert_eq!(meaning(OsStr::new("WATCHDOG_MEMORY_LIMIT")), Meaning::Later("memory_limit"));
+        assert_eq!(meaning(OsStr::new("WATCHDOG_DRAIN_TIMEOUT")), Meaning::Later("drain_timeout"));
         assert_eq!(meaning(OsStr::new("WATCHDOG_ENABLED")), Meaning::Contract);
         assert_eq!(meaning(OsStr::new("WATCHDOG_STOP_TIMEUOT")), Meaning::Unknown);
         assert_eq!(meaning(OsStr::new("WATCHDOG")), Meaning::Foreign);

@@ -243,11 +243,13 @@ mod tests {
 
     #[test]
     fn words_of_other_supervisors_are_taken() {
-        let entries = entries("[defaults]\nmaxRestarts = 3\ngracefulShutdownTimeout = \"3s\"\n");
+        let entries = entries(
+            "[defaults]\nmaxRestarts = 3\ngracefulShutdownTimeout = \"3s\"\nmemoryThreshold = 1\ncpuThreshold = 1\n",
+        );
         let mut keys: Vec<&str> = entries.iter().map(|e| e.setting.key).collect();
         keys.sort_unstable();
-        assert_eq!(keys, ["restart_limit", "shutdown_timeout"]);
-        assert!(faults("[defaults]\nmemoryThreshold = \"1GiB\"\n")[0].contains("memoryThreshold: not in this version"));
+        assert_eq!(keys, ["cpu_limit", "memory_limit", "restart_limit", "shutdown_timeout"]);
+        assert!(faults("[defaults]\ngracePeriod = \"1s\"\n")[0].contains("gracePeriod: not in this version"));
         let twice = faults("[defaults]\nmaxRestarts = 3\nrestart_limit = 4\n");
         assert_eq!(twice, ["w.toml:3:1: restart_limit: sets restart_limit a second time"]);
     }

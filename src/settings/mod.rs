@@ -1,19 +1,23 @@
 //! From the words of a user to the specs the engine runs: flag over variable over file over default.
 //!
-//! `table` is the list of settings, `values`, `signals`, `rlimit` read what people write, `file`, `environ`, `env_file`
-//! and `users` read the world, `draft` puts it together.
+//! `table` is the list of settings and `setting` the form of its entries; `values`, `signals`, `rlimit`, `alive`, `limits`
+//! and `hooks` read what people write, `file`, `environ`, `env_file` and `users` read the world, `draft` puts it together.
 
-mod bounded;
+mod alive;
+pub(crate) mod bounded;
 mod draft;
 mod env_file;
 mod environ;
 mod fault;
 mod file;
+mod hooks;
 mod later;
 mod levels;
+mod limits;
 mod nearest;
 mod raw;
 mod rlimit;
+mod setting;
 pub(crate) mod signals;
 pub(crate) mod table;
 mod users;
@@ -89,6 +93,27 @@ impl World {
             (None, None) => PathBuf::from(format!("/tmp/watchdog-{}", self.uid)),
         }
     }
+
+    /// The directory of what outlives us. A relative one would be another for each directory we are started in: the XDG
+    /// specification has it passed over.
+    pub(crate) fn state_dir(&self) -> Option<PathBuf> {
+        let absolute = |name| self.variable(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        if let Some(dir) = absolute("XDG_STATE_HOME") {
+            return Some(dir.join("watchdog"));
+        }
+        if self.uid == 0 {
+            return Some(PathBuf::from("/var/lib/watchdog"));
+        }
+        absolute("HOME").map(|home| home.join(".local/state/watchdog"))
+    }
+}
+
+/// A directory of reports as WATCHDOG_REPORT_DIR says it: a client reads where a watchdog of the same words writes.
+pub(crate) fn report_dir(world: &World) -> Option<PathBuf> {
+    match world.variable("WATCHDOG_REPORT_DIR") {
+        Some(dir) => (dir != "off" && dir != "false").then(|| PathBuf::from(dir)),
+        None => world.state_dir(),
+    }
 }
 
 /// Reads all layers. Everything that is wrong is said at once.
@@ -118,7 +143,7 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     }
     let (log_level, log_format) = (draft.log_level.clone(), draft.log_format);
     warnings.extend(draft.env_files.iter().filter_map(|path| env_file::warning(path)));
-    let (instance, spec) = draft.build(command, &world.environment, world.pid, &world.accounts, world.runtime_dir())?;
+    let (instance, spec) = draft.build(command, world)?;
     Ok(Resolved { instance, spec, log_level, log_format, warnings })
 }
 

@@ -68,6 +68,11 @@ impl Raw {
         if self.layer == Layer::Variable { self.os_list() } else { self.words.clone() }
     }
 
+    /// All words as text, cut nowhere.
+    pub(crate) fn texts(&self) -> Result<Vec<&str>, Fault> {
+        self.words.iter().map(|word| utf8(word)).collect()
+    }
+
     /// Shorthands for the table.
     pub(crate) fn duration(&self) -> Result<Duration, Fault> {
         values::duration(self.text()?)

@@ -1,97 +1,16 @@
 //! The one list of settings. Flags, variables, keys of the file, `--help`, the manual, the completions and the table of
 //! the README are all read from it; a new setting is one entry here.
 
-use super::draft::{ControlWish, Draft, LogFormat};
+use super::draft::{ControlWish, Draft, LogFormat, ReportWish};
 use super::fault::Fault;
 use super::raw::Raw;
-use super::{later, levels, rlimit, signals, values};
-use watchdog_engine::spec::{GiveUp, LogMode, OnDeath, Policy, Scope as SignalScope, Stdin};
+use super::{alive, hooks, later, levels, limits, rlimit, signals, values};
+use std::time::Duration;
+use watchdog_engine::spec::{
+    GiveUp, HeartbeatMode, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin,
+};
 
-/// One setting.
-#[derive(Debug)]
-pub(crate) struct Setting {
-    /// As in the file; flag and variable are made from it.
-    pub(crate) key: &'static str,
-    /// Where `--help` shows it.
-    pub(crate) group: Group,
-    /// What a value looks like, for `--help`; empty for a plain switch.
-    pub(crate) value: &'static str,
-    /// How the flag is given.
-    pub(crate) shape: Shape,
-    /// Whose setting it is, and so in which table of a file it stands.
-    pub(crate) scope: Scope,
-    /// What holds when nobody says anything.
-    pub(crate) default: Standard,
-    /// One line for people.
-    pub(crate) meaning: &'static str,
-    /// Reads a value and writes it down.
-    pub(crate) set: fn(&mut Draft, &Raw) -> Result<(), Fault>,
-}
-
-/// How a flag is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
-    /// `--flag VALUE`.
-    One,
-    /// `--flag A,B`, and the flag may be repeated: each adds to the list.
-    List,
-    /// `--flag` or `--flag=false`.
-    Switch,
-    /// `--flag` alone means this, `--flag=VALUE` another.
-    Optional(&'static str),
-}
-
-/// What holds when nobody says anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standard {
-    /// This value; a test proves that it is the engine's default too.
-    Value(&'static str),
-    /// Something that is no value, said in words.
-    Words(&'static str),
-}
-
-/// Whose setting it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Of each service: `[defaults]` and `[service.NAME]`.
-    Service,
-    /// Of one service and no other: only `[service.NAME]`.
-    OneService,
-    /// Of the watchdog: `[watchdog]`.
-    Instance,
-    /// Of the command line: flag and variable only.
-    CommandLine,
-}
-
-/// The parts of `--help`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// Who it is.
-    Name,
-    /// How a worker is started.
-    Launch,
-    /// When it is started again.
-    Restart,
-    /// How it is ended.
-    Stop,
-    /// When it counts as up.
-    Ready,
-    /// Where its output goes.
-    Log,
-    /// The watchdog itself.
-    Watchdog,
-}
-
-/// The groups in their order, with their headings.
-pub(crate) const GROUPS: [(Group, &str); 7] = [
-    (Group::Name, "name"),
-    (Group::Launch, "launch"),
-    (Group::Restart, "restart"),
-    (Group::Stop, "stop and signals"),
-    (Group::Ready, "ready and alive"),
-    (Group::Log, "output"),
-    (Group::Watchdog, "the watchdog itself"),
-];
+pub(crate) use super::setting::{GROUPS, Group, Scope, Setting, Shape, Standard, flag, variable};
 
 const POLICIES: [(&str, Policy); 5] = [
     ("always", Policy::Always),
@@ -106,18 +25,12 @@ const SCOPES: [(&str, SignalScope); 3] =
 const LOGS: [(&str, LogMode); 3] =
     [("inherit", LogMode::Inherit), ("tee", LogMode::Tee), ("capture", LogMode::Capture)];
 const DEATHS: [(&str, OnDeath); 3] = [("stop", OnDeath::Stop), ("kill", OnDeath::Kill), ("keep", OnDeath::Keep)];
+const BEATS: [(&str, HeartbeatMode); 3] =
+    [("auto", HeartbeatMode::Auto), ("required", HeartbeatMode::Required), ("off", HeartbeatMode::Off)];
+const HANGS: [(&str, OnHang); 2] = [("restart", OnHang::Restart), ("record", OnHang::Record)];
+const LIMIT_ACTIONS: [(&str, LimitAction); 2] = [("restart", LimitAction::Restart), ("warn", LimitAction::Warn)];
+const MEASURED: [(&str, LimitScope); 2] = [("tree", LimitScope::Tree), ("main", LimitScope::Main)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-
-/// Reads of a closed list whose later words are known already.
-fn built(raw: &Raw, now: &[&str], later: &[&str]) -> Result<(), Fault> {
-    let text = raw.text()?;
-    let head = text.split(':').next().unwrap_or_default();
-    if later.contains(&head) {
-        return Err(Fault::usage(format!("{text:?} is {}", later::refusal(""))));
-    }
-    let words: Vec<(&str, ())> = now.iter().map(|w| (*w, ())).collect();
-    values::word(text, &words)
-}
 
 fn give_up(raw: &Raw) -> Result<GiveUp, Fault> {
     let text = raw.text()?;
@@ -246,17 +159,66 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting { shape: Shape::List, ..service("rewrite_signal", Group::Stop, "FROM:TO,..", Words("none"),
         "signals to exchange before anything looks at them; TO 0 drops one",
         |d, r| { d.spec.rewrite_signal = r.list()?.iter().map(|i| signals::rewrite(i)).collect::<Result<_, _>>()?; Ok(()) }) },
+    service("reload_signal", Group::Stop, "SIGNAL", Words("none"),
+        "signal by which `reload` has the worker read its own configuration again",
+        |d, r| { d.spec.reload_signal = match r.text()? { "none" | "off" => None, text => Some(signals::signal(text)?) }; Ok(()) }),
     service("kill_wait", Group::Stop, "DURATION", Value("1s"),
         "from KILL to the state stuck", |d, r| { d.spec.stop.kill_wait = r.duration()?; Ok(()) }),
     service("on_watchdog_death", Group::Stop, "stop|kill|keep", Value("stop"),
         "what the worker gets when the watchdog dies",
         |d, r| { d.spec.stop.on_watchdog_death = values::word(r.text()?, &DEATHS)?; Ok(()) }),
 
-    service("ready", Group::Ready, "auto|spawned", Value("auto"),
-        "when the worker counts as ready",
-        |_, r| built(r, &["auto", "spawned"], &["reported", "probe", "fd", "line", "port"])),
-    service("heartbeat", Group::Ready, "auto|off", Value("auto"),
-        "whether beats of the worker are watched", |_, r| built(r, &["auto", "off"], &["required"])),
+    service("ready", Group::Ready, "WHEN", Value("auto"),
+        "when the worker counts as ready: auto, spawned, reported, fd, line:TEXT, port:N", |d, r| { d.spec.ready = alive::ready(r.text()?)?; Ok(()) }),
+    service("start_timeout", Group::Ready, "DURATION", Value("30s"),
+        "a start that is not ready after this long has failed; 0 waits for ever",
+        |d, r| { d.spec.start_timeout = alive::start_timeout(r.text()?)?; Ok(()) }),
+    Setting { shape: Shape::List, ..service("dialects", Group::Ready, "DIALECT,..", Words("native,notify"),
+        "ways to speak that it is offered: notify:PATH and fd too; or none",
+        |d, r| { d.dialects = Some(alive::dialects(&r.list()?)?); Ok(()) }) },
+    service("heartbeat", Group::Ready, "auto|required|off", Value("auto"),
+        "beats are watched from the first one on, from ready on, or never",
+        |d, r| { d.spec.heartbeat.mode = values::word(r.text()?, &BEATS)?; Ok(()) }),
+    service("heartbeat_interval", Group::Ready, "DURATION", Value("10s"),
+        "from one ping to the next", |d, r| { d.spec.heartbeat.interval = beat(r)?; Ok(()) }),
+    service("heartbeat_timeout", Group::Ready, "DURATION", Value("5s"),
+        "how long the answer to a ping may take", |d, r| { d.spec.heartbeat.timeout = beat(r)?; Ok(()) }),
+    service("heartbeat_misses", Group::Ready, "N", Value("3"),
+        "pings in a row without an answer that count as a hang",
+        |d, r| { d.spec.heartbeat.misses = r.count(1, 1000)? as u32; Ok(()) }),
+    service("on_hang", Group::Ready, "restart|record", Value("restart"),
+        "what follows a hang: evidence and a restart, or evidence alone",
+        |d, r| { d.spec.heartbeat.on_hang = values::word(r.text()?, &HANGS)?; Ok(()) }),
+    service("hang_signal", Group::Ready, "SIGNAL", Value("ABRT"),
+        "signal that makes a hung worker show its stacks before the kill",
+        |d, r| { d.spec.heartbeat.hang_signal = signals::signal(r.text()?)?; Ok(()) }),
+    service("hang_dump_timeout", Group::Ready, "DURATION", Value("5s"),
+        "from that signal to KILL; 0 kills at once", |d, r| { d.spec.heartbeat.hang_dump_timeout = r.duration()?; Ok(()) }),
+
+    service("memory_limit", Group::Limits, "SIZE|auto|off", Value("off"),
+        "resident memory; auto is 90 % of the control group's limit",
+        |d, r| { d.spec.limits.memory = limits::memory(r.text()?)?; Ok(()) }),
+    service("memory_soft_limit", Group::Limits, "SIZE|off", Value("off"),
+        "a warning, and the word `low on memory` to the worker, from here on",
+        |d, r| { d.spec.limits.memory_soft = limits::memory_soft(r.text()?)?; Ok(()) }),
+    service("memory_samples", Group::Limits, "N", Value("3"),
+        "samples in a row above memory_limit that count",
+        |d, r| { d.spec.limits.memory_samples = r.count(1, 1000)? as u32; Ok(()) }),
+    service("memory_action", Group::Limits, "restart|warn", Value("restart"),
+        "what follows then", |d, r| { d.spec.limits.memory_action = values::word(r.text()?, &LIMIT_ACTIONS)?; Ok(()) }),
+    service("cpu_limit", Group::Limits, "PERCENT|off", Value("off"),
+        "processor time in percent of one core, such as 150%",
+        |d, r| { d.spec.limits.cpu = limits::cpu(r.text()?)?; Ok(()) }),
+    service("cpu_samples", Group::Limits, "N", Value("5"),
+        "samples whose mean counts", |d, r| { d.spec.limits.cpu_samples = r.count(1, 1000)? as u32; Ok(()) }),
+    service("cpu_action", Group::Limits, "restart|warn", Value("restart"),
+        "what follows then", |d, r| { d.spec.limits.cpu_action = values::word(r.text()?, &LIMIT_ACTIONS)?; Ok(()) }),
+    service("limit_scope", Group::Limits, "tree|main", Value("tree"),
+        "who is measured: the worker and its descendants, or the worker alone",
+        |d, r| { d.spec.limits.scope = values::word(r.text()?, &MEASURED)?; Ok(()) }),
+    service("sample_interval", Group::Limits, "DURATION", Value("5s"),
+        "from one sample to the next; without a limit there are none",
+        |d, r| { d.spec.limits.interval = at_least(r, Duration::from_millis(100))?; Ok(()) }),
 
     service("log", Group::Log, "inherit|tee|capture", Value("inherit"),
         "output: straight through, through us too, or kept by us only",
@@ -274,6 +236,17 @@ pub(crate) static TABLE: &[Setting] = &[
         "rotated files kept, compressed", |d, r| { d.spec.log.keep = r.count(0, 1000)? as u32; Ok(()) }),
     service("log_lines", Group::Log, "N", Value("1000"),
         "last lines kept in memory for `logs`", |d, r| { d.spec.log.lines = r.count(0, 100_000)? as usize; Ok(()) }),
+
+    Setting { scope: Scope::Instance, ..service("report_dir", Group::Reports, "PATH|off", Words("in the state directory"),
+        "directory of reports on kills and unclean deaths; off: none", |d, r| {
+            d.report_dir = if given(r) { ReportWish::Path(r.path()?) } else { ReportWish::Off };
+            Ok(())
+        }) },
+    Setting { scope: Scope::Instance, ..service("report_keep", Group::Reports, "N", Value("20"),
+        "reports kept for each service; 0 writes none", |d, r| { d.report_keep = r.count(0, 1000)? as u32; Ok(()) }) },
+    Setting { shape: Shape::List, ..service("hook", Group::Reports, "[EVENT[+..]:]COMMAND", Words("none"),
+        "command for events; pre-start:COMMAND may forbid a start; repeatable",
+        |d, r| { d.spec.hooks = hooks::hooks(r)?; Ok(()) }) },
 
     Setting { scope: Scope::Instance, ..service("control", Group::Watchdog, "PATH|off", Words("in the runtime directory"),
         "control socket", |d, r| {
@@ -301,6 +274,21 @@ pub(crate) static TABLE: &[Setting] = &[
         "TOML file whose [defaults] and [watchdog] are read first", |_, _| Ok(())) },
 ];
 
+/// The measure of a heartbeat: less than 10 ms is no pause but a load.
+fn beat(raw: &Raw) -> Result<Duration, Fault> {
+    at_least(raw, Duration::from_millis(10))
+}
+
+/// A duration that must not be shorter than this.
+fn at_least(raw: &Raw, least: Duration) -> Result<Duration, Fault> {
+    let duration = raw.duration()?;
+    if duration >= least {
+        return Ok(duration);
+    }
+    let least = format!("{}ms", least.as_millis());
+    Err(Fault::usage(format!("{:?} is too short: at least {least}", raw.text()?)))
+}
+
 /// Whether a path was given, rather than `off` or the `false` of a file.
 fn given(raw: &Raw) -> bool {
     !raw.text().is_ok_and(|t| matches!(t, "off" | "false"))
@@ -314,33 +302,4 @@ pub(crate) fn find(key: &str) -> Option<&'static Setting> {
 /// Every key that may be meant: built or not.
 pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|s| s.key).chain(later::KEYS.iter().map(|(key, _)| *key))
-}
-
-impl Setting {
-    /// `--stop-timeout`.
-    pub(crate) fn flag(&self) -> String {
-        flag(self.key)
-    }
-
-    /// `WATCHDOG_STOP_TIMEOUT`.
-    pub(crate) fn variable(&self) -> String {
-        variable(self.key)
-    }
-
-    /// The default as people read it.
-    pub(crate) fn default_text(&self) -> &'static str {
-        match self.default {
-            Value(text) | Words(text) => text,
-        }
-    }
-}
-
-/// The flag of a key.
-pub(crate) fn flag(key: &str) -> String {
-    format!("--{}", key.replace('_', "-"))
-}
-
-/// The variable of a key.
-pub(crate) fn variable(key: &str) -> String {
-    format!("WATCHDOG_{}", key.to_ascii_uppercase())
 }

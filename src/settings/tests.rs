@@ -4,7 +4,10 @@ use super::draft::Draft;
 use super::table::{Standard, TABLE};
 use super::*;
 use std::time::Duration;
-use watchdog_engine::spec::{Control, Delays, LogMode, Policy};
+use watchdog_engine::spec::{
+    Control, Delays, Dialects, HeartbeatMode, Hook, LimitAction, LimitScope, LogMode, MemoryLimit, NotifyAt, OnHang,
+    Policy, Ready,
+};
 
 fn world(environment: &[(&str, &str)]) -> World {
     let pair = |(k, v): &(&str, &str)| (OsString::from(k), OsString::from(v));
@@ -97,10 +100,10 @@ fn a_broken_file_is_125_and_everything_wrong_is_said() {
 
 #[test]
 fn a_variable_that_does_not_parse_is_an_error_and_an_unknown_one_a_warning() {
-    let (status, lines) = refused(&[], &[("WATCHDOG_STOP_TIMEOUT", "5"), ("WATCHDOG_MEMORY_LIMIT", "1GiB")]);
+    let (status, lines) = refused(&[], &[("WATCHDOG_STOP_TIMEOUT", "5"), ("WATCHDOG_PROBE", "port:80")]);
     assert_eq!(status, 2);
     assert!(lines.contains(&"WATCHDOG_STOP_TIMEOUT: \"5\" has no unit: did you mean \"5s\"?".to_string()), "{lines:?}");
-    assert!(lines.iter().any(|l| l.starts_with("WATCHDOG_MEMORY_LIMIT: not in this version")), "{lines:?}");
+    assert!(lines.iter().any(|l| l.starts_with("WATCHDOG_PROBE: not in this version")), "{lines:?}");
     let got = resolved(&[], &[("WATCHDOG_STOP_TIMEUOT", "5s"), ("WATCHDOG_USEC", "x"), ("WATCHDOG_PID", "x")]);
     let warning = "WATCHDOG_STOP_TIMEUOT: unknown variable, passed over: did you mean \"WATCHDOG_STOP_TIMEOUT\"?";
     assert_eq!(got.warnings, [warning]);
@@ -172,8 +175,16 @@ fn what_contradicts_itself_is_refused() {
         (vec![flag("nice", "20")], "--nice: \"20\" is not a whole number from -20 to 19"),
         (vec![flag("oom_score_adj", "-1001")], "--oom-score-adj: "),
         (vec![flag("ready", "probe")], "--ready: \"probe\" is not in this version"),
-        (vec![flag("ready", "port:80")], "not in this version"),
-        (vec![flag("heartbeat", "required")], "not in this version"),
+        (
+            vec![flag("ready", "line:up")],
+            "ready = line:TEXT needs output that passes through the watchdog: set log to tee",
+        ),
+        (vec![flag("ready", "reported"), flag("dialects", "none")], "add native, notify, node or fd to dialects"),
+        (vec![flag("heartbeat", "required"), flag("dialects", "fd")], "add native, notify or node to dialects"),
+        (
+            vec![flag("memory_limit", "1MiB"), flag("memory_soft_limit", "1024KiB")],
+            "memory_soft_limit is 1048576B, not below",
+        ),
         (vec![flag("env", "=x")], "--env: no name"),
         (vec![flag("give_up", "exec:")], "the command is empty"),
     ] {
@@ -183,4 +194,152 @@ fn what_contradicts_itself_is_refused() {
     }
     resolved(&[flag("restart_delay", "2m"), flag("restart_delay_factor", "1")], &[]);
     resolved(&[flag("restart_delay", "2m"), flag("restart_delay_max", "5m")], &[]);
+}
+
+#[test]
+fn what_a_worker_says_can_be_waited_for() {
+    let ready = |value: &str| resolved(&[flag("ready", value), flag("log", "tee")], &[]).spec;
+    assert_eq!(ready("spawned").ready, Ready::Spawned);
+    assert_eq!(ready("reported").ready, Ready::Reported);
+    assert_eq!(ready("line:listening on").ready, Ready::Line("listening on".into()));
+    assert_eq!(ready("port:8080").ready, Ready::Port(8080));
+    let by_fd = ready("fd");
+    assert_eq!((by_fd.ready, by_fd.dialects), (Ready::Fd, Dialects { fd: true, ..Dialects::default() }));
+    let alone = resolved(&[flag("ready", "fd"), flag("dialects", "none")], &[]).spec.dialects;
+    assert!(alone.fd && !alone.native, "what ready waits for is offered: {alone:?}");
+    assert_eq!(resolved(&[flag("start_timeout", "90s")], &[]).spec.start_timeout, Duration::from_secs(90));
+    assert_eq!(resolved(&[flag("start_timeout", "none")], &[]).spec.start_timeout, Duration::MAX);
+    assert_eq!(resolved(&[flag("reload_signal", "HUP")], &[]).spec.reload_signal, Some(1));
+}
+
+#[test]
+fn heartbeats_reach_their_fields() {
+    let flags = [
+        flag("heartbeat", "required"),
+        flag("heartbeat_interval", "2s"),
+        flag("heartbeat_timeout", "10ms"),
+        flag("heartbeat_misses", "1"),
+        flag("on_hang", "record"),
+        flag("hang_signal", "QUIT"),
+        flag("hang_dump_timeout", "0"),
+    ];
+    let beat = resolved(&flags, &[]).spec.heartbeat;
+    assert_eq!((beat.mode, beat.on_hang, beat.hang_signal), (HeartbeatMode::Required, OnHang::Record, 3));
+    assert_eq!((beat.interval, beat.timeout), (Duration::from_secs(2), Duration::from_millis(10)));
+    assert_eq!((beat.misses, beat.hang_dump_timeout), (1, Duration::ZERO));
+}
+
+#[test]
+fn dialects_are_the_usual_ones_or_exactly_those_given() {
+    let offered =
+        |program: &str, flags: &[Flag]| resolve(flags, vec![program.into()], &world(&[])).expect("right").spec.dialects;
+    assert_eq!(offered("/no/such/server", &[]), Dialects::default());
+    for node in ["node", "/opt/bin/nodejs", "./server.cjs"] {
+        assert_eq!(offered(node, &[]), Dialects { node: true, ..Dialects::default() }, "{node}");
+    }
+    let given = offered("node", &[flag("dialects", "notify:/run/app/notify")]);
+    assert_eq!(given.notify, Some(NotifyAt::Path("/run/app/notify".into())));
+    assert!(!given.native && !given.node && !given.fd, "{given:?}");
+}
+
+#[test]
+fn limits_reach_their_fields() {
+    let flags = [
+        flag("memory_limit", "512MiB"),
+        flag("memory_soft_limit", "400MiB"),
+        flag("memory_samples", "1"),
+        flag("memory_action", "warn"),
+        flag("cpu_limit", "150%"),
+        flag("cpu_samples", "2"),
+        flag("cpu_action", "warn"),
+        flag("limit_scope", "main"),
+        flag("sample_interval", "100ms"),
+    ];
+    let limits = resolved(&flags, &[]).spec.limits;
+    assert_eq!((limits.memory, limits.memory_soft), (Some(MemoryLimit::Bytes(512 << 20)), Some(400 << 20)));
+    assert_eq!((limits.memory_samples, limits.memory_action), (1, LimitAction::Warn));
+    assert_eq!((limits.cpu, limits.cpu_samples, limits.cpu_action), (Some(150), 2, LimitAction::Warn));
+    assert_eq!((limits.scope, limits.interval), (LimitScope::Main, Duration::from_millis(100)));
+    let auto = resolved(&[flag("memory_limit", "auto"), flag("memory_soft_limit", "1GiB")], &[]).spec.limits;
+    assert_eq!(auto.memory, Some(MemoryLimit::Auto));
+}
+
+#[test]
+fn numbers_out_of_bounds_are_refused_with_the_bound() {
+    for (key, value, part) in [
+        ("heartbeat_interval", "0", "\"0\" is too short: at least 10ms"),
+        ("heartbeat_timeout", "9ms", "at least 10ms"),
+        ("heartbeat_misses", "0", "from 1 to 1000"),
+        ("sample_interval", "99ms", "at least 100ms"),
+        ("memory_samples", "0", "from 1 to 1000"),
+        ("cpu_samples", "1001", "from 1 to 1000"),
+        ("report_keep", "1001", "from 0 to 1000"),
+        ("cpu_limit", "80", "did you mean \"80%\"?"),
+        ("memory_limit", "80", "did you mean \"80MiB\"?"),
+        ("start_timeout", "30", "did you mean \"30s\"?"),
+    ] {
+        let (status, lines) = refused(&[flag(key, value)], &[]);
+        assert!(status == 2 && lines.len() == 1 && lines[0].contains(part), "{key}: {lines:?}");
+        assert!(lines[0].starts_with(&format!("{}: ", table::flag(key))), "{lines:?}");
+    }
+}
+
+#[test]
+fn hooks_of_the_strongest_layer_are_those_that_run() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("w.toml");
+    std::fs::write(&file, "[defaults]\nhook = [\"exit+hang:./tell a,b\", \"pre-start:./may-i\"]\n").expect("write");
+    let config = || flag("config", file.to_str().expect("UTF-8"));
+    let hook = |events: &[&str], pre_start, command: &[&str]| Hook {
+        events: events.iter().map(|e| e.to_string()).collect(),
+        pre_start,
+        command: command.iter().map(OsString::from).collect(),
+    };
+    let of_the_file = [hook(&["exit", "hang"], false, &["./tell", "a,b"]), hook(&[], true, &["./may-i"])];
+    assert_eq!(resolved(&[config()], &[]).spec.hooks, of_the_file);
+    let variable = [("WATCHDOG_HOOK", "logger -t a,b")];
+    assert_eq!(resolved(&[config()], &variable).spec.hooks, [hook(&[], false, &["logger", "-t", "a,b"])]);
+    let flags = [config(), flag("hook", "ready:x"), flag("hook", "stuck:y")];
+    let of_flags = [hook(&["ready"], false, &["x"]), hook(&["stuck"], false, &["y"])];
+    assert_eq!(resolved(&flags, &variable).spec.hooks, of_flags);
+    assert_eq!(resolved(&[config(), flag("hook", "off")], &[]).spec.hooks, []);
+}
+
+#[test]
+fn reports_go_to_the_state_directory_or_where_they_are_sent() {
+    let reports = |flags: &[Flag], environment: &[(&str, &str)]| {
+        let instance = resolved(flags, environment).instance;
+        (instance.report_dir, instance.report_keep)
+    };
+    let at = |dir: &str, keep| (Some(PathBuf::from(dir)), keep);
+    assert_eq!(reports(&[], &[("XDG_STATE_HOME", "/s"), ("HOME", "/h")]), at("/s/watchdog", 20));
+    assert_eq!(reports(&[], &[("XDG_STATE_HOME", "s"), ("HOME", "/h")]), at("/h/.local/state/watchdog", 20));
+    assert_eq!(reports(&[], &[("HOME", "h")]), (None, 20));
+    assert_eq!(World { uid: 0, ..world(&[("HOME", "/h")]) }.state_dir(), Some("/var/lib/watchdog".into()));
+    assert_eq!(reports(&[flag("report_dir", "/r"), flag("report_keep", "3")], &[]), at("/r", 3));
+    assert_eq!(reports(&[flag("report_dir", "off"), flag("report_keep", "3")], &[("HOME", "/h")]), (None, 0));
+}
+
+#[test]
+fn a_client_reads_reports_where_a_watchdog_of_the_same_words_writes_them() {
+    let environments: [&[(&str, &str)]; 4] = [
+        &[("WATCHDOG_REPORT_DIR", "false"), ("HOME", "/h")],
+        &[("WATCHDOG_REPORT_DIR", "/r"), ("HOME", "/h")],
+        &[("WATCHDOG_REPORT_DIR", "off"), ("HOME", "/h")],
+        &[("HOME", "/h")],
+    ];
+    for environment in environments {
+        assert_eq!(report_dir(&world(environment)), resolved(&[], environment).instance.report_dir);
+    }
+}
+
+#[test]
+fn limits_known_from_other_supervisors_need_their_units_too() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("w.toml");
+    std::fs::write(&file, "[defaults]\nmemoryThreshold = 512\ncpuThreshold = 80\n").expect("write");
+    let (status, lines) = refused(&[flag("config", file.to_str().expect("UTF-8"))], &[]);
+    assert_eq!((status, lines.len()), (125, 2), "{lines:?}");
+    assert!(lines[0].ends_with("memoryThreshold: \"512\" has no unit: did you mean \"512MiB\"?"), "{lines:?}");
+    assert!(lines[1].ends_with("cpuThreshold: \"80\" has no unit: did you mean \"80%\"?"), "{lines:?}");
 }

@@ -49,6 +49,11 @@ pub(crate) fn size(text: &str) -> Result<u64, Fault> {
 
 /// A share in whole percent, 0 to 100: `20%`; `0` needs no unit.
 pub(crate) fn percent(text: &str) -> Result<u8, Fault> {
+    Ok(share(text, 100)? as u8)
+}
+
+/// A share in whole percent that may be more than the whole, from 0 to this.
+pub(crate) fn share(text: &str, most: u32) -> Result<u32, Fault> {
     let digits = match text.strip_suffix('%') {
         Some(digits) => digits,
         None if text == "0" => text,
@@ -57,9 +62,9 @@ pub(crate) fn percent(text: &str) -> Result<u8, Fault> {
         }
         None => return Err(Fault::usage(format!("{text:?} is no percentage, such as \"20%\""))),
     };
-    match digits.parse::<u8>() {
-        Ok(n) if n <= 100 => Ok(n),
-        _ => Err(Fault::usage(format!("{text:?} is no percentage: 0% to 100%, whole"))),
+    match digits.parse::<u32>() {
+        Ok(n) if n <= most && !digits.starts_with('+') => Ok(n),
+        _ => Err(Fault::usage(format!("{text:?} is no percentage: 0% to {most}%, whole"))),
     }
 }
 

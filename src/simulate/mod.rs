@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::time::Duration;
 use watchdog_engine::machine::{
-    Action, Actions, Event, Exit, Generation, MonoTime, ServiceId, Setup, Supervisor, What, human,
+    Action, Actions, Event, Exit, Generation, MonoTime, Oom, ServiceId, Setup, Supervisor, What, human,
 };
-use watchdog_engine::spec::Spec;
+use watchdog_engine::spec::{HeartbeatMode, Limits, Ready, Spec};
 
 /// Lines after which a timeline without end is cut off.
 const MOST_LINES: usize = 100;
@@ -96,6 +96,9 @@ impl Simulation {
         // A timeline that differs each time explains nothing.
         spec.restart.jitter = 0;
         spec.max_age_jitter = 0;
+        // A script says how runs end, not what a worker says or uses: one that runs is ready, and nothing else ends it.
+        (spec.ready, spec.limits) = (Ready::Spawned, Limits::default());
+        spec.heartbeat.mode = HeartbeatMode::Off;
         let setup = Setup { prefix: true, shared_group: false, init: false, seed: 0 };
         let machine = Supervisor::new(vec![spec], setup);
         Simulation { machine, runs, starts: 0, now: MonoTime::ZERO, worker: None, lines: Vec::new(), exit: None }
@@ -162,7 +165,14 @@ impl Simulation {
             }
             // A worker of good manners: it ends at once, and well, when it is asked to.
             Action::Signal { generation, .. } if self.worker.is_some_and(|(g, ..)| g == generation) => {
-                let exit = Exit { code: Some(0), signal: None, core: false, rss_peak_bytes: None };
+                let exit = Exit {
+                    code: Some(0),
+                    signal: None,
+                    core: false,
+                    rss_peak_bytes: None,
+                    oom: Oom::No,
+                    cpu: Duration::ZERO,
+                };
                 self.worker = Some((generation, self.now, exit));
             }
             Action::LookAtTree { generation, .. } => {

@@ -2,7 +2,7 @@
 
 use crate::settings::{Fault, nearest, signals, values};
 use std::time::Duration;
-use watchdog_engine::machine::Exit;
+use watchdog_engine::machine::{Exit, Oom};
 
 /// One run of the imagined worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ fn entry(part: &str) -> Result<(Run, usize), Fault> {
 }
 
 fn code(code: i32) -> Exit {
-    Exit { code: Some(code), signal: None, core: false, rss_peak_bytes: None }
+    Exit { code: Some(code), signal: None, core: false, rss_peak_bytes: None, oom: Oom::No, cpu: Duration::ZERO }
 }
 
 #[cfg(test)]

@@ -3,9 +3,14 @@
 //! `watchdog`, and this library has no idea where a [`spec::Spec`] came from.
 
 mod control;
+mod dialect;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod logs;
 pub mod machine;
 mod reactor;
+mod recorder;
 pub mod spec;
 mod sys;
 

@@ -23,11 +23,14 @@ pub(crate) enum Verb {
     Health,
     Wait,
     Shutdown,
+    Reload,
+    Tell,
+    Report,
 }
 
 impl Verb {
     /// All, with their words.
-    pub(crate) const ALL: [(&'static str, Verb); 11] = [
+    pub(crate) const ALL: [(&'static str, Verb); 14] = [
         ("status", Verb::Status),
         ("start", Verb::Start),
         ("stop", Verb::Stop),
@@ -39,6 +42,9 @@ impl Verb {
         ("health", Verb::Health),
         ("wait", Verb::Wait),
         ("shutdown", Verb::Shutdown),
+        ("reload", Verb::Reload),
+        ("tell", Verb::Tell),
+        ("report", Verb::Report),
     ];
 
     fn parse(word: &str) -> Option<Verb> {

@@ -5,8 +5,9 @@ use super::journal::Entry;
 use super::shapes::Frame;
 use crate::machine::*;
 use crate::signal_name;
-use crate::spec::{Delays, Scope, Stop};
+use crate::spec::{Delays, HeartbeatMode, LimitAction, MemoryLimit, OnHang, Ready, Scope, Spec, Stop};
 use crate::sys::clock::rfc3339;
+use std::time::Duration;
 
 /// Events told at most.
 const STORY: usize = 12;
@@ -34,12 +35,130 @@ pub(crate) fn explain<'a>(
         ));
     }
     text.push(stop_rule(&s.spec.stop));
-    text.push("no heartbeat and no limit is enforced: only its own end, a request or max_age ends it".into());
+    text.push(heartbeat_rule(s));
+    text.extend(limit_rules(&s.spec));
+    text
+}
+
+/// Whether silence is judged, and after how long.
+fn heartbeat_rule(s: &Service) -> String {
+    let rules = &s.spec.heartbeat;
+    let run = s.run.as_ref().filter(|r| r.alive);
+    let armed = run.filter(|r| r.beats.armed);
+    let lanes = run.map_or(0, |r| r.lanes.all.iter().filter(|l| l.view.armed).count());
+    let follows = match rules.on_hang {
+        OnHang::Restart => "it is ended and started again",
+        OnHang::Record => "a report is written and nothing else",
+    };
+    let lanes =
+        if lanes > 0 { format!("; {lanes} of its lanes are watched by their own deadlines") } else { String::new() };
+    match (rules.mode, armed) {
+        (HeartbeatMode::Off, _) => "its beats are not watched (heartbeat = off)".into(),
+        (_, Some(run)) => format!(
+            "it beats ({}): silent for {} (heartbeat_interval {}, heartbeat_timeout {}, heartbeat_misses {}), and found \
+             hung by the evidence, {follows}{lanes}",
+            run.beats.dialect.map_or("no dialect yet", Dialect::word),
+            human(run.beats.patience(rules)),
+            human(rules.interval),
+            human(rules.timeout),
+            rules.misses
+        ),
+        (HeartbeatMode::Auto, None) => {
+            format!("it has not beaten, so silence is not judged (heartbeat = auto arms with the first beat){lanes}")
+        }
+        (HeartbeatMode::Required, None) => {
+            "its beats are required as soon as it is ready (heartbeat = required)".into()
+        }
+    }
+}
+
+/// What it may use.
+fn limit_rules(spec: &Spec) -> Vec<String> {
+    let l = &spec.limits;
+    let action = |action: LimitAction| match action {
+        LimitAction::Restart => "restart",
+        LimitAction::Warn => "warn",
+    };
+    let mut text = Vec::new();
+    if let Some(MemoryLimit::Bytes(n)) = l.memory {
+        text.push(format!(
+            "memory_limit {}: above it in {} samples in a row (every {}), or above 110% of it in one: {} (memory_action)",
+            bytes(n),
+            l.memory_samples,
+            human(l.interval),
+            action(l.memory_action)
+        ));
+    }
+    if let Some(n) = l.memory_soft {
+        text.push(format!("memory_soft_limit {}: an event, and the word low on memory to the worker", bytes(n)));
+    }
+    if let Some(percent) = l.cpu {
+        text.push(format!(
+            "cpu_limit {percent}% of one core as the mean of {} samples (every {}): {} (cpu_action)",
+            l.cpu_samples,
+            human(l.interval),
+            action(l.cpu_action)
+        ));
+    }
+    if text.is_empty() {
+        text.push("no limit of memory or CPU is set, so nothing is measured".into());
+    }
+    text
+}
+
+/// Why what might be expected has not happened.
+pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
+    let mut text = vec![now(frame, s)];
+    text.push(match (s.state, s.goal) {
+        (State::Running { .. }, _) => {
+            let run = s.run.as_ref();
+            let silent = run.filter(|r| r.beats.armed).and_then(|r| r.beats.last).map(|at| frame.now.since(at));
+            match (run.and_then(|r| r.hang.as_ref()), silent) {
+                (Some(hang), _) if hang.recorded => "it is not restarted: its hang is only recorded (on_hang)".into(),
+                (Some(_), _) => {
+                    "it is not restarted yet: it is silent, and the verdict does not say that it is hung".into()
+                }
+                (None, Some(silent)) => format!(
+                    "it is not restarted: its last sign of life is {} old, {} are allowed",
+                    human(silent),
+                    human(run.map_or(Duration::ZERO, |r| r.beats.patience(&s.spec.heartbeat)))
+                ),
+                (None, None) => "it is not restarted: it runs, and nothing of it is judged that could be wrong".into(),
+            }
+        }
+        (State::Starting { .. }, _) => {
+            let left = s.timers.get(Timer::Start).map(|at| human(at.since(frame.now)));
+            let by = match &s.spec.ready {
+                Ready::Auto | Ready::Spawned => "its exec".to_string(),
+                Ready::Reported => "its READY, in any dialect (ready = reported)".into(),
+                Ready::Fd => "its newline on WATCHDOG_READY_FD (ready = fd)".into(),
+                Ready::Line(line) => format!("a line of output with {line:?} (ready = line)"),
+                Ready::Port(port) => format!("a listener of its tree on port {port} (ready = port)"),
+            };
+            let left = left.map_or("there is no start_timeout".into(), |d| format!("start_timeout ends in {d}"));
+            format!("it is not ready: {by} has not come; {left}")
+        }
+        (State::Stopping { .. }, _) => {
+            "it is not started: nothing is started before all of the old tree is gone".into()
+        }
+        (State::Backoff { .. } | State::CrashLoop { .. }, _) => next(frame, s),
+        (State::Stuck { .. }, _) => "it is not started: a process of it was killed and is not gone".into(),
+        (State::Stopped | State::Done | State::Failed, Goal::Down) => {
+            "it is not started: it was asked to be down".into()
+        }
+        (State::Done, Goal::Up) => {
+            format!("it is not started again: it ended well (restart = {})", policy_word(s.spec.restart.policy))
+        }
+        (State::Stopped | State::Failed, Goal::Up) => format!("it is not started again: {}", s.reason),
+    });
+    text.push(heartbeat_rule(s));
+    text.extend(limit_rules(&s.spec));
+    text.push(rules(s));
     text
 }
 
 fn tells(what: &What) -> bool {
-    !matches!(what, What::Ready | What::OrphanReaped { .. })
+    !matches!(what, What::Ready { .. } | What::OrphanReaped { .. } | What::Status { .. })
 }
 
 fn now(frame: &Frame<'_>, s: &Service) -> String {
@@ -61,6 +180,14 @@ fn next(frame: &Frame<'_>, s: &Service) -> String {
         State::CrashLoop { .. } => {
             format!("next: the pause ends in {}, then it is started again", wait(Timer::Restart).unwrap_or_default())
         }
+        State::Stopping { step: StopStep::Ask, .. } => format!(
+            "next: the stop signal in {}, SIGKILL in {} unless it ends before",
+            wait(Timer::StopSignal).unwrap_or_default(),
+            wait(Timer::Stop).unwrap_or_default()
+        ),
+        State::Stopping { step: StopStep::Dump, .. } => {
+            format!("next: SIGKILL in {} unless it dies of its dump before", wait(Timer::Dump).unwrap_or_default())
+        }
         State::Stopping { step: StopStep::Term, .. } => {
             format!("next: SIGKILL in {} unless it ends before", wait(Timer::Stop).unwrap_or_default())
         }
@@ -68,11 +195,17 @@ fn next(frame: &Frame<'_>, s: &Service) -> String {
             format!("next: SIGKILL for what is left of its tree in {}", wait(Timer::Sweep).unwrap_or_default())
         }
         State::Stopping { .. } => "next: the end of the killed processes is verified".into(),
+        State::Running { .. } if wait(Timer::Verdict).is_some() => {
+            format!("next: a look at why it is silent in {}", wait(Timer::Verdict).unwrap_or_default())
+        }
         State::Running { .. } => match wait(Timer::MaxAge) {
             Some(d) => format!("next: it is recycled for its age in {d} (max_age)"),
             None => "next: nothing, as long as it runs".into(),
         },
-        State::Starting { .. } => "next: it is being started".into(),
+        State::Starting { .. } => match wait(Timer::Start) {
+            Some(d) => format!("next: it is ready, or ended in {d} (start_timeout)"),
+            None => "next: it is being started".into(),
+        },
         State::Stuck { .. } => "next: nothing is started beside it; if it goes after all, that is noticed".into(),
         State::Stopped | State::Done | State::Failed => "next: nothing before a `start`".into(),
     }
@@ -119,7 +252,50 @@ pub(crate) fn sentence(n: &Notice) -> String {
     let pid = n.pid.unwrap_or(0);
     match &n.what {
         What::Spawn => format!("started generation {generation}, pid {pid}"),
-        What::Ready => format!("generation {generation} is ready"),
+        What::Ready { by } => match by {
+            ReadyBy::Spawned => format!("generation {generation} is ready"),
+            ReadyBy::Said(dialect) => format!("generation {generation} says that it is ready ({})", dialect.word()),
+            ReadyBy::Line => format!("generation {generation} is ready by a line of its output"),
+            ReadyBy::Port => format!("generation {generation} is ready: its port is open"),
+        },
+        What::Hang { dialect, lane, silent, misses } => match lane {
+            Some(lane) => format!("lane {lane:?} has not beaten for {}", human(*silent)),
+            None => {
+                let how = dialect.map_or("no dialect", Dialect::word);
+                format!("no sign of life for {} ({how}, {misses} missed)", human(*silent))
+            }
+        },
+        What::Verdict { verdict, sentence, record, because } => {
+            let follows = match (sentence, record) {
+                (Sentence::Hung, true) => "recorded only (on_hang = record)".to_string(),
+                (Sentence::Hung, false) => "it is ended and started again".to_string(),
+                (Sentence::Extend(n), _) => format!("it gets one interval more, extension {n}"),
+                (Sentence::Wait, _) => "it is waited for".to_string(),
+            };
+            format!("verdict {}: {because}; {follows}", verdict.word())
+        }
+        What::Threshold { what, value, limit, samples, action, soft } => {
+            let follows = match (action, soft) {
+                (LimitAction::Restart, false) => "; it is restarted",
+                (LimitAction::Restart, true) | (LimitAction::Warn, _) => "",
+            };
+            format!("{}{follows}", threshold_sentence(*what, *value, *limit, *samples, *soft))
+        }
+        What::Oom { oom } => match oom {
+            Oom::Worker => "the kernel killed it for want of memory (OOM)".into(),
+            Oom::Child => "the kernel killed a child of it for want of memory (OOM)".into(),
+            Oom::Probable | Oom::No => "the kernel has probably killed it for want of memory (OOM)".into(),
+        },
+        What::ChannelLost { dialect } => format!("it has closed its {} channel", dialect.word()),
+        What::ProtoError { dialect, error } => {
+            format!("its {} channel is closed for what came over it: {error}", dialect.word())
+        }
+        What::NotifyDenied { sender, uid, count } => {
+            format!("{count} datagram(s) of pid {sender} of user {uid}, who is not of its tree, were ignored")
+        }
+        What::Status { text } => format!("it says: {text}"),
+        What::Reload => "it reads its configuration again".into(),
+        What::ReloadRequested { by } => format!("a reload was asked for by {}", who(by)),
         What::SpawnFailed { path, step, errno } => {
             format!("could not be started: {} {path:?}: {}", step.word(), errno_name(*errno))
         }

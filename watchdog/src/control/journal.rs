@@ -59,6 +59,11 @@ impl Journal {
         json
     }
 
+    /// The number of the next one.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// The last `n`, oldest first.
     pub(crate) fn last(&self, n: usize) -> impl DoubleEndedIterator<Item = &Entry> {
         self.entries.iter().skip(self.entries.len().saturating_sub(n))

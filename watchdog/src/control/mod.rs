@@ -10,8 +10,8 @@ mod socket;
 
 pub(crate) use ask::nearest;
 pub(crate) use ask::{Ask, AskError, Verb};
-pub(crate) use explain::{explain, sentence};
+pub(crate) use explain::{explain, sentence, why_not};
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use server::{Server, Turn, ask_error, error, item, ok};
-pub(crate) use shapes::{Frame, event, health, line, service, status, waited};
+pub(crate) use shapes::{Frame, event, health, heartbeat, line, millis, oom_shape, service, status, waited};
 pub(crate) use socket::{bind, private_dir};

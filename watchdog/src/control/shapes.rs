@@ -4,7 +4,7 @@ use super::journal::Entry;
 use crate::logs::Line;
 use crate::machine::*;
 use crate::signal_name;
-use crate::spec::Instance;
+use crate::spec::{Instance, MemoryLimit};
 use crate::sys::clock::rfc3339;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, SystemTime};
@@ -18,15 +18,17 @@ pub(crate) struct Frame<'a> {
     pub wall: SystemTime,
     /// All of them.
     pub services: &'a [Service],
+    /// The id of the last report of each.
+    pub reports: &'a [Option<String>],
 }
 
 impl Frame<'_> {
     /// A time of our clock on the wall.
-    fn wall_of(&self, at: MonoTime) -> String {
+    pub(crate) fn wall_of(&self, at: MonoTime) -> String {
         rfc3339(self.wall.checked_sub(self.now.since(at)).unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
-    fn ms(&self, at: MonoTime) -> u64 {
+    pub(crate) fn ms(&self, at: MonoTime) -> u64 {
         millis(self.now.since(at))
     }
 
@@ -36,7 +38,7 @@ impl Frame<'_> {
 }
 
 /// Whole milliseconds.
-fn millis(d: Duration) -> u64 {
+pub(crate) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -81,7 +83,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "goal": if s.goal == Goal::Up { "up" } else { "down" },
         "state": s.state.word(),
         "ready": ready,
-        "health": health_word(s),
+        "health": health_word(frame, s),
         "cause": s.cause.map(Cause::word),
         "reason": s.reason,
         "pid": run.and_then(|r| r.pid),
@@ -89,20 +91,26 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "started_at": run.and_then(|r| r.spawned).map(|at| frame.wall_of(at)),
         "since": frame.wall_of(s.since),
         "uptime_ms": run.and_then(|r| r.spawned).map(|at| frame.ms(at)),
-        "status_text": null,
+        "status_text": run.and_then(|r| r.talk.status.as_deref()),
         "waiting_on": [],
         "restarts": s.book.total,
         "streak": s.book.streak,
         "restart_limit": s.spec.restart.limit,
         "next_restart_in_ms": next,
-        "ready_by": run.and_then(|r| r.ready).map(|_| "spawned"),
+        "ready_by": run.and_then(|r| r.ready_by).map(ReadyBy::word),
         "command": command,
-        "heartbeat": {"dialect": null, "armed": false, "last_ms": null, "misses": 0, "rtt_p50_us": null, "rtt_p99_us": null},
-        "memory": {"rss_bytes": null, "limit_bytes": null},
-        "cpu": {"percent": null, "limit_percent": null},
+        "heartbeat": heartbeat(frame, run),
+        "memory": {
+            "rss_bytes": run.and_then(|r| r.usage.last()).and_then(|u| u.rss_bytes),
+            "limit_bytes": s.spec.limits.memory.and_then(limit_bytes),
+        },
+        "cpu": {
+            "percent": run.and_then(|r| r.usage.last()).and_then(|u| u.cpu_permille).map(|n| f64::from(n) / 10.0),
+            "limit_percent": s.spec.limits.cpu,
+        },
         "last_exit": s.ended.as_ref().map(|e| last_exit(frame, e)),
         "probes": [],
-        "last_report": null,
+        "last_report": frame.reports.get(s.id.0 as usize).and_then(Option::as_deref),
     })
 }
 
@@ -114,14 +122,52 @@ fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {
         "code": e.exit.code,
         "signal": e.exit.signal.map(signal_name),
         "core": e.exit.core,
-        "oom": null,
+        "oom": oom_shape(e.exit.oom),
         "uptime_ms": millis(e.uptime),
         "cause": e.cause.word(),
     })
 }
 
-fn health_word(s: &Service) -> &'static str {
+/// Signs of life, as far as there are any.
+pub(crate) fn heartbeat(frame: &Frame<'_>, run: Option<&Run>) -> Value {
+    let beats = run.map(|r| &r.beats);
+    let micros = |percent| beats.and_then(|b| b.trips.quantile(percent)).map(|d| d.as_micros() as u64);
+    // The dialect that beats, or else the one that was spoken first.
+    let dialect = run.and_then(|r| r.beats.dialect.or(r.talk.dialect));
+    json!({
+        "dialect": dialect.map(Dialect::word),
+        "armed": beats.is_some_and(|b| b.armed),
+        "last_ms": beats.filter(|b| !b.recent.is_empty()).and_then(|b| b.last).map(|at| frame.ms(at)),
+        "misses": beats.map_or(0, |b| b.misses),
+        "rtt_p50_us": micros(50),
+        "rtt_p99_us": micros(99),
+    })
+}
+
+fn limit_bytes(limit: MemoryLimit) -> Option<u64> {
+    match limit {
+        MemoryLimit::Bytes(n) => Some(n),
+        MemoryLimit::Auto => None,
+    }
+}
+
+/// `true` where a counter says so, `"probable"` where only the circumstances do.
+pub(crate) fn oom_shape(oom: Oom) -> Value {
+    match oom {
+        Oom::No => Value::Bool(false),
+        Oom::Worker => Value::Bool(true),
+        Oom::Child => "child".into(),
+        Oom::Probable => "probable".into(),
+    }
+}
+
+fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
+    let run = s.run.as_ref().filter(|r| r.alive);
     match s.state {
+        State::Running { .. } if run.is_some_and(|r| r.hang.is_some() || r.talk.failing().next().is_some()) => {
+            "unhealthy"
+        }
+        State::Running { .. } if run.is_some_and(|r| r.beats.is_late(frame.now, &s.spec.heartbeat)) => "degraded",
         State::Running { .. } | State::Done => "healthy",
         State::Starting { .. } => "unknown",
         State::Stopping { .. } | State::Backoff { .. } | State::CrashLoop { .. } => "unhealthy",
@@ -131,8 +177,13 @@ fn health_word(s: &Service) -> &'static str {
 
 /// `health`.
 #[must_use]
-pub(crate) fn health(s: &Service) -> Value {
-    json!({"service": s.spec.name, "health": health_word(s), "reason": s.reason})
+pub(crate) fn health(frame: &Frame<'_>, s: &Service) -> Value {
+    let run = s.run.as_ref().filter(|r| r.alive);
+    let failing: Vec<String> = run.map_or(Vec::new(), |r| {
+        r.talk.failing().map(|check| format!("check {} fails: {}", check.name, check.message)).collect()
+    });
+    let reason = if failing.is_empty() { s.reason.clone() } else { failing.join("; ") };
+    json!({"service": s.spec.name, "health": health_word(frame, s), "reason": reason})
 }
 
 /// `wait`.
@@ -188,12 +239,40 @@ pub(crate) fn event(frame: &Frame<'_>, e: &Entry) -> Value {
 fn by_kind(what: &What) -> Value {
     match what {
         What::Spawn | What::Stopped => json!({}),
-        What::Ready => json!({"ready_by": "spawned"}),
+        What::Ready { by } => json!({"ready_by": by.word()}),
+        What::Hang { dialect, lane, silent, misses } => json!({
+            "dialect": dialect.map(Dialect::word), "lane": lane, "silent_ms": millis(*silent), "misses": misses,
+        }),
+        What::Verdict { verdict, sentence, record, because } => {
+            let (action, extension) = match (sentence, record) {
+                (Sentence::Hung, false) => ("restart", 0),
+                (Sentence::Hung, true) => ("record", 0),
+                (Sentence::Extend(n), _) => ("extend", *n),
+                (Sentence::Wait, _) => ("wait", 0),
+            };
+            json!({"verdict": verdict.word(), "action": action, "extension": extension, "reason": because})
+        }
+        What::Threshold { what, value, limit, samples, action, soft } => {
+            let (name, per) = match what {
+                Measure::Memory => ("memory", 1),
+                // Percent of one core, as the setting.
+                Measure::Cpu => ("cpu", 10),
+            };
+            json!({"what": name, "value": value / per, "limit": limit / per, "samples": samples, "action": action, "soft": soft})
+        }
+        What::Oom { oom } => {
+            json!({"oom": oom_shape(*oom), "who": if *oom == Oom::Child { "child" } else { "worker" }})
+        }
+        What::ChannelLost { dialect } => json!({"dialect": dialect.word()}),
+        What::ProtoError { dialect, error } => json!({"dialect": dialect.word(), "error": error}),
+        What::NotifyDenied { sender, uid, count } => json!({"sender": sender, "uid": uid, "count": count}),
+        What::Status { text } => json!({"text": text}),
+        What::Reload => json!({}),
         What::SpawnFailed { path, step, errno } => {
             json!({"path": path, "step": step.word(), "errno": format!("{:?}", nix::errno::Errno::from_raw(*errno))})
         }
         What::Exit { exit, uptime, requested } => json!({
-            "code": exit.code, "signal": exit.signal.map(signal_name), "core": exit.core, "oom": null,
+            "code": exit.code, "signal": exit.signal.map(signal_name), "core": exit.core, "oom": oom_shape(exit.oom),
             "uptime_ms": millis(*uptime), "requested": requested, "rss_peak_bytes": exit.rss_peak_bytes,
         }),
         What::RestartScheduled { attempt, limit, delay, rule } => {
@@ -205,7 +284,10 @@ fn by_kind(what: &What) -> Value {
         What::CrashLoop { restarts, window, pause } => {
             json!({"restarts": restarts, "window_ms": millis(*window), "pause_ms": millis(*pause)})
         }
-        What::StopRequested { by } | What::StartRequested { by } | What::RestartRequested { by } => {
+        What::StopRequested { by }
+        | What::StartRequested { by }
+        | What::RestartRequested { by }
+        | What::ReloadRequested { by } => {
             json!({"by": by_shape(by)})
         }
         What::SignalRequested { by, signal } => json!({"by": by_shape(by), "signal": signal_name(*signal)}),

@@ -28,7 +28,9 @@ impl Service {
             let verdict = if failure { "a failure" } else { "a success" };
             return self.enter(cx, end, Some(cause), format!("{how}: {verdict}, not restarted (restart = {policy})"));
         }
-        let exit = self.ended.as_ref().filter(|_| cause != Cause::SpawnFailed).map(|e| e.exit);
+        // The code of a run that we ended says nothing of whether trying again is useless.
+        let own_end = matches!(cause, Cause::Exited | Cause::Signalled | Cause::Oom);
+        let exit = self.ended.as_ref().filter(|_| own_end).map(|e| e.exit);
         if exit.is_some_and(|e| rules.no_restart_on.has(e.code, e.signal)) {
             let rule = format!("{how}: listed in no_restart_on, so not restarted");
             return self.give_up(cx, cause, rule, self.status.unwrap_or(125));

@@ -1,8 +1,11 @@
 //! The judge. Pure: it never asks the time, never opens anything, never fails. Events in, actions out; the same events
 //! give the same actions, in the world and in the simulator.
 
-mod forecast;
+mod alive;
+mod heartbeat;
 mod judge;
+mod lanes;
+mod limits;
 mod news;
 mod restart;
 mod sentences;
@@ -12,6 +15,7 @@ mod service;
 pub mod sim;
 mod state;
 mod supervisor;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -19,13 +23,16 @@ mod verdict;
 mod wishes;
 mod words;
 
-pub use forecast::{Line, ScriptedEnd, ScriptedRun, forecast};
+pub use heartbeat::{Beats, Finding, Hang, Trips};
+pub use lanes::{Lane, Lanes};
+pub use limits::Usage;
 pub use news::*;
 pub use restart::{Book, nth_delay};
-pub use sentences::{describe_end, errno_name, human, policy_word};
+pub use sentences::{bytes, describe_end, errno_name, human, policy_word, threshold_sentence};
 pub use service::Service;
 pub use state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
 pub use supervisor::{Setup, Supervisor};
+pub use talk::Talk;
 pub use time::{MonoTime, Timer, Timers};
 pub use verdict::{EXTENSIONS, Sentence, Verdict, sentence, verdict};
 pub use words::*;

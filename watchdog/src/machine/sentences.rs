@@ -1,13 +1,18 @@
 //! How the machine says things to people: causes, rules and numbers as short sentences.
 
+use super::limits::Crossing;
 use super::state::Ended;
-use super::words::{Cause, Exit};
+use super::words::{Cause, Exit, Measure, Oom};
 use crate::spec::{Policy, Restart};
 use std::time::Duration;
 
 /// What an end is called.
 pub(super) fn end_cause(exit: &Exit) -> Cause {
-    if exit.signal.is_some() { Cause::Signalled } else { Cause::Exited }
+    match (exit.oom, exit.signal) {
+        (Oom::Worker, _) => Cause::Oom,
+        (Oom::No | Oom::Child | Oom::Probable, Some(_)) => Cause::Signalled,
+        (Oom::No | Oom::Child | Oom::Probable, None) => Cause::Exited,
+    }
 }
 
 /// `exited with code 1 after 2.3s`.
@@ -45,6 +50,33 @@ pub fn policy_word(policy: Policy) -> &'static str {
         Policy::OnSuccess => "on-success",
         Policy::UnlessStopped => "unless-stopped",
         Policy::Never => "never",
+    }
+}
+
+/// A threshold that was crossed, with its numbers.
+pub(super) fn threshold(c: &Crossing) -> String {
+    threshold_sentence(c.what, c.value, c.limit, c.samples, c.soft)
+}
+
+/// The same from its parts.
+pub fn threshold_sentence(what: Measure, value: u64, limit: u64, samples: u32, soft: bool) -> String {
+    let of = if samples == 1 { "1 sample".to_string() } else { format!("{samples} samples") };
+    match what {
+        Measure::Memory => {
+            let name = if soft { "memory_soft_limit" } else { "memory_limit" };
+            format!("it holds {} of memory, {name} is {} ({of})", bytes(value), bytes(limit))
+        }
+        Measure::Cpu => format!("it used {}% of a core, cpu_limit is {}% (mean of {of})", value / 10, limit / 10),
+    }
+}
+
+/// `512.0 MiB`.
+pub fn bytes(n: u64) -> String {
+    match n {
+        0..1024 => format!("{n} B"),
+        1024..1_048_576 => format!("{}.{} KiB", n / 1024, n % 1024 * 10 / 1024),
+        1_048_576..1_073_741_824 => format!("{}.{} MiB", n >> 20, (n & 0xF_FFFF) * 10 >> 20),
+        _ => format!("{}.{} GiB", n >> 30, (n & 0x3FFF_FFFF) * 10 >> 30),
     }
 }
 

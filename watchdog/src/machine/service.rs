@@ -140,7 +140,16 @@ impl Service {
     // --- the only doors ---
 
     pub(super) fn enter(&mut self, cx: &mut Cx<'_>, state: State, cause: Option<Cause>, reason: String) {
-        self.timers.clear_all();
+        // The same process: what belongs to its life goes on.
+        let becomes_ready = matches!(
+            (self.state, state),
+            (State::Starting { child: before }, State::Running { child, .. }) if before == child
+        );
+        if becomes_ready {
+            self.timers.keep_only(&Timer::OF_LIFE);
+        } else {
+            self.timers.clear_all();
+        }
         self.pending = None;
         if state.is_terminal() {
             self.free_start = None;
@@ -170,17 +179,7 @@ impl Service {
 
     pub(super) fn spawn(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
         self.last = Generation(self.last.0.saturating_add(1));
-        self.run = Some(Run {
-            generation: self.last,
-            pid: None,
-            asked_at: cx.now,
-            spawned: None,
-            ready: None,
-            alive: false,
-            end_requested: false,
-            early_end: None,
-            asked_by_key: None,
-        });
+        self.run = Some(Run::new(self.last, cx.now));
         self.free_start = None;
         self.left.clear();
         self.leave = false;
@@ -210,7 +209,7 @@ impl Service {
             return self.on_exited(cx, generation, exit, seen_alive, left);
         }
         if self.goal == Goal::Up && self.free_start.is_none() {
-            return self.on_ready(cx);
+            return self.await_ready(cx);
         }
         // The wish changed while the exec was under way.
         let ladder = self.pending.take().unwrap_or_else(|| self.ladder(None));
@@ -218,15 +217,23 @@ impl Service {
         self.begin_stop(cx, ladder, format!("{wish} asked for while it was starting"));
     }
 
-    /// `ready = spawned`: the exec is all there is to wait for.
-    pub(super) fn on_ready(&mut self, cx: &mut Cx<'_>) {
+    /// What was waited for has come.
+    pub(super) fn on_ready(&mut self, cx: &mut Cx<'_>, by: ReadyBy) {
         let State::Starting { child } = self.state else { return };
         if let Some(run) = self.run.as_mut() {
             run.ready = Some(cx.now);
+            run.ready_by = Some(by);
         }
+        let how = match by {
+            ReadyBy::Spawned => "ready when spawned".into(),
+            ReadyBy::Said(dialect) => format!("it said that it is ready ({})", dialect.word()),
+            ReadyBy::Line => "ready by a line of its output".into(),
+            ReadyBy::Port => "ready by its port".into(),
+        };
         let cause = self.cause;
-        self.enter(cx, State::Running { child, since: cx.now }, cause, "running; ready when spawned".into());
-        self.tell(cx, None, What::Ready);
+        self.enter(cx, State::Running { child, since: cx.now }, cause, format!("running; {how}"));
+        self.tell(cx, None, What::Ready { by });
+        self.begin_life(cx);
         if let Some(age) = self.spec.max_age {
             let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
             self.timers.set(Timer::MaxAge, cx.now.after(age));
@@ -287,7 +294,7 @@ impl Service {
         let by_key = run.asked_by_key.is_some_and(|at| seen_alive.since(at) <= self.spec.stop.timeout);
         run.end_requested |= by_key;
         let (spawned, ready) = (run.spawned.unwrap_or(run.asked_at), run.ready);
-        let (pid, requested) = (run.pid, run.end_requested);
+        let (pid, requested, doomed) = (run.pid, run.end_requested, run.doomed);
         let needs = self.book.stable_needs(&self.spec.restart);
         let stable = ready.is_some_and(|at| seen_alive.since(at) >= needs);
         let uptime = seen_alive.since(spawned);
@@ -297,9 +304,18 @@ impl Service {
         self.status = Some(exit.status());
         let for_its_age = self.free_start == Some(Cause::MaxAge);
         let asked = if for_its_age { Cause::MaxAge } else { Cause::Requested };
-        let cause = if requested { asked } else { end_cause(&exit) };
+        let cause = if requested { asked } else { doomed.unwrap_or(end_cause(&exit)) };
+        let killed = matches!(self.state, State::Stopping { step: StopStep::Kill, .. } | State::Stuck { .. });
         self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested, cause });
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
+        if exit.oom != Oom::No {
+            self.tell(cx, Some(Cause::Oom), What::Oom { oom: exit.oom });
+        }
+        let unclean = !self.spec.restart.success_on.has(exit.code, exit.signal);
+        if killed || doomed.is_some() || (unclean && !requested) {
+            let rule = if self.run_is_being_ended() { self.reason.clone() } else { String::new() };
+            self.report(cx, cause, rule, true);
+        }
         if by_key {
             self.goal = Goal::Down;
             self.free_start = None;
@@ -361,7 +377,7 @@ impl Service {
         let (child, again) = match self.state {
             State::Stopping { child, step: StopStep::Sweep } => (child, false),
             State::Stopping { child, step: StopStep::SweepKill } | State::Stuck { child } => (child, true),
-            State::Stopping { step: StopStep::Term | StopStep::Kill, .. }
+            State::Stopping { step: StopStep::Ask | StopStep::Dump | StopStep::Term | StopStep::Kill, .. }
             | State::Stopped
             | State::Starting { .. }
             | State::Running { .. }
@@ -399,12 +415,23 @@ impl Service {
             return self.spawn(cx, Some(cause), format!("{why}; {how}"));
         }
         let failure = self.is_failure(&ended);
-        self.judge(cx, end_cause(&ended.exit), failure, ended.stable, how);
+        let doomed = self.run.as_ref().and_then(|r| r.doomed);
+        let why = match doomed {
+            Some(cause) => format!("ended by us ({}); {how}", cause.word()),
+            None => how,
+        };
+        self.judge(cx, doomed.unwrap_or(end_cause(&ended.exit)), failure, ended.stable, why);
+    }
+
+    fn run_is_being_ended(&self) -> bool {
+        matches!(self.state, State::Stopping { .. } | State::Stuck { .. })
     }
 
     /// A requested end is never judged, so 128+n, which counts as success only when a stop was asked for, needs no word.
+    /// An end that was our doing is a failure, whatever the code.
     pub(super) fn is_failure(&self, ended: &Ended) -> bool {
-        !self.spec.restart.success_on.has(ended.exit.code, ended.exit.signal)
+        self.run.as_ref().is_some_and(|r| r.doomed.is_some())
+            || !self.spec.restart.success_on.has(ended.exit.code, ended.exit.signal)
     }
 
     pub(super) fn rest(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
@@ -415,9 +442,15 @@ impl Service {
     // --- time ---
 
     /// One due timer.
-    pub fn on_timer(&mut self, cx: &mut Cx<'_>, timer: Timer) {
+    pub fn on_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, late: Duration) {
         match (timer, self.state) {
-            (Timer::Stop, State::Stopping { child, step: StopStep::Term }) => {
+            (Timer::StopSignal, _) => self.stop_signal_now(cx),
+            (Timer::Dump, State::Stopping { child, step: StopStep::Dump }) => {
+                let time = cx.now.since(self.since);
+                let reason = format!("{}; still there after {}", self.reason, human(time));
+                self.kill(cx, child, self.cause, time, reason);
+            }
+            (Timer::Stop, State::Stopping { child, step: StopStep::Ask | StopStep::Term }) => {
                 let grace = cx.now.since(self.since);
                 let reason = format!("{}; did not end within its grace of {}: SIGKILL", self.reason, human(grace));
                 self.kill(cx, child, self.cause, grace, reason);
@@ -447,7 +480,27 @@ impl Service {
                 self.leave = true;
             }
             // A timer is cleared by every change of state, so no other pair can be armed.
-            (Timer::Stop | Timer::KillWait | Timer::Sweep | Timer::Rescan | Timer::MaxAge | Timer::GiveUp, _) => {}
+            (
+                Timer::Stop
+                | Timer::KillWait
+                | Timer::Sweep
+                | Timer::Rescan
+                | Timer::MaxAge
+                | Timer::GiveUp
+                | Timer::Dump,
+                _,
+            ) => {}
+            (
+                Timer::Start
+                | Timer::Port
+                | Timer::Beat
+                | Timer::Lanes
+                | Timer::Verdict
+                | Timer::Sample
+                | Timer::Health
+                | Timer::Lost,
+                _,
+            ) => self.on_life_timer(cx, timer, late),
         }
     }
 }

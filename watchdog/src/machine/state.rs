@@ -1,7 +1,11 @@
 //! Where a service can be, and the facts of its runs.
 
+use super::heartbeat::{Beats, Hang};
+use super::lanes::Lanes;
+use super::limits::Usage;
+use super::talk::Talk;
 use super::time::MonoTime;
-use super::words::{Cause, Exit, Generation};
+use super::words::{Cause, Exit, Generation, ReadyBy};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -63,6 +67,10 @@ pub enum State {
 /// The rungs of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum StopStep {
+    /// A worker that acts on the word was told to end; the grace runs.
+    Ask,
+    /// A hung worker was made to show its stacks; it dies of that, or is killed.
+    Dump,
     /// The stop signal went out; the grace runs.
     Term,
     /// SIGKILL went out; the main process is not reaped yet.
@@ -112,7 +120,7 @@ impl State {
 }
 
 /// The facts of the current or last run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Run {
     /// Which.
     pub generation: Generation,
@@ -132,6 +140,47 @@ pub struct Run {
     pub early_end: Option<EarlyEnd>,
     /// An INT or QUIT of the terminal, or a rewritten TERM, came at this time: an end soon after counts as requested.
     pub asked_by_key: Option<MonoTime>,
+    /// What made it ready.
+    pub ready_by: Option<ReadyBy>,
+    /// Its end is our doing, for this reason: a failure whatever its exit code, counted once.
+    pub doomed: Option<Cause>,
+    /// Until when a stop may be put off at the worker's request.
+    pub stop_latest: Option<MonoTime>,
+    /// What it has said.
+    pub talk: Talk,
+    /// Its signs of life.
+    pub beats: Beats,
+    /// Its loops.
+    pub lanes: Lanes,
+    /// It does not beat, and what has been found so far.
+    pub hang: Option<Hang>,
+    /// Its memory and CPU.
+    pub usage: Usage,
+}
+
+impl Run {
+    /// One that is asked for now.
+    pub fn new(generation: Generation, asked_at: MonoTime) -> Run {
+        Run {
+            generation,
+            pid: None,
+            asked_at,
+            spawned: None,
+            ready: None,
+            alive: false,
+            end_requested: false,
+            early_end: None,
+            asked_by_key: None,
+            ready_by: None,
+            doomed: None,
+            stop_latest: None,
+            talk: Talk::default(),
+            beats: Beats::default(),
+            lanes: Lanes::default(),
+            hang: None,
+            usage: Usage::default(),
+        }
+    }
 }
 
 /// An end that came before the news of its beginning.

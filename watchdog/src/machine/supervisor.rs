@@ -1,10 +1,11 @@
 //! All services of one watchdog: routes events, keeps the waiting clients, and decides when the watchdog itself ends.
 
+use super::news::Word;
 use super::service::{Cx, Dice, INT, Ladder, Service, TERM};
 use super::state::{Goal, State};
 use super::time::{MonoTime, Timer};
 use super::words::*;
-use crate::spec::{SignalNumber, Spec};
+use crate::spec::{Scope, SignalNumber, Spec};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -145,6 +146,31 @@ impl Supervisor {
                     s.on_tree(&mut Cx { now, out, dice }, generation, left);
                 }
             }
+            Event::News { service, generation, dialect, news } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_news(&mut Cx { now, out, dice }, generation, dialect, news);
+                }
+            }
+            Event::SeenReady { service, generation, by } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_seen_ready(&mut Cx { now, out, dice }, generation, by);
+                }
+            }
+            Event::ChannelLost { service, generation, dialect, fault } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_channel_lost(&mut Cx { now, out, dice }, generation, dialect, fault);
+                }
+            }
+            Event::Evidence { service, generation, evidence } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_evidence(&mut Cx { now, out, dice }, generation, evidence);
+                }
+            }
+            Event::Sampled { service, generation, sample } => {
+                if let Some(s) = self.services.get_mut(service.0 as usize) {
+                    s.on_sampled(&mut Cx { now, out, dice }, generation, sample);
+                }
+            }
             Event::GiveUpRan { service } => {
                 if let Some(s) = self.services.get_mut(service.0 as usize) {
                     s.on_give_up_ran();
@@ -170,8 +196,8 @@ impl Supervisor {
         for service in &mut self.services {
             // A timer that sets another one for "now" is fired in the next call, so that this loop ends.
             for _ in Timer::ALL {
-                let Some(timer) = service.timers.take_due(now) else { break };
-                service.on_timer(&mut Cx { now, out, dice: &mut self.dice }, timer);
+                let Some((timer, late)) = service.timers.take_due(now) else { break };
+                service.on_timer(&mut Cx { now, out, dice: &mut self.dice }, timer, late);
             }
         }
         if let Some((status, _)) = self.farewell.filter(|(_, at)| *at <= now) {
@@ -289,7 +315,9 @@ impl Supervisor {
             Request::Start { services } | Request::Stop { services, .. } | Request::Restart { services, .. } => {
                 (services.as_slice(), true)
             }
-            Request::Signal { services, .. } => (services.as_slice(), false),
+            Request::Signal { services, .. } | Request::Reload { services } | Request::Tell { services, .. } => {
+                (services.as_slice(), false)
+            }
             Request::Shutdown => (&[][..], false),
             Request::Wait { service, .. } => (std::slice::from_ref(service), true),
         };
@@ -333,6 +361,32 @@ impl Supervisor {
                 for s in pick(&mut self.services, &services) {
                     note(s, &mut cx, What::SignalRequested { by, signal });
                     s.forward(&mut cx, signal);
+                }
+                out.push(Action::Answer { ticket, reply: Reply::Done { services } });
+            }
+            Request::Reload { services } => {
+                let able = |s: &Service| s.living().is_some() && (s.spec.reload_signal.is_some() || hears(s));
+                if let Some(id) = lacking(&self.services, &services, able) {
+                    let why = "it cannot be told: it is not up, or it has neither a reload_signal nor a channel";
+                    return refuse(out, ticket, id, why);
+                }
+                for s in pick(&mut self.services, &services) {
+                    note(s, &mut cx, What::ReloadRequested { by });
+                    match s.spec.reload_signal {
+                        Some(signal) => s.signal(&mut cx, signal, Scope::Main, false),
+                        None => {
+                            s.tell_worker(&mut cx, Word::Reload);
+                        }
+                    }
+                }
+                out.push(Action::Answer { ticket, reply: Reply::Done { services } });
+            }
+            Request::Tell { services, word } => {
+                if let Some(id) = lacking(&self.services, &services, hears) {
+                    return refuse(out, ticket, id, "it cannot be told: it is not up, or it has no channel that hears");
+                }
+                for s in pick(&mut self.services, &services) {
+                    s.tell_worker(&mut cx, Word::Tell(word.clone()));
                 }
                 out.push(Action::Answer { ticket, reply: Reply::Done { services } });
             }
@@ -433,6 +487,16 @@ fn announce(service: &Service, cx: &mut Cx<'_>, by: By) {
     if !service.state.is_terminal() || service.goal == Goal::Up {
         note(service, cx, What::StopRequested { by });
     }
+}
+
+/// Whether it can be told something.
+fn hears(s: &Service) -> bool {
+    s.run.as_ref().is_some_and(|r| r.alive && r.talk.hears.is_some())
+}
+
+/// The first of these of which that is not true.
+fn lacking(all: &[Service], ids: &[ServiceId], able: impl Fn(&Service) -> bool) -> Option<ServiceId> {
+    ids.iter().find(|id| !all.get(id.0 as usize).is_some_and(&able)).copied()
 }
 
 fn refuse(out: &mut Actions, ticket: Ticket, service: ServiceId, reason: &str) {

@@ -41,12 +41,51 @@ pub enum Timer {
     MaxAge,
     /// The give-up command has had its time.
     GiveUp,
+    /// It is not ready in time.
+    Start,
+    /// Look at its port again.
+    Port,
+    /// The next ping, or the end of the patience with a worker that beats by itself.
+    Beat,
+    /// Look at its lanes again.
+    Lanes,
+    /// The second look at a worker that does not beat, or the first one after an extension.
+    Verdict,
+    /// The dump has had its time: SIGKILL.
+    Dump,
+    /// A worker that was told to end did not: the stop signal.
+    StopSignal,
+    /// Measure it again.
+    Sample,
+    /// Ask for its health again.
+    Health,
+    /// A channel that ended was not the beginning of its worker's end.
+    Lost,
 }
 
 impl Timer {
     /// All timers, in the order of the table.
-    pub const ALL: [Timer; 7] =
-        [Timer::Stop, Timer::KillWait, Timer::Sweep, Timer::Rescan, Timer::Restart, Timer::MaxAge, Timer::GiveUp];
+    pub const ALL: [Timer; 17] = [
+        Timer::Stop,
+        Timer::KillWait,
+        Timer::Sweep,
+        Timer::Rescan,
+        Timer::Restart,
+        Timer::MaxAge,
+        Timer::GiveUp,
+        Timer::Start,
+        Timer::Port,
+        Timer::Beat,
+        Timer::Lanes,
+        Timer::Verdict,
+        Timer::Dump,
+        Timer::StopSignal,
+        Timer::Sample,
+        Timer::Health,
+        Timer::Lost,
+    ];
+    /// Those that belong to the life of a process, and so outlast its becoming ready.
+    pub const OF_LIFE: [Timer; 4] = [Timer::Lanes, Timer::Sample, Timer::Health, Timer::Lost];
 }
 
 /// The armed timers of one service: plain data, no descriptors, nothing to cancel elsewhere.
@@ -69,6 +108,13 @@ impl Timers {
         self.0 = Default::default();
     }
 
+    /// Disarm all but these.
+    pub fn keep_only(&mut self, kept: &[Timer]) {
+        for timer in Timer::ALL.into_iter().filter(|t| !kept.contains(t)) {
+            self.clear(timer);
+        }
+    }
+
     /// When this one is due.
     pub fn get(&self, timer: Timer) -> Option<MonoTime> {
         self.0[timer as usize]
@@ -79,10 +125,10 @@ impl Timers {
         self.0.iter().flatten().min().copied()
     }
 
-    /// Takes the earliest timer that is due at `now`; the order of the enum decides between equals.
-    pub fn take_due(&mut self, now: MonoTime) -> Option<Timer> {
+    /// Takes the earliest timer that is due at `now`, with how late it is; the order of the enum decides between equals.
+    pub fn take_due(&mut self, now: MonoTime) -> Option<(Timer, Duration)> {
         let due = Timer::ALL.into_iter().filter_map(|t| self.get(t).filter(|at| *at <= now).map(|at| (at, t))).min()?;
         self.clear(due.1);
-        Some(due.1)
+        Some((due.1, now.since(due.0)))
     }
 }

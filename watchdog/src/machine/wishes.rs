@@ -1,11 +1,18 @@
 //! What people want of a service: up, down, anew, a signal; and the ladder that a stop climbs.
 
+use super::news::Word;
 use super::service::{Cx, KILL, Ladder, Service};
 use super::state::{Goal, State, StopStep};
+use super::talk::EXTEND_TIMES;
 use super::time::{MonoTime, Timer};
 use super::words::*;
 use crate::spec::SignalNumber;
 use std::time::Duration;
+
+/// Of the grace of a worker that was told to end so much is kept for the stop signal: it may not act on the word after all.
+fn signal_lead(grace: Duration) -> Duration {
+    (grace / 4).min(Duration::from_secs(2))
+}
 
 impl Service {
     /// The usual ladder, with another grace if one was asked for.
@@ -97,27 +104,57 @@ impl Service {
                     // The exec is under way: on_spawned climbs it. The newest signal, the shortest grace.
                     let grace = self.pending.map_or(ladder.grace, |old| old.grace.min(ladder.grace));
                     self.pending = Some(Ladder { signal: ladder.signal, grace });
+                    if self.spec.hooks.iter().any(|h| h.pre_start) {
+                        cx.out.push(Action::CancelSpawn { service: self.id, generation: child });
+                    }
                     return;
                 }
-                let cause = Some(if self.free_start == Some(Cause::MaxAge) { Cause::MaxAge } else { Cause::Requested });
+                let asked = if self.free_start == Some(Cause::MaxAge) { Cause::MaxAge } else { Cause::Requested };
+                let run = self.run.as_mut();
+                let doomed = run.as_ref().filter(|r| !r.end_requested).and_then(|r| r.doomed);
+                let cause = Some(doomed.unwrap_or(asked));
+                let latest = cx.now.after(ladder.grace.saturating_mul(EXTEND_TIMES));
+                let told = run.as_ref().is_some_and(|r| r.talk.takes_shutdown && r.talk.hears.is_some());
+                if let Some(run) = run {
+                    run.stop_latest = Some(latest);
+                }
                 if ladder.grace.is_zero() {
                     return self.kill(cx, child, cause, ladder.grace, reason);
                 }
-                self.enter(cx, State::Stopping { child, step: StopStep::Term }, cause, reason);
-                self.signal(cx, ladder.signal, self.spec.stop.scope, true);
+                // An INT of a person is passed on as it is; else a worker that acts on the word gets the word first.
+                let ask = told && ladder.signal == self.stop_signal();
+                let step = if ask { StopStep::Ask } else { StopStep::Term };
+                self.enter(cx, State::Stopping { child, step }, cause, reason);
+                if ask {
+                    let before = ladder.grace.saturating_sub(signal_lead(ladder.grace));
+                    self.tell_worker(cx, Word::Shutdown(before));
+                    self.timers.set(Timer::StopSignal, cx.now.after(before));
+                } else {
+                    self.signal(cx, ladder.signal, self.spec.stop.scope, true);
+                }
                 self.timers.set(Timer::Stop, cx.now.after(ladder.grace));
             }
-            State::Stopping { child, step: StopStep::Term } => {
+            State::Stopping { child, step: StopStep::Ask | StopStep::Term } => {
                 let at = cx.now.after(ladder.grace);
                 if ladder.grace.is_zero() {
                     let (cause, reason) = (self.cause, std::mem::take(&mut self.reason));
                     self.kill(cx, child, cause, ladder.grace, reason);
                 } else if self.timers.get(Timer::Stop).is_none_or(|old| at < old) {
                     self.timers.set(Timer::Stop, at);
+                    let signal_at = cx.now.after(ladder.grace.saturating_sub(signal_lead(ladder.grace)));
+                    if self.timers.get(Timer::StopSignal).is_some_and(|old| signal_at < old) {
+                        self.timers.set(Timer::StopSignal, signal_at);
+                    }
                 }
             }
+            State::Stopping { child, step: StopStep::Dump } if ladder.grace.is_zero() => {
+                let (cause, reason) = (self.cause, std::mem::take(&mut self.reason));
+                self.kill(cx, child, cause, ladder.grace, reason);
+            }
             State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
-            State::Stopping { step: StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
+            State::Stopping {
+                step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, ..
+            }
             | State::Stopped
             | State::Backoff { .. }
             | State::CrashLoop { .. }
@@ -125,6 +162,14 @@ impl Service {
             | State::Failed
             | State::Stuck { .. } => {}
         }
+    }
+
+    /// A worker that was told to end has not: now the stop signal, as for any other. The grace goes on.
+    pub(super) fn stop_signal_now(&mut self, cx: &mut Cx<'_>) {
+        let State::Stopping { child, step: StopStep::Ask } = self.state else { return };
+        self.timers.clear(Timer::StopSignal);
+        self.state = State::Stopping { child, step: StopStep::Term };
+        self.signal(cx, self.stop_signal(), self.spec.stop.scope, true);
     }
 
     pub(super) fn kill(

@@ -2,8 +2,11 @@
 
 #![allow(missing_docs, reason = "the variants say what they are; their fields are named after the JSON members")]
 
+use super::news::{Dialect, Evidence, News, Sample, Word};
+use super::state::{Ended, Run};
 use super::time::MonoTime;
-use crate::spec::{Scope, SignalNumber};
+use super::verdict::{Sentence, Verdict};
+use crate::spec::{LimitAction, Scope, SignalNumber};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -31,6 +34,16 @@ pub enum Event {
     Exited { service: ServiceId, generation: Generation, exit: Exit, seen_alive: MonoTime, left: Vec<i32> },
     /// A new look at what is left of a tree whose main process is gone.
     Tree { service: ServiceId, generation: Generation, left: Vec<i32> },
+    /// A worker said something.
+    News { service: ServiceId, generation: Generation, dialect: Dialect, news: News },
+    /// It is seen to be ready: by a line of its output, or by its port.
+    SeenReady { service: ServiceId, generation: Generation, by: ReadyBy },
+    /// The channel of this dialect is at its end: closed by the worker, or by us for what came over it.
+    ChannelLost { service: ServiceId, generation: Generation, dialect: Dialect, fault: Option<String> },
+    /// What the second look at a worker that does not beat has shown.
+    Evidence { service: ServiceId, generation: Generation, evidence: Evidence },
+    /// It was measured.
+    Sampled { service: ServiceId, generation: Generation, sample: Sample },
     /// The give-up command ended or could not be run.
     GiveUpRan { service: ServiceId },
     /// A client asks.
@@ -44,10 +57,26 @@ pub enum Event {
 }
 
 /// What is to be done outside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Action {
     /// Start this generation.
     Spawn { service: ServiceId, generation: Generation },
+    /// Nobody waits for this start any more: if it is still held up (by a pre-start hook), it fails.
+    CancelSpawn { service: ServiceId, generation: Generation },
+    /// Tell the worker something, in this dialect.
+    Say { service: ServiceId, generation: Generation, dialect: Dialect, word: Word },
+    /// Look at its lanes; comes back as [`News::Lanes`] where it has any.
+    LookAtLanes { service: ServiceId, generation: Generation },
+    /// Look whether its tree listens on this port; comes back as [`Event::SeenReady`] if it does.
+    LookAtPort { service: ServiceId, generation: Generation, port: u16 },
+    /// Look at a worker that does not beat; the second look comes back as [`Event::Evidence`].
+    Inspect { service: ServiceId, generation: Generation, second: bool },
+    /// Measure it; comes back as [`Event::Sampled`].
+    Measure { service: ServiceId, generation: Generation },
+    /// Before a kill: take down its threads and descriptors for the report.
+    Gather { service: ServiceId, generation: Generation },
+    /// Write a report of what is known of this run.
+    Report(Box<ReportOrder>),
     /// Signal a living main process and, by scope, those around it. `wake`: also CONT whoever of them is stopped, for
     /// else the signal would wait.
     Signal { service: ServiceId, generation: Generation, signal: SignalNumber, scope: Scope, wake: bool },
@@ -85,6 +114,64 @@ pub struct Exit {
     pub core: bool,
     /// Most memory it held at once.
     pub rss_peak_bytes: Option<u64>,
+    /// Whether the kernel killed it or a child of it for want of memory.
+    pub oom: Oom,
+    /// CPU time it used, with the children that it waited for.
+    pub cpu: Duration,
+}
+
+/// A kill for want of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Oom {
+    /// None that is known of.
+    #[default]
+    No,
+    /// The main process; the counter of its control group says so.
+    Worker,
+    /// One of its children; the counter says so.
+    Child,
+    /// It died by a KILL that was not ours, and somewhere on this machine the kernel killed for want of memory.
+    Probable,
+}
+
+/// A report to be written, with everything that the machine knows of the run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ReportOrder {
+    pub service: ServiceId,
+    pub generation: Generation,
+    pub cause: Cause,
+    /// The sentence of the decision, with the rule and its numbers.
+    pub rule: String,
+    pub run: Run,
+    /// How it ended; `None` for a hang that is only recorded.
+    pub ended: Option<Ended>,
+}
+
+/// What made a worker ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadyBy {
+    /// Its program runs.
+    Spawned,
+    /// It said so.
+    Said(Dialect),
+    /// A line of its output.
+    Line,
+    /// Its port.
+    Port,
+}
+
+impl ReadyBy {
+    /// The word in status and events.
+    pub fn word(self) -> &'static str {
+        match self {
+            ReadyBy::Spawned => "spawned",
+            ReadyBy::Said(dialect) => dialect.word(),
+            ReadyBy::Line => "line",
+            ReadyBy::Port => "port",
+        }
+    }
 }
 
 impl Exit {
@@ -119,6 +206,8 @@ pub enum Step {
     Chdir,
     /// no_new_privs, parent-death signal.
     Prctl,
+    /// The pre-start hook.
+    PreStart,
     /// The program itself.
     Exec,
 }
@@ -137,6 +226,7 @@ impl Step {
             Step::User => "user",
             Step::Chdir => "chdir",
             Step::Prctl => "prctl",
+            Step::PreStart => "pre-start",
             Step::Exec => "exec",
         }
     }
@@ -240,6 +330,10 @@ pub enum Request {
     Restart { services: Vec<ServiceId>, force: bool },
     /// A signal to the workers.
     Signal { services: Vec<ServiceId>, signal: SignalNumber },
+    /// Its own configuration, read again.
+    Reload { services: Vec<ServiceId> },
+    /// A word of the operator's own.
+    Tell { services: Vec<ServiceId>, word: String },
     /// The end of the watchdog.
     Shutdown,
     /// Tell me when it is so.
@@ -289,6 +383,16 @@ pub enum Cause {
     MaxAge,
     /// No more restarts are allowed.
     RestartLimit,
+    /// It was not ready in time.
+    StartTimeout,
+    /// It stopped beating.
+    Hang,
+    /// It held more memory than `memory_limit`.
+    Memory,
+    /// It used more CPU than `cpu_limit`.
+    Cpu,
+    /// The kernel killed it for want of memory.
+    Oom,
 }
 
 impl Cause {
@@ -301,6 +405,11 @@ impl Cause {
             Cause::Requested => "requested",
             Cause::MaxAge => "max-age",
             Cause::RestartLimit => "restart-limit",
+            Cause::StartTimeout => "start-timeout",
+            Cause::Hang => "hang",
+            Cause::Memory => "memory",
+            Cause::Cpu => "cpu",
+            Cause::Oom => "oom",
         }
     }
 }
@@ -329,7 +438,27 @@ pub enum What {
     /// None does.
     SpawnFailed { path: String, step: Step, errno: i32 },
     /// It counts as ready.
-    Ready,
+    Ready { by: ReadyBy },
+    /// It stopped beating, as far as can be seen from here.
+    Hang { dialect: Option<Dialect>, lane: Option<String>, silent: Duration, misses: u32 },
+    /// Why, by the evidence, and what follows.
+    Verdict { verdict: Verdict, sentence: Sentence, record: bool, because: String },
+    /// A threshold was crossed.
+    Threshold { what: Measure, value: u64, limit: u64, samples: u32, action: LimitAction, soft: bool },
+    /// The kernel killed it or a child of it for want of memory.
+    Oom { oom: Oom },
+    /// A channel is at its end and the worker is not.
+    ChannelLost { dialect: Dialect },
+    /// Something came that is no word of the dialect; the channel was closed for it.
+    ProtoError { dialect: Dialect, error: String },
+    /// A datagram of a stranger was ignored.
+    NotifyDenied { sender: i32, uid: u32, count: u64 },
+    /// The worker says what it is doing.
+    Status { text: String },
+    /// The worker reads its configuration again.
+    Reload,
+    /// Somebody wants it to.
+    ReloadRequested { by: By },
     /// It ended.
     Exit { exit: Exit, uptime: Duration, requested: bool },
     /// It will be started again; `rule` says by which numbers.
@@ -366,13 +495,33 @@ pub enum What {
     Stall { late: Duration },
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// Resident memory, bytes.
+    Memory,
+    /// CPU time, thousandths of one core.
+    Cpu,
+}
+
 impl What {
     /// The event's name.
     pub fn name(&self) -> &'static str {
         match self {
             What::Spawn => "spawn",
             What::SpawnFailed { .. } => "spawn-failed",
-            What::Ready => "ready",
+            What::Ready { .. } => "ready",
+            What::Hang { .. } => "hang",
+            What::Verdict { .. } => "verdict",
+            What::Threshold { .. } => "threshold",
+            What::Oom { .. } => "oom",
+            What::ChannelLost { .. } => "channel-lost",
+            What::ProtoError { .. } => "proto-error",
+            What::NotifyDenied { .. } => "notify-denied",
+            What::Status { .. } => "status",
+            What::Reload => "reload",
+            What::ReloadRequested { .. } => "reload-requested",
             What::Exit { .. } => "exit",
             What::RestartScheduled { .. } => "restart-scheduled",
             What::GaveUp { .. } => "gave-up",

@@ -1,5 +1,6 @@
 //! From a spec to a process: the worker's environment, its pipes, its group, and what a failure is about.
 
+use super::links::{self, Link, Offer};
 use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
@@ -18,6 +19,9 @@ use std::path::{Path, PathBuf};
 
 /// Rewritten at every spawn: the protocol asks for the number of the process itself (sd_listen_fds(3)).
 const LISTEN_PID: &str = "LISTEN_PID";
+/// The same for the beats of a worker that was told how often (sd_watchdog_enabled(3)).
+const WATCHDOG_PID: &str = "WATCHDOG_PID";
+const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 /// Longest path shown in an event.
 const SHOWN_PATH: usize = 200;
 
@@ -27,6 +31,7 @@ pub(super) struct Launched {
     pub(super) group: Option<cgroup::Group>,
     pub(super) marks: tree::Marks,
     pub(super) outputs: Vec<Output>,
+    pub(super) links: Vec<Link>,
 }
 
 impl Reactor {
@@ -40,13 +45,15 @@ impl Reactor {
         let mark = format!("{}.{}.{}", self.invocation, id.0, generation.0);
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode)?;
+        let mut offer = links::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
         let null = match spec.launch.stdin {
             Stdin::Null => Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?),
             Stdin::Inherit => None,
         };
         let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
         let own_group = !self.shared_group;
-        let mut plan = plan(spec, environment(spec, &mark, control), own_group);
+        let mut plan = plan(spec, environment(spec, &mark, control, &offer), own_group);
+        plan.keep = links::numbers(&offer);
         plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
         if let Some(null) = &null {
             plan.take(0, null);
@@ -56,6 +63,7 @@ impl Reactor {
         }
         let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
         ends.clear();
+        offer.theirs.clear();
         let (pid, pidfd) = (child.pid, child.pidfd);
         let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init;
         let outputs = pipes
@@ -68,20 +76,25 @@ impl Reactor {
             group,
             marks: tree::Marks { main: pid, entry, all_mine },
             outputs,
+            links: offer.links,
         })
     }
 }
 
 /// The worker's variables: what the settings gave, and what the contract promises.
-fn environment(spec: &Spec, mark: &str, control: Option<&Path>) -> Vec<CString> {
+fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -> Vec<CString> {
+    let beat = links::beat_variable(spec);
     let ours = [
         ("WATCHDOG_ENABLED", Some(OsStr::new("true"))),
         ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
         ("WATCHDOG_REPLICA", Some(OsStr::new("0"))),
         ("WATCHDOG_INVOCATION", Some(OsStr::new(mark))),
         ("WATCHDOG_SOCKET", control.map(Path::as_os_str)),
+        (WATCHDOG_USEC, beat.as_deref()),
     ];
-    let taken = |key: &OsStr| key == LISTEN_PID || ours.iter().any(|(name, _)| key == *name);
+    let ours: Vec<(&str, Option<&OsStr>)> =
+        ours.into_iter().chain(links::variable(offer).map(|(key, value)| (key, Some(value)))).collect();
+    let taken = |key: &OsStr| key == LISTEN_PID || key == WATCHDOG_PID || ours.iter().any(|(name, _)| key == *name);
     let given = spec.launch.env.iter().filter(|(key, _)| !taken(key)).map(|(k, v)| (k.as_os_str(), v.as_os_str()));
     let ours = ours.iter().filter_map(|(key, value)| value.map(|v| (OsStr::new(*key), v)));
     // A value with a NUL byte cannot come from an environment, and settings are read as text without one.
@@ -99,7 +112,15 @@ fn plan(spec: &Spec, env: Vec<CString>, own_group: bool) -> Plan<'_> {
         command: &spec.command,
         env,
         path: path_of(spec),
-        listen_pid: spec.launch.env.iter().any(|(key, _)| key == LISTEN_PID),
+        pid_variables: spec
+            .launch
+            .env
+            .iter()
+            .any(|(key, _)| key == LISTEN_PID)
+            .then_some(LISTEN_PID)
+            .into_iter()
+            .chain(links::beat_variable(spec).is_some().then_some(WATCHDOG_PID))
+            .collect(),
         own_group,
         umask: launch.umask,
         nice: launch.nice,

@@ -4,9 +4,14 @@
 //! One turn has fixed phases: output of workers, signals, deaths (words before deaths), requests, deadlines (deaths and
 //! words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
+mod hooks;
+mod inspect;
 mod launch;
+mod links;
+mod measure;
 mod outputs;
 mod perform;
+mod record;
 mod requests;
 mod setup;
 
@@ -62,6 +67,24 @@ struct Worker {
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
     told_group: Option<i32>,
+    /// The channels of the current generation, by dialect and token.
+    links: Vec<(Dialect, usize)>,
+    /// The memory file of its lanes.
+    lanes: Option<OwnedFd>,
+    /// Strangers who sent it datagrams.
+    denied: links::Denied,
+    /// What each of its hooks is doing, in the order of the settings.
+    hooks: Vec<hooks::Runner>,
+    /// A start that its pre-start hooks hold up.
+    held: Option<hooks::Held>,
+    /// The first of two looks at it.
+    first_look: Option<inspect::First>,
+    /// Threads and descriptors, taken down before a kill.
+    gathered: Option<inspect::Gathered>,
+    /// How long the machine had slept at its last sign of life.
+    slept: Duration,
+    /// Its own word for who is the main process when the present one ends (MAINPID).
+    main_next: Option<i32>,
 }
 
 /// A client that waits for the machine's answer.
@@ -94,6 +117,24 @@ struct Reactor {
     next_ticket: u64,
     next_token: usize,
     outputs: BTreeMap<usize, Output>,
+    links: BTreeMap<usize, links::Link>,
+    /// What is read from a channel, and what it said: kept, so that a beat allocates nothing.
+    scratch: Vec<u8>,
+    said: Vec<crate::dialect::Said>,
+    spare: Actions,
+    /// Workers whose output has just shown that they are ready.
+    lines_seen: Vec<(ServiceId, Generation)>,
+    store: crate::recorder::Store,
+    /// Reports that were ordered in this turn.
+    pending: Vec<record::Pending>,
+    sampler: Option<crate::sys::sample::Sampler<ServiceId>>,
+    oom_before: Option<measure::OomCount>,
+    /// Who is to be measured when the actions of this moment are done: one pass for all.
+    to_measure: Vec<(ServiceId, Generation)>,
+    /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
+    loose: Vec<i32>,
+    /// The id of the last report of each service.
+    reports: Vec<Option<String>>,
     sinks: [Option<Sink>; 2],
     /// Sources that had more than their share: looked at again without waiting.
     again: Vec<usize>,
@@ -143,10 +184,12 @@ impl Reactor {
         }
     }
 
-    /// The tests' way to see what a panic of ours does to the worker (case DEA-04); not in a release build.
+    /// The tests' way to see what a panic of ours does to the worker (case DEA-04), once the named file is there; not in a
+    /// release build.
     #[cfg(debug_assertions)]
     fn panic_if_asked() {
-        assert!(std::env::var_os("WATCHDOG_DEBUG_PANIC").is_none(), "asked for by WATCHDOG_DEBUG_PANIC");
+        let asked = std::env::var_os("WATCHDOG_DEBUG_PANIC").is_some_and(|file| std::path::Path::new(&file).exists());
+        assert!(!asked, "asked for by WATCHDOG_DEBUG_PANIC");
     }
 
     /// Waits for the first thing to happen, without limit if nothing is due.
@@ -155,7 +198,7 @@ impl Reactor {
         let busy = !self.again.is_empty() || self.workers.iter_mut().any(|w| w.file.as_mut().is_some_and(|f| f.work()));
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let due = machine.into_iter().chain(server).min();
+        let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
         // nobody gets credit for the time that we slept through (case RES-19).
@@ -176,6 +219,10 @@ impl Reactor {
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
         }
+        // Then words, before deaths and before judgement.
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.serve_link(token.0);
+        }
         if tokens.iter().any(|t| SINKS.contains(t)) {
             self.flush_sinks();
         }
@@ -185,9 +232,11 @@ impl Reactor {
             self.on_signals(&received);
         }
         self.on_requests(tokens);
-        let mut out = Actions::new();
+        let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
+        self.end_late_hooks();
+        self.write_reports();
         self.flush_files();
         self.drop_clients();
         // Lines of our own that stderr did not take before.
@@ -220,21 +269,32 @@ impl Reactor {
             match reap::reap_one() {
                 Ok(dead) => match self.whose(dead.pid).inspect(|_| panic::forget(dead.pid)) {
                     Some(service) => ended.push((service, dead)),
+                    None if self.hook_ended(&dead) => {}
                     None => orphans |= self.on_stranger(dead.pid),
                 },
                 Err(rest) => break rest,
             }
         };
         for (service, dead) in ended {
+            // What it said stands before its end.
+            self.last_news(service);
+            if self.passes_on(service) {
+                continue;
+            }
             let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
             let Some(proc) = worker.proc.take() else { continue };
             self.last_words(service, proc.generation);
+            self.tell_lines_seen();
+            self.close_links(service);
+            self.forget_usage(service);
             let left = self.left(service, rest);
             let exit = Exit {
                 code: dead.code,
                 signal: dead.signal,
                 core: dead.core,
                 rss_peak_bytes: Some(dead.rss_peak_bytes),
+                oom: self.oom(service, &dead),
+                cpu: dead.cpu,
             };
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
         }
@@ -305,7 +365,7 @@ impl Reactor {
     fn known_children(&self) -> Vec<i32> {
         let mains = self.workers.iter().filter_map(|w| w.proc.as_ref().map(|p| p.pid));
         let helpers = self.workers.iter().filter_map(|w| w.give_up);
-        mains.chain(helpers).chain(self.before.iter().copied()).collect()
+        mains.chain(helpers).chain(self.hook_pids()).chain(self.before.iter().copied()).collect()
     }
 
     /// As PID 1: who would be killed by the kernel if we left now.
@@ -317,7 +377,7 @@ impl Reactor {
 
     /// One event to the machine, and what follows from it.
     fn feed(&mut self, event: Event) {
-        let mut out = Actions::new();
+        let mut out = std::mem::take(&mut self.spare);
         self.machine.handle(self.now(), event, &mut out);
         self.perform(out);
     }
@@ -332,24 +392,38 @@ impl Reactor {
                 todo.extend(more);
             }
         }
+        // The buffer serves again: a beat allocates nothing.
+        self.spare = Vec::from(todo);
+        self.measure();
     }
 
     fn frame(&self) -> Frame<'_> {
-        Frame { now: self.now(), wall: clock::wall(), services: self.machine.services() }
+        Frame { now: self.now(), wall: clock::wall(), services: self.machine.services(), reports: &self.reports }
     }
 
     /// Takes an event down, shows it to those who follow and, if it is worth a line, to the log.
     fn tell(&mut self, notice: Notice) {
         self.log(&notice);
         let service = notice.service;
-        let wanted = self.followers.iter().any(|f| f.events);
-        let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
+        let name = notice.what.name();
+        let hooked = self.hooks_want(service, name);
+        let wanted = hooked || self.followers.iter().any(|f| f.events);
+        let frame = Frame {
+            now: MonoTime(self.clock.now()),
+            wall: clock::wall(),
+            services: self.machine.services(),
+            reports: &self.reports,
+        };
         let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
-        let Some(server) = self.server.as_mut() else { return };
-        for f in self.followers.iter().filter(|f| f.events) {
-            if service.is_none_or(|id| f.services.contains(&id)) {
-                server.say(f.client, &crate::control::item(&f.id, json.clone()));
+        if let Some(server) = self.server.as_mut() {
+            for f in self.followers.iter().filter(|f| f.events) {
+                if service.is_none_or(|id| f.services.contains(&id)) {
+                    server.say(f.client, &crate::control::item(&f.id, json.clone()));
+                }
             }
+        }
+        if hooked {
+            self.run_hooks(service, name, &json);
         }
     }
 
@@ -367,11 +441,20 @@ impl Reactor {
             | What::KillEscalated { .. }
             | What::Stuck { .. }
             | What::LogDropped { .. }
+            | What::Hang { .. }
+            | What::Verdict { .. }
+            | What::Threshold { .. }
+            | What::Oom { .. }
+            | What::ProtoError { .. }
+            | What::NotifyDenied { .. }
             | What::ControlDenied { .. } => log::Level::Warn,
-            What::OrphanReaped { .. } | What::SignalSent { .. } => log::Level::Debug,
+            What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
             What::GaveUp { .. }
             | What::Spawn
-            | What::Ready
+            | What::Ready { .. }
+            | What::ChannelLost { .. }
+            | What::Reload
+            | What::ReloadRequested { .. }
             | What::Exit { .. }
             | What::StopRequested { .. }
             | What::StartRequested { .. }
@@ -414,6 +497,8 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.linger();
+        self.write_reports();
+        self.await_hooks();
         self.flush_files();
         for worker in &mut self.workers {
             // Closed by hand, because nothing is dropped after this: what was half compressed is removed.

@@ -4,7 +4,7 @@ use super::{Reactor, SINKS};
 use crate::control::{item, line};
 use crate::logs::{Line, Splitter, Stream};
 use crate::machine::*;
-use crate::spec::LogMode;
+use crate::spec::{LogMode, Ready};
 use crate::sys::clock;
 use mio::unix::SourceFd;
 use mio::{Events, Token};
@@ -47,6 +47,14 @@ enum Read {
     Behind,
 }
 
+/// What a line must hold to say that this service is ready, while that is waited for.
+fn line_wanted(service: &Service) -> Option<&[u8]> {
+    match (&service.spec.ready, service.state) {
+        (Ready::Line(text), State::Starting { .. }) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
 impl Output {
     pub(super) fn new(service: ServiceId, generation: Generation, stream: Stream, pipe: OwnedFd) -> Output {
         Output { service, generation, stream, pipe, splitter: Splitter::default() }
@@ -61,6 +69,7 @@ impl Reactor {
             Read::More => self.again.push(token),
             Read::End => self.close_output(token),
         }
+        self.tell_lines_seen();
     }
 
     fn read_share(&mut self, token: usize, share: usize) -> Read {
@@ -119,8 +128,11 @@ impl Reactor {
         let Output { service, generation, stream, splitter, .. } = output;
         let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
         let followed = self.followers.iter().any(|f| !f.events);
+        let wanted = self.machine.services().get(service.0 as usize).and_then(line_wanted);
+        let mut seen = false;
         let mut fresh = Vec::new();
         splitter.push(bytes, |piece| {
+            seen |= wanted.is_some_and(|text| memchr::memmem::find(piece.bytes, text).is_some());
             let seq = worker.ring.push(at, generation.0, *stream, piece.partial, piece.bytes);
             if let Some(file) = worker.file.as_mut() {
                 file.push(piece.bytes, !piece.partial);
@@ -136,7 +148,17 @@ impl Reactor {
                 });
             }
         });
+        if seen {
+            self.lines_seen.push((*service, *generation));
+        }
         self.show(*service, &fresh);
+    }
+
+    /// The lines that say that somebody is ready.
+    pub(super) fn tell_lines_seen(&mut self) {
+        for (service, generation) in std::mem::take(&mut self.lines_seen) {
+            self.feed(Event::SeenReady { service, generation, by: ReadyBy::Line });
+        }
     }
 
     fn show(&mut self, id: ServiceId, fresh: &[Line]) {
@@ -289,7 +311,7 @@ impl Reactor {
         }
     }
 
-    fn asked_to_end(&self) -> bool {
+    pub(super) fn asked_to_end(&self) -> bool {
         let mut received = Vec::new();
         self.signals.drain(&mut received);
         received.iter().any(|r| [libc::SIGTERM, libc::SIGINT].contains(&r.signal))

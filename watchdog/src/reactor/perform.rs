@@ -18,7 +18,22 @@ impl Reactor {
     /// Does one thing. What came of it, if the machine has to know.
     pub(super) fn act(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Spawn { service, generation } => Some(self.spawn(service, generation)),
+            Action::Spawn { service, generation } => self.spawn(service, generation),
+            Action::CancelSpawn { service, generation } => self.cancel_held(service, generation),
+            Action::LookAtPort { service, generation, port } => self.look_at_port(service, generation, port),
+            Action::Inspect { service, generation, second } => self.inspect(service, generation, second),
+            Action::Gather { service, generation } => {
+                self.gather(service, generation);
+                None
+            }
+            Action::Measure { service, generation } => {
+                self.to_measure.push((service, generation));
+                None
+            }
+            Action::Report(order) => {
+                self.take_report(*order);
+                None
+            }
             Action::Signal { service, generation, signal, scope, wake } => {
                 self.signal(service, generation, signal, scope, wake);
                 None
@@ -30,6 +45,14 @@ impl Reactor {
             Action::LookAtTree { service, generation } => {
                 let left = self.left(service, Rest::Some);
                 Some(Event::Tree { service, generation, left })
+            }
+            Action::Say { service, generation, dialect, word } => {
+                self.say_word(service, generation, dialect, &word);
+                None
+            }
+            Action::LookAtLanes { service, generation } => {
+                self.look_at_lanes(service, generation);
+                None
             }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
@@ -67,7 +90,16 @@ impl Reactor {
         }
     }
 
-    fn spawn(&mut self, id: ServiceId, generation: Generation) -> Event {
+    /// A new process, unless a pre-start hook holds it up.
+    fn spawn(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
+        match self.hold(id, generation, 0) {
+            None => Some(self.spawn_now(id, generation)),
+            Some(Ok(())) => None,
+            Some(Err(failure)) => Some(Event::SpawnFailed { service: id, generation, failure }),
+        }
+    }
+
+    pub(super) fn spawn_now(&mut self, id: ServiceId, generation: Generation) -> Event {
         if self.shared_group && generation.0 > 1 {
             // A shell that was the worker had made itself the foreground.
             tty::take_back();
@@ -82,13 +114,14 @@ impl Reactor {
             self.tell_own(What::Stall { late: took });
         }
         match launched {
-            Ok(Launched { proc, group, marks, outputs }) => {
+            Ok(Launched { proc, group, marks, outputs, links }) => {
                 let pid = proc.pid;
                 let death = self.machine.services().get(id.0 as usize).map_or(0, |s| launch::death_signal(&s.spec));
                 panic::remember(pid, death);
                 if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                     worker.told.clear();
                     worker.told_group = None;
+                    worker.main_next = None;
                     worker.proc = Some(proc);
                     worker.group = group;
                     worker.marks = marks;
@@ -96,6 +129,8 @@ impl Reactor {
                 for output in outputs {
                     self.register_output(output);
                 }
+                self.open_links(id, links);
+                self.count_oom_kills();
                 Event::Spawned { service: id, generation, pid }
             }
             Err(failure) => Event::SpawnFailed { service: id, generation, failure },
@@ -216,7 +251,12 @@ impl Reactor {
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
         let Some(waiting) = self.tickets.remove(&ticket) else { return };
-        let frame = Frame { now: MonoTime(self.clock.now()), wall: clock::wall(), services: self.machine.services() };
+        let frame = Frame {
+            now: MonoTime(self.clock.now()),
+            wall: clock::wall(),
+            services: self.machine.services(),
+            reports: &self.reports,
+        };
         let name = |id: ServiceId| frame.services.get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
         let id = &waiting.id;
         let asked = || {

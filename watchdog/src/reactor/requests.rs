@@ -1,13 +1,15 @@
 //! Requests of clients: read-only ones are answered from the machine's state, the others are put to the machine.
 
 use super::{Follower, Reactor, Ticketed};
-use crate::control::{self, Ask, AskError, Verb, ask_error, error, explain, item, nearest, ok};
+use crate::control::{self, Ask, AskError, Verb, ask_error, error, explain, item, nearest, ok, why_not as why_not_of};
 use crate::machine::*;
 use crate::spec::LogMode;
 use serde_json::{Value, json};
 
 /// Lines or events shown when no number was asked for.
 const LAST: usize = 100;
+/// Longest word of an operator, as in docs/protocol.md.
+const WORD_MAX: usize = 4096;
 
 impl Reactor {
     pub(super) fn on_ask(&mut self, client: usize, ask: Ask, peer: (i32, u32)) {
@@ -64,10 +66,15 @@ impl Reactor {
                 let value = control::status(&self.frame(), &self.instance, path, ending, &services);
                 return Ok(Some(ok(&ask.id, value)));
             }
-            Verb::Explain => return Ok(Some(ok(&ask.id, self.explain(&services)))),
+            Verb::Explain => {
+                let why_not = ask.switch("why_not")?;
+                return Ok(Some(ok(&ask.id, self.explain(&services, why_not))));
+            }
+            Verb::Report => return self.on_report(ask, &services).map(Some),
             Verb::Health => {
                 let first = services.first().and_then(|id| self.machine.services().get(id.0 as usize));
-                return Ok(first.map(|s| ok(&ask.id, control::health(s))));
+                let frame = self.frame();
+                return Ok(first.map(|s| ok(&ask.id, control::health(&frame, s))));
             }
             Verb::Events => return self.events(client, ask, services).map(|()| None),
             Verb::Logs => return self.logs(client, ask, services),
@@ -75,6 +82,8 @@ impl Reactor {
             Verb::Stop => Request::Stop { services: services.clone(), timeout: ask.millis("timeout_ms")? },
             Verb::Restart => Request::Restart { services: services.clone(), force: ask.switch("force")? },
             Verb::Signal => Request::Signal { services: services.clone(), signal: signal(ask)? },
+            Verb::Reload => Request::Reload { services: services.clone() },
+            Verb::Tell => Request::Tell { services: services.clone(), word: word(ask)? },
             Verb::Shutdown => Request::Shutdown,
             Verb::Wait => {
                 let Some(service) = services.first().copied() else { return Ok(None) };
@@ -92,13 +101,17 @@ impl Reactor {
         Ok(None)
     }
 
-    fn explain(&self, services: &[ServiceId]) -> Value {
+    fn explain(&self, services: &[ServiceId], why_not: bool) -> Value {
         let frame = self.frame();
         let all: Vec<Value> = frame
             .services
             .iter()
             .filter(|s| services.contains(&s.id))
-            .map(|s| json!({"service": s.spec.name, "text": explain(&frame, s, self.journal.last(usize::MAX))}))
+            .map(|s| {
+                let text =
+                    if why_not { why_not_of(&frame, s) } else { explain(&frame, s, self.journal.last(usize::MAX)) };
+                json!({"service": s.spec.name, "text": text})
+            })
             .collect();
         json!({"services": all})
     }
@@ -166,6 +179,15 @@ fn signal(ask: &Ask) -> Result<i32, AskError> {
             nearest: nearest(word, names.iter().map(String::as_str)),
         }
     })
+}
+
+/// A word of the operator's own: not empty, and no longer than the protocol keeps.
+fn word(ask: &Ask) -> Result<String, AskError> {
+    let word = ask.word("word")?;
+    if word.is_empty() || word.len() > WORD_MAX {
+        return Err(ask.wrong("word", "a text of 1 to 4096 bytes"));
+    }
+    Ok(word.to_owned())
 }
 
 fn want(ask: &Ask) -> Result<Want, AskError> {

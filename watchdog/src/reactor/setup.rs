@@ -1,9 +1,10 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker};
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, measure};
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
-use crate::machine::{Setup, Supervisor};
+use crate::machine::{Actions, Setup, Supervisor};
+use crate::recorder::Store;
 use crate::spec::{Control, Instance, LogMode, Spec};
 use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
@@ -35,7 +36,7 @@ pub fn run(instance: Instance, specs: Vec<Spec>) -> u8 {
 }
 
 impl Reactor {
-    fn new(instance: Instance, specs: Vec<Spec>) -> Result<Reactor, String> {
+    fn new(instance: Instance, mut specs: Vec<Spec>) -> Result<Reactor, String> {
         let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
         adopt(&instance)?;
         let spawner = Spawner::new(inherited).map_err(|e| e.to_string())?;
@@ -53,6 +54,9 @@ impl Reactor {
         let server = control(&instance, &poll, me)?;
         let shared_group = tty::is_ours();
         let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
+        specs.iter_mut().for_each(measure::resolve_auto);
+        let store = Store::new(instance.report_dir.clone(), instance.report_keep);
+        let reports = vec![None; specs.len()];
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let mut reactor = Reactor {
             clock: Clock::start(),
@@ -69,6 +73,18 @@ impl Reactor {
             next_ticket: 0,
             next_token: FIRST_TOKEN,
             outputs: BTreeMap::new(),
+            links: BTreeMap::new(),
+            scratch: Vec::new(),
+            said: Vec::new(),
+            spare: Actions::new(),
+            lines_seen: Vec::new(),
+            store,
+            pending: Vec::new(),
+            sampler: None,
+            oom_before: None,
+            to_measure: Vec::new(),
+            loose: Vec::new(),
+            reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],
             again: Vec::new(),
             before: children_before_us(me),
@@ -130,6 +146,15 @@ fn worker(spec: &Spec) -> Result<Worker, String> {
         give_up: None,
         told: Vec::new(),
         told_group: None,
+        links: Vec::new(),
+        lanes: None,
+        denied: Default::default(),
+        hooks: spec.hooks.iter().map(|_| Default::default()).collect(),
+        held: None,
+        first_look: None,
+        gathered: None,
+        slept: clock::slept_offset(),
+        main_next: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The only caller of the clocks.
 
+use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Monotonic time since it was made.
@@ -21,6 +22,22 @@ impl Clock {
     }
 }
 
+/// How long the machine has slept since it was started: what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC. Only differences
+/// between two values mean something. Zero where a clock is missing.
+#[must_use]
+pub(crate) fn slept_offset() -> Duration {
+    // In this order an interruption between the two shows too little, and never a sleep that was none.
+    let boot = since_boot();
+    boot.saturating_sub(clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(boot, Duration::from))
+}
+
+/// Time since the machine was started, its sleep included: the clock by which the kernel notes when a process began. Zero
+/// where it is missing.
+#[must_use]
+pub(crate) fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Wall-clock time, for lines that people read.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one home of the clock")]
@@ -33,4 +50,15 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) fn rfc3339(at: SystemTime) -> String {
     let at = at.max(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_awake_does_not_sleep_more() {
+        let before = slept_offset();
+        assert!(slept_offset().abs_diff(before) < Duration::from_millis(500));
+    }
 }

@@ -1,11 +1,13 @@
 //! Descriptors that belong to others: written to without ever changing how they behave for their owner.
 
+use super::channel::Received;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// What can be written to a pipe in one go without blocking when it is reported as writable (PIPE_BUF).
@@ -82,6 +84,70 @@ pub(crate) fn write_some(fd: BorrowedFd<'_>, kind: Kind, bytes: &[u8]) -> io::Re
 pub(crate) fn writable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+}
+
+/// Room for what can come along with one message: 253 descriptors (SCM_MAX_FD) and the credentials, each with its header.
+const CONTROL_WORDS: usize = 140;
+
+/// recvmsg(2) that never waits. Not nix's: that one gives back nothing of a message of which something was cut off
+/// (MSG_CTRUNC, which EMFILE is enough for), and the descriptors that did arrive would stay open for ever.
+///
+/// # Errors
+/// WouldBlock when there is nothing; what the other side did to the socket.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    // Words, because control messages are aligned to them.
+    let mut control = [0u64; CONTROL_WORDS];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all zeros is a valid msghdr: no name, no parts, no control.
+    let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = mem::size_of_val(&control) as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the parts of the message point to memory that is ours, writable for the lengths given, and outlives the call.
+    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
+    let Ok(bytes) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
+    let mut received = Received {
+        bytes,
+        truncated: message.msg_flags & libc::MSG_TRUNC != 0,
+        credentials: None,
+        descriptors: Vec::new(),
+    };
+    // SAFETY: the kernel has filled the message and set the length of its control part, which `control` still holds.
+    unsafe { unpack(&message, &mut received) };
+    Ok(received)
+}
+
+/// Takes credentials and descriptors out of the control messages.
+///
+/// # Safety
+/// recvmsg(2) has filled the message, its control buffer is still there, and this is the only time that it is unpacked.
+#[allow(clippy::unnecessary_cast, reason = "musl counts in u32")]
+unsafe fn unpack(message: &libc::msghdr, received: &mut Received) {
+    // SAFETY: the walk stays inside the control part, by the lengths that the kernel wrote; data may be unaligned and is
+    // read so; every number of SCM_RIGHTS is a descriptor that the kernel has just opened for us, and nobody else's.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(head) = header.as_ref() {
+            let data = libc::CMSG_DATA(head);
+            let length = (head.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            match (head.cmsg_level, head.cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    for n in 0..length / mem::size_of::<i32>() {
+                        let number = data.cast::<i32>().add(n).read_unaligned();
+                        received.descriptors.push(OwnedFd::from_raw_fd(number));
+                    }
+                }
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if length >= mem::size_of::<libc::ucred>() => {
+                    let sender = data.cast::<libc::ucred>().read_unaligned();
+                    received.credentials = Some((sender.pid, sender.uid, sender.gid));
+                }
+                _ => {}
+            }
+            header = libc::CMSG_NXTHDR(message, head);
+        }
+    }
 }
 
 /// Whether a file bears an extended attribute of exactly this value.

@@ -2,15 +2,19 @@
 //! `reap` and `fds`, nowhere else in the engine; `tests/architecture.rs` holds that.
 
 pub(crate) mod cgroup;
+pub(crate) mod channel;
 pub(crate) mod clock;
-#[allow(unsafe_code, reason = "getxattr has no safe wrapper")]
+pub(crate) mod evidence;
+#[allow(unsafe_code, reason = "getxattr has no safe wrapper; descriptors that arrive in a message are owned here")]
 pub(crate) mod fds;
 pub(crate) mod panic;
 pub(crate) mod proc;
 #[allow(unsafe_code, reason = "wait4 with rusage has no safe wrapper")]
 pub(crate) mod reap;
+pub(crate) mod sample;
 #[allow(unsafe_code, reason = "raw masks include the numbers libc hides; pidfds have no safe wrapper in nix")]
 pub(crate) mod signals;
+pub(crate) mod sockets;
 #[allow(unsafe_code, reason = "clone and everything between it and exec")]
 pub(crate) mod spawn;
 pub(crate) mod tree;

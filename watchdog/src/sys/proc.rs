@@ -1,6 +1,7 @@
 //! The few facts of /proc that are needed: who is whose child, in which group and session, in which state.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 
 /// One line of /proc/PID/stat, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,22 @@ pub(crate) struct Stat {
 #[must_use]
 pub(crate) fn is_there() -> bool {
     fs::exists("/proc/self/stat").unwrap_or(false)
+}
+
+/// The beginning of a file of the kernel's, `max` bytes at most. `None`: gone, or not for us.
+#[must_use]
+pub(crate) fn text(path: impl AsRef<std::path::Path>, max: u64) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(max).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What somebody else has chosen (a name, a path), fit to be shown: without control characters, `max` bytes at most.
+#[must_use]
+pub(crate) fn shown(text: &str, max: usize) -> String {
+    let mut clean: String = text.chars().filter(|c| !c.is_control()).collect();
+    clean.truncate(clean.floor_char_boundary(max));
+    clean
 }
 
 /// Reads it; `None` when the process is gone or /proc is not there.

@@ -1,6 +1,7 @@
 //! Waiting for children: the only reaper.
 
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// One process that is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) struct Dead {
     pub core: bool,
     /// Most memory it held, in bytes.
     pub rss_peak_bytes: u64,
+    /// CPU time it used, with the children that it waited for.
+    pub cpu: Duration,
 }
 
 /// What is left after a round of reaping.
@@ -56,6 +59,11 @@ pub(crate) fn reap_this(pid: i32) {
     {}
 }
 
+fn time(t: libc::timeval) -> Duration {
+    let (s, us) = (u64::try_from(t.tv_sec).unwrap_or(0), u64::try_from(t.tv_usec).unwrap_or(0));
+    Duration::from_secs(s) + Duration::from_micros(us)
+}
+
 fn describe(pid: i32, status: i32, usage: &libc::rusage) -> Dead {
     let signalled = libc::WIFSIGNALED(status);
     Dead {
@@ -64,5 +72,6 @@ fn describe(pid: i32, status: i32, usage: &libc::rusage) -> Dead {
         signal: signalled.then(|| libc::WTERMSIG(status)),
         core: signalled && libc::WCOREDUMP(status),
         rss_peak_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024),
+        cpu: time(usage.ru_utime) + time(usage.ru_stime),
     }
 }

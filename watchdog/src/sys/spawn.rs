@@ -31,8 +31,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) env: Vec<CString>,
     /// The worker's PATH, to find the program along.
     pub(crate) path: Option<&'a OsStr>,
-    /// Add LISTEN_PID with the child's own number.
-    pub listen_pid: bool,
+    /// Variables to add with the child's own number (LISTEN_PID, WATCHDOG_PID).
+    pub pid_variables: Vec<&'static str>,
+    /// Descriptors that pass on under their own numbers.
+    pub keep: Vec<RawFd>,
     /// stdin, stdout, stderr: a descriptor to take instead of the inherited one.
     pub stdio: [Option<RawFd>; 3],
     /// Lead an own process group.
@@ -108,7 +110,8 @@ struct Job {
     envp: Vec<*const libc::c_char>,
     files: Vec<*const libc::c_char>,
     cwd: *const libc::c_char,
-    pid_slot: *mut u8,
+    pid_slots: Vec<*mut u8>,
+    keep: Vec<RawFd>,
     stdio: [RawFd; 3],
     own_group: bool,
     cgroup: RawFd,
@@ -194,7 +197,7 @@ impl Drop for Spawner {
 /// The strings behind the job's pointers.
 struct Prepared {
     argv: Vec<CString>,
-    pid_entry: Option<Vec<u8>>,
+    pid_entries: Vec<Vec<u8>>,
     files: Vec<CString>,
     cwd: Option<CString>,
 }
@@ -208,22 +211,23 @@ impl Prepared {
             Some(dir) => Some(CString::new(dir.as_os_str().as_bytes()).ok()?),
             None => None,
         };
-        let pid_entry = plan.listen_pid.then(|| {
-            let mut text = b"LISTEN_PID=".to_vec();
+        let entry = |name: &&str| {
+            let mut text = format!("{name}=").into_bytes();
             text.resize(text.len() + PID_DIGITS + 1, 0);
             text
-        });
-        Some(Prepared { argv, pid_entry, files: candidates(program, plan.path), cwd })
+        };
+        let pid_entries = plan.pid_variables.iter().map(entry).collect();
+        Some(Prepared { argv, pid_entries, files: candidates(program, plan.path), cwd })
     }
 
     fn job(&mut self, plan: &Plan<'_>, inherited: &Inherited) -> Job {
         let pointers =
             |all: &[CString]| all.iter().map(|s| s.as_ptr()).chain(std::iter::once(ptr::null())).collect::<Vec<_>>();
         let mut envp = pointers(&plan.env);
-        let mut pid_slot = ptr::null_mut();
-        if let Some(entry) = &mut self.pid_entry {
+        let mut pid_slots = Vec::new();
+        for (name, entry) in plan.pid_variables.iter().zip(&mut self.pid_entries) {
             envp.insert(0, entry.as_ptr().cast());
-            pid_slot = entry.as_mut_ptr().wrapping_add("LISTEN_PID=".len());
+            pid_slots.push(entry.as_mut_ptr().wrapping_add(name.len() + 1));
         }
         let mut oom = [0; 8];
         let text = plan.oom_score_adj.map(|n| n.to_string()).unwrap_or_default();
@@ -234,7 +238,8 @@ impl Prepared {
             envp,
             files: pointers(&self.files),
             cwd: self.cwd.as_ref().map_or(ptr::null(), |c| c.as_ptr()),
-            pid_slot,
+            pid_slots,
+            keep: plan.keep.clone(),
             stdio: plan.stdio.map(|fd| fd.unwrap_or(-1)),
             own_group: plan.own_group,
             cgroup: plan.cgroup.unwrap_or(-1),
@@ -344,8 +349,12 @@ fn set_up(job: &mut Job) -> Step {
     if !job.cwd.is_null() {
         call!(Stage::Chdir, SYS_chdir, job.cwd);
     }
-    if !job.pid_slot.is_null() {
-        write_pid(job.pid_slot);
+    for slot in &job.pid_slots {
+        write_pid(*slot);
+    }
+    // The table of descriptors is our own copy (no CLONE_FILES): the parent's stay close-on-exec.
+    for fd in &job.keep {
+        call!(Stage::Stdio, SYS_fcntl, *fd, libc::F_SETFD, 0);
     }
     dispositions(job)
 }

@@ -46,7 +46,8 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    fn own(&self, pid: i32) -> bool {
+    /// Whether this process bears them.
+    pub(crate) fn own(&self, pid: i32) -> bool {
         self.all_mine
             || proc::stat(pid).is_some_and(|s| s.group == self.main || s.session == self.main)
             || proc::environ_has(pid, &self.entry)

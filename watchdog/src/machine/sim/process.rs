@@ -1,7 +1,7 @@
 //! What is true of the processes, whatever the machine believes: scripts, deaths, and what outlives them.
 
 use super::draw::{Draw, Faults};
-use crate::machine::{Exit, Generation, MonoTime, SpawnFailure, Step};
+use crate::machine::{Exit, Generation, MonoTime, Oom, SpawnFailure, Step};
 use crate::spec::SignalNumber;
 use std::time::Duration;
 
@@ -81,11 +81,18 @@ impl Proc {
 }
 
 pub(super) fn exit_code(code: i32) -> Exit {
-    Exit { code: Some(code), signal: None, core: false, rss_peak_bytes: None }
+    Exit { code: Some(code), signal: None, core: false, rss_peak_bytes: None, oom: Oom::No, cpu: Duration::ZERO }
 }
 
 pub(super) fn exit_signal(signal: SignalNumber) -> Exit {
-    Exit { code: None, signal: Some(signal), core: signal == 6, rss_peak_bytes: None }
+    Exit {
+        code: None,
+        signal: Some(signal),
+        core: signal == 6,
+        rss_peak_bytes: None,
+        oom: Oom::No,
+        cpu: Duration::ZERO,
+    }
 }
 
 impl Script {

@@ -225,7 +225,18 @@ impl World {
                     self.happen(Duration::from_millis(3), Fact::Alone);
                 }
             }
-            Action::Suspend | Action::Answer { .. } | Action::Tell(_) | Action::Exit(_) => {}
+            Action::CancelSpawn { .. }
+            | Action::Say { .. }
+            | Action::LookAtLanes { .. }
+            | Action::LookAtPort { .. }
+            | Action::Inspect { .. }
+            | Action::Measure { .. }
+            | Action::Gather { .. }
+            | Action::Report(_)
+            | Action::Suspend
+            | Action::Answer { .. }
+            | Action::Tell(_)
+            | Action::Exit(_) => {}
         }
     }
 
@@ -349,7 +360,13 @@ impl World {
 /// The order of phases within one turn of the loop: words before deaths, requests after them.
 fn rank(event: &Event) -> u8 {
     match event {
-        Event::Spawned { .. } | Event::SpawnFailed { .. } => 0,
+        Event::Spawned { .. }
+        | Event::SpawnFailed { .. }
+        | Event::News { .. }
+        | Event::SeenReady { .. }
+        | Event::ChannelLost { .. }
+        | Event::Evidence { .. }
+        | Event::Sampled { .. } => 0,
         Event::Exited { .. } => 1,
         Event::Tree { .. } | Event::GiveUpRan { .. } | Event::Alone => 2,
         Event::Signalled { .. } => 3,

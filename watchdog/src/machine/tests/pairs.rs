@@ -27,7 +27,18 @@ fn check(name: &str, before: &Stage, after: &Stage) {
             }
             Action::Sweep { .. } => assert!(is.living().is_none(), "{name}: {action:?}"),
             Action::Exit(_) => assert_eq!(after.out.last(), Some(action), "{name}: not the last action"),
+            // Whoever is told, looked at, measured or killed is alive.
+            Action::Say { generation, .. }
+            | Action::LookAtLanes { generation, .. }
+            | Action::LookAtPort { generation, .. }
+            | Action::Inspect { generation, .. }
+            | Action::Measure { generation, .. }
+            | Action::Gather { generation, .. } => {
+                assert!(is.living() == Some(*generation), "{name}: {action:?} to nobody");
+            }
             Action::LookAtTree { .. }
+            | Action::CancelSpawn { .. }
+            | Action::Report(_)
             | Action::RunGiveUp { .. }
             | Action::EndGiveUp { .. }
             | Action::Farewell { .. }
@@ -92,7 +103,11 @@ fn every_timer_in_every_state_is_harmless() {
         for timer in Timer::ALL {
             let mut service = stage.service().clone();
             let (mut out, mut dice) = (Actions::new(), Dice(1));
-            service.on_timer(&mut Cx { now: stage.now, out: &mut out, dice: &mut dice }, timer);
+            service.on_timer(
+                &mut Cx { now: stage.now, out: &mut out, dice: &mut dice },
+                timer,
+                std::time::Duration::ZERO,
+            );
             let spawns = out.iter().any(|a| matches!(a, Action::Spawn { .. }));
             assert!(!spawns || !stage.state().has_process(), "{place} / {timer:?}: a second process");
             assert!(!spawns || service.goal == Goal::Up, "{place} / {timer:?}: a start that nobody wants");

@@ -18,7 +18,7 @@ pub(super) struct Stage {
 /// `(code or negative signal)` as an exit.
 pub(super) fn exit(how: i32) -> Exit {
     let (code, signal) = if how < 0 { (None, Some(-how)) } else { (Some(how), None) };
-    Exit { code, signal, core: false, rss_peak_bytes: None }
+    Exit { code, signal, core: false, rss_peak_bytes: None, oom: Oom::No, cpu: Duration::ZERO }
 }
 
 impl Stage {
@@ -141,6 +141,14 @@ impl Stage {
             | Action::Signal { .. }
             | Action::Sweep { .. }
             | Action::LookAtTree { .. }
+            | Action::CancelSpawn { .. }
+            | Action::Say { .. }
+            | Action::LookAtLanes { .. }
+            | Action::LookAtPort { .. }
+            | Action::Inspect { .. }
+            | Action::Measure { .. }
+            | Action::Gather { .. }
+            | Action::Report(_)
             | Action::RunGiveUp { .. }
             | Action::EndGiveUp { .. }
             | Action::Farewell { .. }

@@ -2,7 +2,7 @@
 //! change of behaviour then shows as a changed cell.
 
 use super::stage::{Stage, deeds, places};
-use crate::machine::{Action, State, StopStep};
+use crate::machine::{Action, State, StopStep, Word};
 use std::fmt::Write;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/TRANSITIONS.md");
@@ -57,6 +57,8 @@ fn cell(before: &Stage, after: &Stage) -> String {
 
 fn name(state: State) -> String {
     let step = match state {
+        State::Stopping { step: StopStep::Ask, .. } => " ask",
+        State::Stopping { step: StopStep::Dump, .. } => " dump",
         State::Stopping { step: StopStep::Term, .. } => " term",
         State::Stopping { step: StopStep::Kill, .. } => " kill",
         State::Stopping { step: StopStep::Sweep, .. } => " sweep",
@@ -76,6 +78,22 @@ fn word(action: &Action) -> Option<String> {
         Action::Signal { signal: n, wake, .. } => format!("signal({}{})", signal(*n), if *wake { ",wake" } else { "" }),
         Action::Sweep { signal: n, .. } => format!("sweep({})", signal(*n)),
         Action::LookAtTree { .. } => "look".into(),
+        Action::CancelSpawn { .. } => "cancel".into(),
+        Action::Say { word, .. } => match word {
+            Word::Ping(_) => "ping".into(),
+            Word::Shutdown(_) => "say(shutdown)".into(),
+            Word::Reload => "say(reload)".into(),
+            Word::Tell(_) => "say(tell)".into(),
+            Word::LowMemory => "say(low-memory)".into(),
+            Word::AskHealth => "ask(health)".into(),
+            Word::AskMetrics => "ask(metrics)".into(),
+        },
+        Action::LookAtLanes { .. } => "lanes".into(),
+        Action::LookAtPort { .. } => "port".into(),
+        Action::Inspect { second, .. } => if *second { "inspect(2)" } else { "inspect(1)" }.into(),
+        Action::Measure { .. } => "measure".into(),
+        Action::Gather { .. } => "gather".into(),
+        Action::Report(order) => format!("report({})", order.cause.word()),
         Action::RunGiveUp { .. } => "run-give-up".into(),
         Action::EndGiveUp { .. } => "end-give-up".into(),
         Action::Farewell { .. } => "farewell".into(),

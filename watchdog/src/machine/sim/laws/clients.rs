@@ -66,6 +66,8 @@ impl Clients {
                 let alive = list.iter().all(|(n, _)| all.get(*n).is_some_and(|w| w.phase == Phase::Alive));
                 (list, Hope::Now(alive))
             }
+            // Nobody in this world has a channel.
+            Request::Reload { services } | Request::Tell { services, .. } => (ids(services), Hope::Now(false)),
             Request::Shutdown => (Vec::new(), Hope::Now(true)),
             Request::Wait { service, want, timeout } => {
                 (ids(std::slice::from_ref(service)), Hope::Want(*want, timeout.map(|d| now.after(d))))

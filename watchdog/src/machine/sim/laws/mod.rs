@@ -125,6 +125,11 @@ impl Laws {
                 w.leave |= w.give_up_due.take().is_some();
                 Ok(())
             }
+            Event::News { .. }
+            | Event::SeenReady { .. }
+            | Event::ChannelLost { .. }
+            | Event::Evidence { .. }
+            | Event::Sampled { .. } => Ok(()),
             Event::Asked { ticket, request, .. } => {
                 let refused = self.refuses(request);
                 self.clients.asked(now, *ticket, request, &self.all, refused);
@@ -158,6 +163,7 @@ impl Laws {
             }
             Request::Stop { services, .. } => unknown(services),
             Request::Wait { service, .. } => unknown(std::slice::from_ref(service)),
+            Request::Reload { .. } | Request::Tell { .. } => true,
             Request::Shutdown => false,
         }
     }
@@ -178,7 +184,7 @@ impl Laws {
             Request::Restart { services, force } => each(services, &|w| w.restart(now, *force)),
             Request::Signal { services, signal } => each(services, &|w| w.forward(*signal)),
             Request::Shutdown => self.house.end(now, &mut self.all, libc::SIGTERM, None),
-            Request::Wait { .. } => {}
+            Request::Wait { .. } | Request::Reload { .. } | Request::Tell { .. } => {}
         }
     }
 

@@ -46,6 +46,7 @@ pub(super) fn state(w: &Witness, s: &Service, world: &World) -> Result<(), Strin
         State::Done | State::Failed => w.resting(),
         State::Starting { child } => w.phase == Phase::Exec && child.0 == w.generation,
         State::Running { child, .. } => w.running() && child.0 == w.generation,
+        State::Stopping { step: StopStep::Ask | StopStep::Dump, .. } => false,
         State::Stopping { child, step: StopStep::Term } => {
             w.phase == Phase::Alive && w.run.kill_due.is_some() && w.run.killed.is_none() && child.0 == w.generation
         }
@@ -71,6 +72,7 @@ fn timers(w: &Witness, s: &Service) -> Result<(), String> {
         State::Stopped | State::Done | State::Starting { .. } => armed.is_empty(),
         State::Failed => armed == if w.give_up_due.is_some() { vec![Timer::GiveUp] } else { vec![] },
         State::Running { .. } => armed == if w.spec.max_age.is_some() { vec![Timer::MaxAge] } else { vec![] },
+        State::Stopping { step: StopStep::Ask | StopStep::Dump, .. } => false,
         State::Stopping { step: StopStep::Term, .. } => {
             armed == [Timer::Stop] && s.timers.get(Timer::Stop) == w.run.kill_due
         }

@@ -1,0 +1,126 @@
+//! What a setting is: the form of the entries in `table`.
+
+use super::draft::Draft;
+use super::fault::Fault;
+use super::raw::Raw;
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// As in the file; flag and variable are made from it.
+    pub(crate) key: &'static str,
+    /// Where `--help` shows it.
+    pub(crate) group: Group,
+    /// What a value looks like, for `--help`; empty for a plain switch.
+    pub(crate) value: &'static str,
+    /// How the flag is given.
+    pub(crate) shape: Shape,
+    /// Whose setting it is, and so in which table of a file it stands.
+    pub(crate) scope: Scope,
+    /// What holds when nobody says anything.
+    pub(crate) default: Standard,
+    /// One line for people.
+    pub(crate) meaning: &'static str,
+    /// Reads a value and writes it down.
+    pub(crate) set: fn(&mut Draft, &Raw) -> Result<(), Fault>,
+}
+
+/// How a flag is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `--flag VALUE`.
+    One,
+    /// `--flag A,B`, and the flag may be repeated: each adds to the list.
+    List,
+    /// `--flag` or `--flag=false`.
+    Switch,
+    /// `--flag` alone means this, `--flag=VALUE` another.
+    Optional(&'static str),
+}
+
+/// What holds when nobody says anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standard {
+    /// This value; a test proves that it is the engine's default too.
+    Value(&'static str),
+    /// Something that is no value, said in words.
+    Words(&'static str),
+}
+
+/// Whose setting it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Of each service: `[defaults]` and `[service.NAME]`.
+    Service,
+    /// Of one service and no other: only `[service.NAME]`.
+    OneService,
+    /// Of the watchdog: `[watchdog]`.
+    Instance,
+    /// Of the command line: flag and variable only.
+    CommandLine,
+}
+
+/// The parts of `--help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Who it is.
+    Name,
+    /// How a worker is started.
+    Launch,
+    /// When it is started again.
+    Restart,
+    /// How it is ended.
+    Stop,
+    /// When it counts as up, and as alive.
+    Ready,
+    /// What it may use.
+    Limits,
+    /// Where its output goes.
+    Log,
+    /// What is kept and told.
+    Reports,
+    /// The watchdog itself.
+    Watchdog,
+}
+
+/// The groups in their order, with their headings.
+pub(crate) const GROUPS: [(Group, &str); 9] = [
+    (Group::Name, "name"),
+    (Group::Launch, "launch"),
+    (Group::Restart, "restart"),
+    (Group::Stop, "stop and signals"),
+    (Group::Ready, "ready and alive"),
+    (Group::Limits, "limits"),
+    (Group::Log, "output"),
+    (Group::Reports, "reports and hooks"),
+    (Group::Watchdog, "the watchdog itself"),
+];
+
+impl Setting {
+    /// `--stop-timeout`.
+    pub(crate) fn flag(&self) -> String {
+        flag(self.key)
+    }
+
+    /// `WATCHDOG_STOP_TIMEOUT`.
+    pub(crate) fn variable(&self) -> String {
+        variable(self.key)
+    }
+
+    /// The default as people read it.
+    pub(crate) fn default_text(&self) -> &'static str {
+        match self.default {
+            Standard::Value(text) | Standard::Words(text) => text,
+        }
+    }
+}
+
+/// The flag of a key.
+pub(crate) fn flag(key: &str) -> String {
+    format!("--{}", key.replace('_', "-"))
+}
+
+/// The variable of a key.
+pub(crate) fn variable(key: &str) -> String {
+    format!("WATCHDOG_{}", key.to_ascii_uppercase())
+}

@@ -1,0 +1,116 @@
+//! What the kernel shows of a worker, when the machine asks: two looks at one that does not beat, its port, and who is
+//! its main process now.
+
+use super::Reactor;
+use crate::machine::*;
+use crate::sys::evidence::{self, Facts, Look};
+use crate::sys::sockets::{self, AcceptQueue};
+use crate::sys::{clock, panic, proc, signals, tree};
+use std::time::Duration;
+
+/// The first of two looks.
+pub(super) struct First {
+    generation: Generation,
+    look: Look,
+    at: Duration,
+}
+
+/// What was taken down before a kill.
+pub(super) struct Gathered {
+    pub(super) generation: Generation,
+    pub(super) threads: Vec<evidence::ThreadFact>,
+    pub(super) descriptors: Vec<(i32, String)>,
+    pub(super) descriptors_total: usize,
+    pub(super) queues: Vec<AcceptQueue>,
+}
+
+impl Reactor {
+    fn main_of(&self, id: ServiceId, generation: Generation) -> Option<i32> {
+        let proc = self.workers.get(id.0 as usize)?.proc.as_ref()?;
+        (proc.generation == generation).then_some(proc.pid)
+    }
+
+    /// One of the two looks; the second brings the evidence.
+    pub(super) fn inspect(&mut self, id: ServiceId, generation: Generation, second: bool) -> Option<Event> {
+        let main = self.main_of(id, generation)?;
+        let now = self.clock.now();
+        let worker = self.workers.get_mut(id.0 as usize)?;
+        if !second {
+            worker.first_look = Some(First { generation, look: evidence::look(main), at: now });
+            return None;
+        }
+        let first = worker.first_look.take().filter(|f| f.generation == generation);
+        let facts = match &first {
+            Some(first) => evidence::compare(&first.look, main, now.saturating_sub(first.at)),
+            None => Facts { blind: true, ..Facts::default() },
+        };
+        let slept = clock::slept_offset().saturating_sub(worker.slept);
+        worker.slept = clock::slept_offset();
+        Some(Event::Evidence { service: id, generation, evidence: evidence_of(facts, slept) })
+    }
+
+    /// Threads and descriptors, as they are just before a kill.
+    pub(super) fn gather(&mut self, id: ServiceId, generation: Generation) {
+        let Some(main) = self.main_of(id, generation) else { return };
+        let (descriptors, descriptors_total) = sockets::descriptors(main);
+        let gathered = Gathered {
+            generation,
+            threads: evidence::threads(main),
+            descriptors,
+            descriptors_total,
+            queues: sockets::accept_queues(main),
+        };
+        if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+            worker.gathered = Some(gathered);
+        }
+    }
+
+    /// Whether a process of its tree listens on this port.
+    pub(super) fn look_at_port(&self, service: ServiceId, generation: Generation, port: u16) -> Option<Event> {
+        let main = self.main_of(service, generation)?;
+        let open = sockets::listens_on(&tree::descendants(&[main]), port);
+        open.then_some(Event::SeenReady { service, generation, by: ReadyBy::Port })
+    }
+
+    /// A main process that named another one of its tree before it ended (MAINPID) hands over to it, where that one lives
+    /// and is a child of ours by now. True: the service goes on under another pid.
+    pub(super) fn passes_on(&mut self, id: ServiceId) -> bool {
+        let me = self.me;
+        let Some(worker) = self.workers.get_mut(id.0 as usize) else { return false };
+        let Some(next) = worker.main_next.take() else { return false };
+        let ours = |s: proc::Stat| s.ppid == me && s.state != b'Z';
+        let before = proc::stat(next).filter(|s| ours(*s));
+        let (Some(before), Ok(pidfd)) = (before, signals::pidfd_open(next)) else { return false };
+        // The descriptor stands for the process that was looked at only if that is still there.
+        if proc::stat(next).is_none_or(|s| s.start != before.start || !ours(s)) {
+            return false;
+        }
+        let Some(proc) = worker.proc.as_mut() else { return false };
+        let old = proc.pid;
+        (proc.pid, proc.pidfd, proc.own_group) = (next, pidfd, before.group == next);
+        let generation = proc.generation;
+        panic::forget(old);
+        panic::remember(next, 0);
+        log::info!("generation {}: pid {old} has ended and hands over to pid {next} (MAINPID)", generation.0);
+        self.feed(Event::News { service: id, generation, dialect: Dialect::Notify, news: News::MainPid(next) });
+        true
+    }
+}
+
+fn evidence_of(facts: Facts, suspended: Duration) -> Evidence {
+    let Facts { span, cpu, waited, throttled, pressure_percent, threads, blocked, stopped, traced, blind } = facts;
+    Evidence {
+        span,
+        cpu,
+        waited,
+        throttled,
+        pressure_percent,
+        threads,
+        blocked,
+        stopped,
+        traced,
+        late: Duration::ZERO,
+        suspended,
+        blind,
+    }
+}

@@ -1,0 +1,480 @@
+//! The channels of workers: what comes in is read in shares and becomes news, what goes out waits in a bounded outbox.
+//! Nothing a worker sends or leaves unread can hold the loop up or grow without bound.
+
+use super::Reactor;
+use crate::dialect::{Said, lanes, line, native, node, notify};
+use crate::machine::*;
+use crate::spec::{NotifyAt, Ready, Spec};
+use crate::sys::channel::{self, Received};
+use crate::sys::{clock, proc, tree};
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+use nix::fcntl::OFlag;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Read from one channel per turn, so that a chatty worker does not starve a silent one.
+const SHARE: usize = 64 * 1024;
+/// Bytes of one read; a datagram that is longer than its own limit is ignored whole.
+const PIECE: usize = 16 * 1024;
+/// What a dying worker may still have said: a channel holds no more.
+const LAST_SHARE: usize = 1024 * 1024;
+/// Bytes that wait for a worker that does not read. What does not fit is lost: it does not answer either.
+const OUTBOX: usize = 64 * 1024;
+/// Strangers are told of at most so often.
+const DENIED_EVERY: Duration = Duration::from_secs(1);
+/// Parents looked at from a sender up to the main process.
+const DEPTH: usize = 64;
+
+/// One channel of one generation.
+pub(super) struct Link {
+    pub(super) service: ServiceId,
+    pub(super) generation: Generation,
+    fd: OwnedFd,
+    ear: Ear,
+    outbox: Vec<u8>,
+    /// Something is to go out: the worker has spoken, or is asked whether it does.
+    spoken: bool,
+    /// Something waits for room.
+    waits: bool,
+    unknown_told: bool,
+}
+
+/// Who understands it.
+enum Ear {
+    Native(native::Native),
+    Node(node::Node),
+    Notify,
+    Fd(line::Line),
+}
+
+impl Ear {
+    fn dialect(&self) -> Dialect {
+        match self {
+            Ear::Native(_) => Dialect::Native,
+            Ear::Node(_) => Dialect::Node,
+            Ear::Notify => Dialect::Notify,
+            Ear::Fd(_) => Dialect::Fd,
+        }
+    }
+}
+
+/// The worker's ends, and the variables that lead to them.
+#[derive(Default)]
+pub(super) struct Offer {
+    pub(super) links: Vec<Link>,
+    pub(super) theirs: Vec<OwnedFd>,
+    pub(super) variables: Vec<(&'static str, OsString)>,
+}
+
+/// Strangers who sent datagrams.
+#[derive(Default)]
+pub(super) struct Denied {
+    count: u64,
+    told: Option<Duration>,
+}
+
+/// Channels for one generation, in all dialects that it is offered.
+///
+/// # Errors
+/// No descriptors, no memory, or no room at the path of a notify socket.
+pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> io::Result<Offer> {
+    let mut offer = Offer::default();
+    let link = |fd, ear| Link {
+        service,
+        generation,
+        fd,
+        ear,
+        outbox: Vec::new(),
+        spoken: false,
+        waits: false,
+        unknown_told: false,
+    };
+    let dialects = &spec.dialects;
+    if dialects.native {
+        let (ours, theirs) = channel::pair()?;
+        offer.variables.push(("WATCHDOG_CHANNEL", number(&theirs)));
+        // Our greeting waits there until the worker has said its own: most never do.
+        let mut native = link(ours, Ear::Native(native::Native::default()));
+        native::greet(&mut native.outbox);
+        offer.links.push(native);
+        offer.theirs.push(theirs);
+    }
+    if let Some(at) = &dialects.notify {
+        let path = match at {
+            NotifyAt::Abstract => None,
+            NotifyAt::Path(path) => Some(path.as_path()),
+        };
+        let owner = spec.launch.identity.as_ref().and_then(|i| i.uid.map(|uid| (uid, i.gid)));
+        let (ours, name) = channel::notify_socket(path, owner)?;
+        offer.variables.push(("NOTIFY_SOCKET", name));
+        offer.links.push(link(ours, Ear::Notify));
+    }
+    if dialects.node {
+        let (ours, theirs) = channel::pair()?;
+        offer.variables.push(("NODE_CHANNEL_FD", number(&theirs)));
+        offer.variables.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
+        offer.links.push(link(ours, Ear::Node(node::Node::default())));
+        offer.theirs.push(theirs);
+    }
+    if dialects.fd || spec.ready == Ready::Fd {
+        let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        offer.variables.push(("WATCHDOG_READY_FD", number(&theirs)));
+        offer.links.push(link(ours, Ear::Fd(line::Line::default())));
+        offer.theirs.push(theirs);
+    }
+    Ok(offer)
+}
+
+/// The number that it has here is free in the caller, so the worker gets it there too.
+fn number(fd: &OwnedFd) -> OsString {
+    fd.as_raw_fd().to_string().into()
+}
+
+/// What one read of a link came to.
+enum Heard {
+    /// Go on.
+    More,
+    /// Nothing more now.
+    Empty,
+    /// The other end is closed.
+    End,
+    /// What came is no word of the dialect.
+    Bad(String),
+}
+
+impl Reactor {
+    /// Takes the channels of a process that runs now into the loop.
+    pub(super) fn open_links(&mut self, id: ServiceId, links: Vec<Link>) {
+        for link in links {
+            self.next_token += 1;
+            let token = self.next_token;
+            let fd = link.fd.as_raw_fd();
+            if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_err() {
+                continue;
+            }
+            if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+                worker.links.push((link.ear.dialect(), token));
+            }
+            self.links.insert(token, link);
+        }
+    }
+
+    /// One share of one channel, and what waits to go out on it.
+    pub(super) fn serve_link(&mut self, token: usize) {
+        if self.hear(token, SHARE) {
+            self.again.push(token);
+        }
+        self.flush_link(token);
+    }
+
+    /// What the channels of a process that is dead still hold.
+    pub(super) fn last_news(&mut self, id: ServiceId) {
+        let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
+        for (_, token) in worker.links.clone() {
+            self.hear(token, LAST_SHARE);
+        }
+    }
+
+    /// A generation is over: an heir that holds its channels speaks to nobody from here on.
+    pub(super) fn close_links(&mut self, id: ServiceId) {
+        let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
+        worker.lanes = None;
+        for (_, token) in std::mem::take(&mut worker.links) {
+            self.close_link(token);
+        }
+    }
+
+    fn close_link(&mut self, token: usize) {
+        let Some(link) = self.links.remove(&token) else { return };
+        let fd = link.fd.as_raw_fd();
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        if let (Ear::Notify, Some(service)) = (&link.ear, self.machine.services().get(link.service.0 as usize))
+            && let Some(NotifyAt::Path(path)) = &service.spec.dialects.notify
+        {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// True: there may be more.
+    fn hear(&mut self, token: usize, share: usize) -> bool {
+        let Some(mut link) = self.links.remove(&token) else { return false };
+        let mut buffer = std::mem::take(&mut self.scratch);
+        buffer.resize(PIECE, 0);
+        let (id, generation, dialect) = (link.service, link.generation, link.ear.dialect());
+        let mut taken = 0;
+        let how = loop {
+            if taken >= share {
+                break Heard::More;
+            }
+            match self.hear_once(&mut link, &mut buffer, &mut taken) {
+                Heard::More => {}
+                other => break other,
+            }
+        };
+        self.scratch = buffer;
+        self.links.insert(token, link);
+        match how {
+            Heard::More => return true,
+            Heard::Empty => {}
+            Heard::End => self.lose(token, id, generation, dialect, None),
+            Heard::Bad(why) => self.lose(token, id, generation, dialect, Some(why)),
+        }
+        false
+    }
+
+    fn lose(
+        &mut self,
+        token: usize,
+        service: ServiceId,
+        generation: Generation,
+        dialect: Dialect,
+        fault: Option<String>,
+    ) {
+        self.close_link(token);
+        if let Some(worker) = self.workers.get_mut(service.0 as usize) {
+            worker.links.retain(|(_, t)| *t != token);
+        }
+        // A pipe for one newline is done when it is closed.
+        if dialect != Dialect::Fd {
+            self.feed(Event::ChannelLost { service, generation, dialect, fault });
+        }
+    }
+
+    fn hear_once(&mut self, link: &mut Link, buffer: &mut [u8], taken: &mut usize) -> Heard {
+        if let Ear::Fd(line) = &mut link.ear {
+            return match nix::unistd::read(&link.fd, buffer) {
+                Ok(0) => Heard::End,
+                Ok(n) => {
+                    *taken += n;
+                    let mut news = Vec::new();
+                    line.push(&buffer[..n], &mut news);
+                    self.give(link, news);
+                    Heard::More
+                }
+                Err(nix::errno::Errno::EINTR) => Heard::More,
+                Err(nix::errno::Errno::EAGAIN) => Heard::Empty,
+                Err(_) => Heard::End,
+            };
+        }
+        // Descriptors that come along are closed with `received`, except for the file of the lanes.
+        let mut received = match channel::receive(link.fd.as_fd(), buffer) {
+            Ok(received) => received,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
+            Err(_) => return Heard::End,
+        };
+        // An empty datagram costs a share of the turn as well.
+        *taken += received.bytes.max(64);
+        let bytes = &buffer[..received.bytes];
+        if matches!(link.ear, Ear::Notify) {
+            self.hear_datagram(link, &received, bytes);
+            return Heard::More;
+        }
+        if received.bytes == 0 {
+            return Heard::End;
+        }
+        link.spoken = true;
+        match &mut link.ear {
+            Ear::Native(ear) => {
+                let mut said = std::mem::take(&mut self.said);
+                let done = ear.push(bytes, &mut said);
+                let unknown = ear.unknown();
+                for one in said.drain(..) {
+                    match one {
+                        Said::News(news) => self.give_one(link, news),
+                        Said::LanesFile => self.take_lanes(link, received.descriptors.drain(..).next_back()),
+                    }
+                }
+                self.said = said;
+                self.note_unknown(link, unknown);
+                done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
+            }
+            Ear::Node(ear) => {
+                let mut news = Vec::new();
+                let done = ear.push(bytes, &mut news);
+                let unknown = ear.unknown();
+                self.give(link, news);
+                self.note_unknown(link, unknown);
+                done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
+            }
+            Ear::Notify | Ear::Fd(_) => Heard::Empty,
+        }
+    }
+
+    fn give(&mut self, link: &Link, news: Vec<News>) {
+        for one in news {
+            self.give_one(link, one);
+        }
+    }
+
+    fn give_one(&mut self, link: &Link, news: News) {
+        let (service, generation, dialect) = (link.service, link.generation, link.ear.dialect());
+        if let News::MainPid(pid) = news {
+            return self.note_main(service, generation, pid);
+        }
+        if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
+            worker.slept = clock::slept_offset();
+        }
+        self.feed(Event::News { service, generation, dialect, news });
+    }
+
+    /// It says something that means nothing here (a later SDK, a message of Node's own): worth a line once per generation.
+    fn note_unknown(&self, link: &mut Link, unknown: u64) {
+        if unknown > 0 && !std::mem::replace(&mut link.unknown_told, true) {
+            log::info!("generation {}: a word that means nothing here is skipped", link.generation.0);
+        }
+    }
+
+    fn hear_datagram(&mut self, link: &Link, received: &Received, bytes: &[u8]) {
+        let Some((pid, uid, _)) = received.credentials else { return };
+        if !self.is_of_tree(link.service, pid) {
+            return self.deny(link.service, pid, uid);
+        }
+        if received.truncated || bytes.len() > notify::MAX {
+            return;
+        }
+        // BARRIER=1 asks for the descriptor that came along to be closed when all before it is heard: it is, by the caller.
+        let notified = notify::decode(bytes);
+        self.give(link, notified.news);
+    }
+
+    /// Whether a sender belongs to the worker: it is the main process, descends from it, or bears its marks.
+    pub(super) fn is_of_tree(&self, id: ServiceId, pid: i32) -> bool {
+        let Some(worker) = self.workers.get(id.0 as usize) else { return false };
+        let Some(main) = worker.proc.as_ref().map(|p| p.pid).filter(|_| pid > 1) else { return false };
+        if pid == main {
+            return true;
+        }
+        let mut at = pid;
+        for _ in 0..DEPTH {
+            match proc::stat(at).map(|s| s.ppid) {
+                Some(parent) if parent == main => return true,
+                Some(parent) if parent > 1 && parent != self.me => at = parent,
+                _ => break,
+            }
+        }
+        // It has lost its parents: its group, its session or its environment say whose it is.
+        tree::Marks { all_mine: false, ..worker.marks.clone() }.own(pid)
+    }
+
+    fn deny(&mut self, id: ServiceId, sender: i32, uid: u32) {
+        let now = self.clock.now();
+        let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
+        worker.denied.count += 1;
+        if worker.denied.told.is_some_and(|at| now.saturating_sub(at) < DENIED_EVERY) {
+            return;
+        }
+        let count = std::mem::take(&mut worker.denied.count);
+        worker.denied.told = Some(now);
+        let (generation, pid) = worker.proc.as_ref().map_or((None, None), |p| (Some(p.generation), Some(p.pid)));
+        let what = What::NotifyDenied { sender, uid, count };
+        self.tell(Notice { service: Some(id), generation, pid, cause: None, what });
+    }
+
+    /// MAINPID: believed only of a process of the worker's tree, and acted upon when the main process ends.
+    fn note_main(&mut self, id: ServiceId, generation: Generation, pid: i32) {
+        let ours =
+            self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).is_some_and(|p| p.generation == generation);
+        if ours
+            && pid != self.me
+            && self.is_of_tree(id, pid)
+            && let Some(worker) = self.workers.get_mut(id.0 as usize)
+        {
+            worker.main_next = Some(pid);
+        }
+    }
+
+    // --- lanes ---
+
+    fn take_lanes(&mut self, link: &Link, file: Option<OwnedFd>) {
+        let Some(worker) = self.workers.get_mut(link.service.0 as usize) else { return };
+        // A second file, or a frame without one, means nothing (docs/protocol.md).
+        if let (Some(file), None) = (file, &worker.lanes) {
+            worker.lanes = Some(file);
+            self.look_at_lanes(link.service, link.generation);
+        }
+    }
+
+    pub(super) fn look_at_lanes(&mut self, service: ServiceId, generation: Generation) {
+        let Some(file) = self.workers.get(service.0 as usize).and_then(|w| w.lanes.as_ref()) else { return };
+        let mut bytes = [0; lanes::BYTES];
+        let read = channel::read_at(file.as_fd(), &mut bytes, 0);
+        let views = read.ok().and_then(|()| lanes::decode(&bytes));
+        match views {
+            Some(views) => {
+                let news = News::Lanes(views);
+                self.feed(Event::News { service, generation, dialect: Dialect::Native, news });
+            }
+            None => {
+                log::warn!("generation {}: the file of its lanes is none", generation.0);
+                if let Some(worker) = self.workers.get_mut(service.0 as usize) {
+                    worker.lanes = None;
+                }
+            }
+        }
+    }
+
+    // --- what goes out ---
+
+    /// Says something, now or as soon as the worker reads.
+    pub(super) fn say_word(&mut self, id: ServiceId, generation: Generation, dialect: Dialect, word: &Word) {
+        let worker = self.workers.get(id.0 as usize);
+        let token = worker.and_then(|w| w.links.iter().find(|(d, _)| *d == dialect)).map(|(_, token)| *token);
+        let Some((token, link)) = token.and_then(|t| self.links.get_mut(&t).map(|link| (t, link))) else { return };
+        if link.generation != generation || link.outbox.len() >= OUTBOX {
+            return;
+        }
+        match dialect {
+            Dialect::Native => native::encode(word, &mut link.outbox),
+            Dialect::Node => node::encode(word, &mut link.outbox),
+            Dialect::Notify | Dialect::Fd => return,
+        }
+        link.spoken = true;
+        self.flush_link(token);
+    }
+
+    fn flush_link(&mut self, token: usize) {
+        let Some(link) = self.links.get_mut(&token).filter(|l| !l.outbox.is_empty()) else { return };
+        if !link.spoken {
+            return;
+        }
+        match channel::send(link.fd.as_fd(), &link.outbox) {
+            Ok(sent) => {
+                link.outbox.drain(..sent);
+            }
+            // Also found by reading, which finds what was said before it as well.
+            Err(e) if e.kind() != ErrorKind::WouldBlock => return,
+            Err(_) => {}
+        }
+        // Told of room only while something waits for it: a channel with room would wake us for nothing.
+        let waits = !link.outbox.is_empty();
+        if waits != link.waits {
+            link.waits = waits;
+            let interest = if waits { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            let fd = link.fd.as_raw_fd();
+            let _ = self.poll.registry().reregister(&mut SourceFd(&fd), Token(token), interest);
+        }
+    }
+}
+
+/// Variables that go with beats in the notify dialect (sd_watchdog_enabled(3)).
+pub(super) fn beat_variable(spec: &Spec) -> Option<OsString> {
+    let rules = &spec.heartbeat;
+    let wanted = spec.dialects.notify.is_some() && rules.mode != crate::spec::HeartbeatMode::Off;
+    let every = rules.interval.saturating_mul(rules.misses.max(1));
+    wanted.then(|| u64::try_from(every.as_micros()).unwrap_or(u64::MAX).to_string().into())
+}
+
+/// The worker's ends by number, for the spawn.
+pub(super) fn numbers(offer: &Offer) -> Vec<RawFd> {
+    offer.theirs.iter().map(AsRawFd::as_raw_fd).collect()
+}
+
+/// A variable of an offer.
+pub(super) fn variable<'a>(offer: &'a Offer) -> impl Iterator<Item = (&'static str, &'a OsStr)> {
+    offer.variables.iter().map(|(key, value)| (*key, value.as_os_str()))
+}

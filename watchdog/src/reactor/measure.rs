@@ -1,0 +1,116 @@
+//! Memory and CPU of workers, in one pass for all that are due; and whether the kernel killed for want of memory.
+
+use super::Reactor;
+use crate::machine::*;
+use crate::spec::{LimitScope, MemoryLimit, Spec};
+use crate::sys::reap::Dead;
+use crate::sys::sample::Sampler;
+use crate::sys::{cgroup, tree};
+
+/// What `auto` takes of the control group's limit, percent.
+const AUTO_PERCENT: u64 = 90;
+
+/// How often the kernel has killed for want of memory: in our own control group, and on the whole machine.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OomCount {
+    own: Option<u64>,
+    system: Option<u64>,
+}
+
+impl OomCount {
+    fn now() -> OomCount {
+        OomCount { own: cgroup::own_oom_kills(), system: cgroup::system_oom_kills() }
+    }
+}
+
+/// `memory_limit = auto`, found once: 90 % of what the control group allows, nothing where it allows everything.
+pub(super) fn resolve_auto(spec: &mut Spec) {
+    if spec.limits.memory == Some(MemoryLimit::Auto) {
+        let found = cgroup::memory_limit();
+        if found.is_none() {
+            log::warn!("{}: memory_limit = auto: the control group has no limit, so there is none here", spec.name);
+        }
+        spec.limits.memory = found.map(|limit| {
+            MemoryLimit::Bytes(u64::try_from(u128::from(limit) * u128::from(AUTO_PERCENT) / 100).unwrap_or(limit))
+        });
+    }
+}
+
+impl Reactor {
+    /// Measures everybody who is due.
+    pub(super) fn measure(&mut self) {
+        if self.to_measure.is_empty() {
+            return;
+        }
+        let due = std::mem::take(&mut self.to_measure);
+        let groups: Vec<(ServiceId, Generation, Vec<i32>)> = due
+            .into_iter()
+            .filter_map(|(id, generation)| Some((id, generation, self.measured(id, generation)?)))
+            .collect();
+        let keyed: Vec<(ServiceId, &[i32])> = groups.iter().map(|(id, _, pids)| (*id, pids.as_slice())).collect();
+        let usages = self.sampler.get_or_insert_with(Sampler::new).sample(&keyed);
+        let at = self.now();
+        for ((service, generation, _), usage) in groups.into_iter().zip(usages) {
+            let sample = Sample { at, rss_bytes: usage.rss_bytes, cpu_permille: usage.cpu_permille() };
+            self.feed(Event::Sampled { service, generation, sample });
+        }
+    }
+
+    /// Whose memory and time count for this service.
+    fn measured(&self, id: ServiceId, generation: Generation) -> Option<Vec<i32>> {
+        let worker = self.workers.get(id.0 as usize)?;
+        let main = worker.proc.as_ref().filter(|p| p.generation == generation)?.pid;
+        let scope = self.machine.services().get(id.0 as usize)?.spec.limits.scope;
+        Some(match (scope, &worker.group) {
+            (LimitScope::Main, _) => vec![main],
+            (LimitScope::Tree, Some(group)) => group.pids(),
+            (LimitScope::Tree, None) => tree::descendants(&[main]),
+        })
+    }
+
+    /// A generation is over: nothing of it is subtracted from the next one.
+    pub(super) fn forget_usage(&mut self, id: ServiceId) {
+        if let Some(sampler) = self.sampler.as_mut() {
+            sampler.forget(id);
+        }
+    }
+
+    /// How things stood when the first worker was started, to compare with.
+    pub(super) fn count_oom_kills(&mut self) {
+        self.oom_before.get_or_insert_with(OomCount::now);
+    }
+
+    /// Whether this was a kill for want of memory. The counter of the worker's own control group says so for sure, that
+    /// of ours where it has grown; that somebody on this machine was killed meanwhile is only probable.
+    pub(super) fn oom(&mut self, id: ServiceId, dead: &Dead) -> Oom {
+        let group = self.workers.get(id.0 as usize).and_then(|w| w.group.as_ref()).and_then(|g| g.oom_kills());
+        let by_us = self.machine.services().get(id.0 as usize).is_some_and(|s| match s.state {
+            State::Stopping { step, .. } => step != StopStep::Ask,
+            State::Stuck { .. } => true,
+            State::Stopped
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed => false,
+        });
+        let foreign_kill = dead.signal == Some(libc::SIGKILL) && !by_us;
+        match (group, foreign_kill) {
+            (Some(1..), true) => return Oom::Worker,
+            (Some(1..), false) => return Oom::Child,
+            (Some(0), _) | (None, false) => return Oom::No,
+            (None, true) => {}
+        }
+        let now = OomCount::now();
+        let Some(before) = self.oom_before.replace(now) else { return Oom::No };
+        let grown = |was: Option<u64>, is: Option<u64>| was.zip(is).is_some_and(|(was, is)| is > was);
+        if grown(before.own, now.own) {
+            Oom::Worker
+        } else if grown(before.system, now.system) {
+            Oom::Probable
+        } else {
+            Oom::No
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The flight recorder's reports: what the machine knows of a run, what the kernel showed of it, its last lines. Taken
+//! together when the turn is over, so that no restart waits for it; a report that cannot be written is one line, never a
+//! failure.
+
+use super::Reactor;
+use super::inspect::Gathered;
+use crate::control::{self, Ask, AskError, Frame, error, line, ok};
+use crate::machine::*;
+use crate::recorder::{Head, REPORT_MAX};
+use crate::spec::LogMode;
+use crate::sys::clock;
+use serde_json::{Map, Value, json};
+use std::time::SystemTime;
+
+/// Last lines of output, and last events, in a report.
+const LINES: usize = 400;
+const EVENTS: usize = 40;
+
+/// A report that is to be written when the turn is over.
+pub(super) struct Pending {
+    order: ReportOrder,
+    gathered: Option<Gathered>,
+    /// Of the journal, everything before this belongs to it.
+    seq: u64,
+    now: MonoTime,
+    wall: SystemTime,
+}
+
+impl Reactor {
+    /// Takes an order down, with what was gathered for it.
+    pub(super) fn take_report(&mut self, order: ReportOrder) {
+        let Some(worker) = self.workers.get_mut(order.service.0 as usize) else { return };
+        let gathered = worker.gathered.take_if(|g| g.generation == order.generation);
+        let (now, wall) = (MonoTime(self.clock.now()), clock::wall());
+        self.pending.push(Pending { order, gathered, seq: self.journal.next(), now, wall });
+    }
+
+    /// Writes what was ordered in this turn.
+    pub(super) fn write_reports(&mut self) {
+        for pending in std::mem::take(&mut self.pending) {
+            let at = pending.order.service.0 as usize;
+            let Some(name) = self.machine.services().get(at).map(|s| s.spec.name.clone()) else { continue };
+            let stamp = clock::rfc3339(pending.wall).replace(['-', ':'], "");
+            let id = format!("{stamp}-{name}-{}", pending.order.generation.0);
+            let text = fitted(self.compose(&pending, &id));
+            // What is wrong with the directory is said once by the store, and the last report is kept in memory then.
+            if let Err(e) = self.store.write(&name, &id, &text) {
+                log::debug!("{name}: report {id}: {e}");
+            }
+            if let Some(last) = self.reports.get_mut(at) {
+                *last = Some(id);
+            }
+        }
+    }
+
+    fn compose(&self, pending: &Pending, id: &str) -> Value {
+        let Pending { order, gathered, .. } = pending;
+        let frame =
+            Frame { now: pending.now, wall: pending.wall, services: self.machine.services(), reports: &self.reports };
+        let Some(service) = frame.services.get(order.service.0 as usize) else { return Value::Null };
+        let mut report = facts(&frame, service, order, id, &self.instance.version);
+        report.extend(account(&frame, order));
+        report.extend(seen(gathered.as_ref()));
+        let (log, mut notes) = self.output_of(service, order.generation);
+        report.insert("log".into(), log);
+        if gathered.is_none() {
+            notes.push("it was dead before it could be looked at: threads and descriptors are not known".into());
+        }
+        let mine = |e: &&control::Entry| e.seq < pending.seq && e.notice.service == Some(order.service);
+        let mut events: Vec<Value> =
+            self.journal.last(usize::MAX).rev().filter(mine).take(EVENTS).map(|e| control::event(&frame, e)).collect();
+        events.reverse();
+        report.insert("events".into(), events.into());
+        report.insert("notes".into(), notes.into());
+        Value::Object(report)
+    }
+
+    /// Its last lines, where they passed through us; else why there are none.
+    fn output_of(&self, service: &Service, generation: Generation) -> (Value, Vec<String>) {
+        if service.spec.log.mode == LogMode::Inherit {
+            let note = "its output did not pass through the watchdog (log = inherit): run it with --log tee or capture";
+            return (json!({"captured": false, "note": note, "lines": []}), Vec::new());
+        }
+        let ring = self.workers.get(service.id.0 as usize).map(|w| &w.ring);
+        let lines: Vec<Value> = ring.map_or(Vec::new(), |ring| {
+            let own = ring.last(usize::MAX).into_iter().filter(|l| l.generation == generation.0);
+            let own: Vec<_> = own.collect();
+            own[own.len().saturating_sub(LINES)..].iter().map(|l| line(&service.spec.name, l)).collect()
+        });
+        (json!({"captured": true, "note": null, "lines": lines}), Vec::new())
+    }
+
+    /// `report`: the list, one of them, or the last.
+    pub(super) fn on_report(&mut self, ask: &Ask, services: &[ServiceId]) -> Result<Value, AskError> {
+        let names: Vec<&str> = services
+            .iter()
+            .filter_map(|id| self.machine.services().get(id.0 as usize))
+            .map(|s| s.spec.name.as_str())
+            .collect();
+        let mine = |head: &Head| names.contains(&head.service.as_str());
+        let found = match ask.word("action")? {
+            "list" => {
+                let reports: Vec<Head> = self.store.list().into_iter().filter(mine).collect();
+                return Ok(ok(&ask.id, json!({"reports": reports})));
+            }
+            "show" => self.store.show(ask.word("id")?),
+            "last" => {
+                let newest = self.store.list().into_iter().find(mine);
+                newest.and_then(|head| self.store.show(&head.id))
+            }
+            _ => return Err(ask.wrong("action", "list, show or last")),
+        };
+        Ok(match found {
+            Some(report) => ok(&ask.id, json!({"report": report})),
+            None => error(&ask.id, "no-such-service", "there is no such report", None),
+        })
+    }
+}
+
+/// Who, when, how it ended and by which rule.
+fn facts(frame: &Frame<'_>, service: &Service, order: &ReportOrder, id: &str, version: &str) -> Map<String, Value> {
+    let (run, ended) = (&order.run, order.ended.as_ref());
+    let exit = ended.map(|e| e.exit);
+    let verdict = run.hang.as_ref().and_then(|h| h.found.last()).map(|f| f.verdict.word());
+    let how = ended.map(describe_end);
+    let rule = match (order.rule.is_empty(), how) {
+        (true, how) => how.unwrap_or_default(),
+        (false, Some(how)) => format!("{}; {how}", order.rule),
+        (false, None) => order.rule.clone(),
+    };
+    object(json!({
+        "id": id,
+        "time": clock::rfc3339(frame.wall),
+        "service": service.spec.name,
+        "generation": order.generation.0,
+        "pid": run.pid,
+        "cause": order.cause.word(),
+        "verdict": verdict,
+        "code": exit.and_then(|e| e.code),
+        "signal": exit.and_then(|e| e.signal).map(crate::signal_name),
+        "core": exit.map(|e| e.core),
+        "oom": exit.map(|e| control::oom_shape(e.oom)),
+        "uptime_ms": ended.map(|e| control::millis(e.uptime)),
+        "requested": ended.map(|e| e.requested),
+        "rule": rule,
+        // Of the command line only its first word, and nothing of the environment (case SEC-01).
+        "command": service.spec.command.first().map(|c| c.to_string_lossy()),
+        "watchdog": {"version": version, "pid": nix::unistd::getpid().as_raw()},
+        "rusage": {
+            "cpu_ms": exit.map(|e| control::millis(e.cpu)),
+            "rss_peak_bytes": exit.and_then(|e| e.rss_peak_bytes),
+        },
+        "started_at": run.spawned.map(|at| frame.wall_of(at)),
+        "ready_at": run.ready.map(|at| frame.wall_of(at)),
+        "ready_by": run.ready_by.map(ReadyBy::word),
+        "restarts": service.book.total,
+    }))
+}
+
+/// What it said of itself, and what was measured.
+fn account(frame: &Frame<'_>, order: &ReportOrder) -> Map<String, Value> {
+    let (run, talk) = (&order.run, &order.run.talk);
+    let found = run.hang.as_ref().map_or(&[][..], |h| h.found.as_slice());
+    let verdicts: Vec<Value> = found.iter().map(|f| finding(frame, f)).collect();
+    let mut heartbeat = object(control::heartbeat(frame, Some(run)));
+    let beats: Vec<u64> = run.beats.recent.iter().map(|at| frame.ms(*at)).collect();
+    heartbeat.insert("beats_ms".into(), beats.into());
+    let stuck = run.hang.as_ref().and_then(|h| h.lane.as_ref()).map(|(slot, _)| *slot);
+    let lanes: Vec<Value> = run.lanes.all.iter().map(|l| lane(frame, l, stuck)).collect();
+    let stacks: Vec<Value> = talk.stacks.iter().map(|(t, text)| json!({"thread": t, "text": text})).collect();
+    let checks = talk.health.as_ref().map(|all| {
+        all.iter().map(|c| json!({"name": c.name, "pass": c.pass, "message": c.message})).collect::<Vec<_>>()
+    });
+    let numbers = talk.numbers.as_ref().map(|n| {
+        let counters: Map<String, Value> = n.counters.iter().map(|(k, v)| (k.clone(), (*v).into())).collect();
+        let gauges: Map<String, Value> = n.gauges.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+        json!({"counters": counters, "gauges": gauges})
+    });
+    let curve: Vec<Value> = run
+        .usage
+        .curve
+        .iter()
+        .map(|s| {
+            let percent = s.cpu_permille.map(|n| f64::from(n) / 10.0);
+            json!({"at_ms": frame.ms(s.at), "rss_bytes": s.rss_bytes, "cpu_percent": percent})
+        })
+        .collect();
+    object(json!({
+        "verdicts": verdicts,
+        "heartbeat": heartbeat,
+        "lanes": lanes,
+        "stacks": stacks,
+        "panic": talk.panic,
+        "status_text": talk.status,
+        "worker_errno": talk.errno,
+        "said_stopping": talk.stopping,
+        "health": checks,
+        "metrics": numbers,
+        "curve": curve,
+        // Nothing probes yet.
+        "probes": [],
+    }))
+}
+
+fn finding(frame: &Frame<'_>, f: &Finding) -> Value {
+    let (action, extension) = match f.sentence {
+        Sentence::Hung => ("hung", 0),
+        Sentence::Extend(n) => ("extend", n),
+        Sentence::Wait => ("wait", 0),
+    };
+    let e = &f.evidence;
+    json!({
+        "time": frame.wall_of(f.at),
+        "verdict": f.verdict.word(),
+        "action": action,
+        "extension": extension,
+        "because": f.verdict.because(e),
+        "evidence": {
+            "span_ms": control::millis(e.span),
+            "cpu_ms": control::millis(e.cpu),
+            "waited_ms": control::millis(e.waited),
+            "throttled_ms": control::millis(e.throttled),
+            "pressure_percent": e.pressure_percent,
+            "threads": e.threads,
+            "blocked": e.blocked,
+            "stopped": e.stopped,
+            "traced": e.traced,
+            "late_ms": control::millis(e.late),
+            "suspended_ms": control::millis(e.suspended),
+        },
+    })
+}
+
+fn lane(frame: &Frame<'_>, l: &Lane, stuck: Option<u32>) -> Value {
+    json!({
+        "name": l.view.name,
+        "state": if l.view.armed { "armed" } else { "idle" },
+        "deadline_ms": control::millis(l.view.deadline),
+        "silent_ms": frame.ms(l.moved),
+        "beats": l.view.beats,
+        "late": stuck == Some(l.view.slot),
+    })
+}
+
+/// What the kernel showed before a kill; unknown is null.
+fn seen(gathered: Option<&Gathered>) -> Map<String, Value> {
+    let threads = gathered.map(|g| {
+        let one = |t: &crate::sys::evidence::ThreadFact| {
+            json!({"tid": t.tid, "name": t.name, "state": t.state.to_string(), "wchan": t.wchan, "syscall": t.syscall,
+                   "cpu_ms": control::millis(t.cpu)})
+        };
+        g.threads.iter().map(one).collect::<Vec<_>>()
+    });
+    let descriptors = gathered
+        .map(|g| g.descriptors.iter().map(|(fd, target)| json!({"fd": fd, "target": target})).collect::<Vec<_>>());
+    let queues = gathered.map(|g| {
+        let one = |q: &crate::sys::sockets::AcceptQueue| {
+            json!({"address": q.address.to_string(), "waiting": q.waiting, "limit": q.limit})
+        };
+        g.queues.iter().map(one).collect::<Vec<_>>()
+    });
+    object(json!({
+        "threads": threads,
+        "descriptors": descriptors,
+        "descriptors_total": gathered.map(|g| g.descriptors_total),
+        "accept_queues": queues,
+    }))
+}
+
+/// As text, without what takes most room where it would be too long.
+fn fitted(mut report: Value) -> Vec<u8> {
+    for heavy in ["log", "stacks", "metrics", "events"] {
+        let text = report.to_string().into_bytes();
+        if text.len() <= REPORT_MAX {
+            return text;
+        }
+        report[heavy] = Value::Null;
+    }
+    report.to_string().into_bytes()
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,159 @@
+//! Memory and CPU time of processes that are ours, through sysinfo: one pass for all of them, nobody else's looked at.
+//!
+//! CPU time is what the kernel has counted for each process, subtracted here: sysinfo's own percentages depend on when
+//! else they were asked for. It counts in ticks of 10 ms, so less than a second between two samples says little.
+
+use super::clock::{self, Clock};
+use super::proc;
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+use sysinfo::{Pid, Process, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
+
+/// sysinfo forgets a process that is gone only when it is asked for it again, and nobody asks for children that are
+/// gone: with so many more than are wanted, it begins anew.
+const STALE_MAX: usize = 64;
+/// Threads of a process whose main thread is gone that are looked at.
+const MAX_THREADS: usize = 64;
+/// Bytes read of a small file in /proc.
+const SMALL: u64 = 4096;
+/// Start times in /proc are in clock ticks: USER_HZ is 100 on every machine that we build for.
+const TICK_MS: u64 = 10;
+
+/// What a group of processes uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Resident memory of all that could be measured; pages that several of them share count in each. `None`: none could.
+    pub rss_bytes: Option<u64>,
+    /// CPU time since the sample before. `None`: there was none.
+    pub cpu: Option<Duration>,
+    /// Time since the sample before.
+    pub elapsed: Duration,
+}
+
+impl Usage {
+    /// CPU time as thousandths of one core: with several it may be more than 1000.
+    #[must_use]
+    pub(crate) fn cpu_permille(&self) -> Option<u32> {
+        let share = (self.cpu?.as_micros() * 1000).checked_div(self.elapsed.as_micros())?;
+        Some(u32::try_from(share).unwrap_or(u32::MAX))
+    }
+}
+
+/// Keeps what is needed to subtract. Costs nothing before the first sample.
+#[derive(Debug)]
+pub(crate) struct Sampler<K> {
+    clock: Clock,
+    system: Option<System>,
+    groups: BTreeMap<K, Past>,
+}
+
+/// The sample before of one group.
+#[derive(Debug)]
+struct Past {
+    at: Duration,
+    since_boot: Duration,
+    /// By number: start time in seconds, which makes it an identity, and CPU time.
+    known: BTreeMap<i32, (u64, Duration)>,
+}
+
+impl<K: Ord + Copy> Sampler<K> {
+    /// Without a sample.
+    #[must_use]
+    pub(crate) fn new() -> Sampler<K> {
+        Sampler { clock: Clock::start(), system: None, groups: BTreeMap::new() }
+    }
+
+    /// Measures groups of processes, in one pass; the answers are in the order of the groups.
+    pub(crate) fn sample(&mut self, groups: &[(K, &[i32])]) -> Vec<Usage> {
+        let pids: Vec<Pid> = groups
+            .iter()
+            .flat_map(|(_, pids)| pids.iter())
+            .filter_map(|pid| Some(Pid::from(usize::try_from(*pid).ok()?)))
+            .collect();
+        let system = self.system.take().filter(|s| s.processes().len() <= pids.len() + STALE_MAX);
+        let Some(mut system) = system.or_else(|| System::new().ok()) else {
+            return vec![Usage::default(); groups.len()];
+        };
+        // `nothing` alone would list the threads of each process as well.
+        let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
+        let (at, since_boot) = (self.clock.now(), clock::since_boot());
+        let mut usages = Vec::with_capacity(groups.len());
+        for (key, pids) in groups {
+            let past = self.groups.get(key);
+            let (usage, known) = measure(&system, pids, past, at);
+            usages.push(usage);
+            self.groups.insert(*key, Past { at, since_boot, known });
+        }
+        self.system = Some(system);
+        usages
+    }
+
+    /// The next sample of this group is its first: for a new generation of a service, and for one that is gone.
+    pub(crate) fn forget(&mut self, key: K) {
+        self.groups.remove(&key);
+        if self.groups.is_empty() {
+            self.system = None;
+        }
+    }
+}
+
+fn measure(
+    system: &System,
+    pids: &[i32],
+    past: Option<&Past>,
+    at: Duration,
+) -> (Usage, BTreeMap<i32, (u64, Duration)>) {
+    let mut usage = Usage { elapsed: past.map_or(Duration::ZERO, |p| at.saturating_sub(p.at)), ..Usage::default() };
+    let mut spent = Duration::ZERO;
+    let mut known = BTreeMap::new();
+    for pid in pids {
+        let found = usize::try_from(*pid).ok().and_then(|n| system.process(Pid::from(n)));
+        let Some(process) = found else { continue };
+        if let Some(bytes) = resident(*pid, process) {
+            usage.rss_bytes = Some(usage.rss_bytes.unwrap_or(0).saturating_add(bytes));
+        }
+        let total = Duration::from_millis(process.accumulated_cpu_time());
+        if let Some(past) = past {
+            spent += since(past, *pid, process.start_time(), total);
+        }
+        known.insert(*pid, (process.start_time(), total));
+    }
+    // A group of which nothing is there uses nothing that could be known.
+    usage.cpu = (past.is_some() && !known.is_empty()).then_some(spent);
+    (usage, known)
+}
+
+/// CPU time of one process since the sample before. One that is new has used all of it since, if it began since; one that
+/// came from elsewhere is only remembered.
+fn since(past: &Past, pid: i32, start: u64, total: Duration) -> Duration {
+    match past.known.get(&pid) {
+        Some((then, before)) if *then == start && *before <= total => total.saturating_sub(*before),
+        _ if began(pid).is_some_and(|began| began >= past.since_boot) => total,
+        _ => Duration::ZERO,
+    }
+}
+
+/// When it began, on the clock of [`clock::since_boot`]; exact to a tick, where sysinfo rounds to seconds.
+fn began(pid: i32) -> Option<Duration> {
+    Some(Duration::from_millis(proc::stat(pid)?.start.saturating_mul(TICK_MS)))
+}
+
+/// A process whose main thread has ended (pthread_exit) shows as a zombie without memory, while its other threads live on
+/// and hold all of it (case THR-08). `None`: it is a zombie, and nothing of it lives.
+fn resident(pid: i32, process: &Process) -> Option<u64> {
+    if process.status() != ProcessStatus::Zombie || process.memory() > 0 {
+        return Some(process.memory());
+    }
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten()?;
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let pages = threads.flatten().take(MAX_THREADS).find_map(|thread| {
+        let statm = proc::text(thread.path().join("statm"), SMALL)?;
+        statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().filter(|pages| *pages > 0)
+    })?;
+    pages.checked_mul(u64::try_from(page).ok()?)
+}
+
+#[cfg(test)]
+mod tests;
