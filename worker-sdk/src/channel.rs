@@ -36,10 +36,11 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Says something, now or at one of the next looks.
-    pub(crate) fn send(&mut self, stream: &UnixStream, message: &ToWatchdog) {
-        self.queue(message);
+    /// Says something, now or at one of the next looks. `false`: there was no room, or there is no channel.
+    pub(crate) fn send(&mut self, stream: &UnixStream, message: &ToWatchdog) -> bool {
+        let taken = self.queue(message);
         self.flush(stream);
+        taken
     }
 
     /// Says where the lanes are. `false`: there was no room, to be tried again.

@@ -1,8 +1,8 @@
 //! The worker's side of watchdog: it says that it is ready, answers heartbeats from the loop that does the work, and ends
 //! in order when it is asked to. Blocking, without a runtime, and nothing but bincode behind it.
 //!
-//! **The channel is offered by the next version of watchdog.** Until then, and whenever nobody supervises, everything here
-//! does nothing, so a program can be written for it today. [`Supervised`] works with this version.
+//! Without a watchdog everything here does nothing, so the same program runs under one, alone and in a debugger.
+//! [`Supervised`] says who supervises.
 //!
 //! # A worker, from start to end
 //!
@@ -46,7 +46,9 @@
 //!
 //! [`Worker::should_stop`] asks, [`Worker::on_shutdown`] is called, [`Worker::shutdown_requested`] says how much time there
 //! is. A server takes [`Worker::connections`] along: a shutdown then turns new ones away, asks the others to end, waits,
-//! and ends what is left within the grace: `examples/http.rs`. The SDK installs no signal handler: a worker that wants to
+//! and ends what is left within the grace: `examples/http.rs`. The first use of any of these four tells the watchdog that
+//! the worker acts on such a request: only then it is asked, and gets the stop signal when its time is over. A worker that
+//! uses none of them gets the stop signal at once. The SDK installs no signal handler: a worker that wants to
 //! end in order on a bare SIGTERM, without a watchdog, needs its own.
 //!
 //! # Another language

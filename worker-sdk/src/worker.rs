@@ -15,6 +15,7 @@ use crate::wire::{LANES_MAX, PROTOCOL, TEXT_MAX, ToWatchdog, cut};
 use events::{Inbox, Listeners};
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic;
@@ -42,6 +43,9 @@ struct State {
     lanes: Option<Arc<LaneFile>>,
     /// Whether the watchdog has been told of the lanes.
     lanes_told: bool,
+    /// Whether the worker acts on a shutdown, and whether the watchdog has been told so.
+    takes_shutdown: bool,
+    takes_shutdown_told: bool,
 }
 
 struct Shared {
@@ -199,22 +203,25 @@ impl Worker {
             }
             inbox.news()
         };
-        self.tell_lanes();
+        self.tell_rest();
         // Without the lock: callbacks may use the worker.
         for event in news {
             self.dispatch(event);
         }
     }
 
-    /// Whether to end. Reads the channel, as [`Worker::look`] does.
+    /// Whether to end. Reads the channel, as [`Worker::look`] does. The first call tells the watchdog that the worker acts on
+    /// a shutdown.
     #[must_use]
     pub fn should_stop(&self) -> bool {
         self.shutdown_requested().is_some()
     }
 
-    /// Whether to end, and how long that may take, counted from when it was asked. Reads the channel.
+    /// Whether to end, and how long that may take, counted from when it was asked. Reads the channel. The first call tells
+    /// the watchdog that the worker acts on a shutdown.
     #[must_use]
     pub fn shutdown_requested(&self) -> Option<Duration> {
+        self.takes_shutdown();
         self.look();
         self.state().inbox.shutdown
     }
@@ -238,7 +245,7 @@ impl Worker {
             }
             state.lanes.as_ref().map_or_else(Lane::default, |file| Lane::in_file(file, name, deadline))
         };
-        self.tell_lanes();
+        self.tell_rest();
         lane
     }
 
@@ -261,9 +268,10 @@ impl Worker {
     }
 
     /// The table of connections. From the first call on it is part of the numbers, and a shutdown drains it within its
-    /// grace.
+    /// grace; the watchdog is told that the worker acts on one.
     #[must_use]
     pub fn connections(&self) -> ConnectionTracker {
+        self.takes_shutdown();
         let connections = self.0.connections.get_or_init(ConnectionTracker::default).clone();
         // Asked for after the shutdown was: nobody has drained it then.
         if let Some(grace) = self.0.listeners.shutdown_told() {
@@ -300,10 +308,23 @@ impl Worker {
         }
     }
 
-    /// Sends the file of the lanes, once; later if there is no room now.
-    fn tell_lanes(&self) {
+    /// The worker acts on a shutdown: from now on the watchdog asks before it sends a signal.
+    fn takes_shutdown(&self) {
+        if self.0.nobody.is_none() && !mem::replace(&mut self.state().takes_shutdown, true) {
+            self.tell_rest();
+        }
+    }
+
+    /// Says what must be said once and not get lost: later if there is no room now.
+    fn tell_rest(&self) {
         let mut state = self.state();
-        if state.lanes_told || state.channel.ended().is_some() {
+        if state.channel.ended().is_some() {
+            return;
+        }
+        if state.takes_shutdown && !state.takes_shutdown_told {
+            state.takes_shutdown_told = state.channel.send(&self.0.stream, &ToWatchdog::TakesShutdown);
+        }
+        if state.lanes_told {
             return;
         }
         if let Some(file) = state.lanes.as_ref().and_then(|lanes| lanes.to_send().ok()) {

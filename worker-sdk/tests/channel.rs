@@ -46,7 +46,7 @@ fn what_a_worker_says_arrives_in_order() {
 fn only_a_beat_answers_a_ping() {
     let (mut fake, worker) = pair();
     fake.say(&ToWorker::Ping { nonce: 7 });
-    assert!(!worker.should_stop());
+    worker.look();
     worker.ready();
     fake.expect(&ToWatchdog::Ready);
     assert_eq!(beat_and_hear(&mut fake, &worker), ToWatchdog::Beat);
@@ -82,6 +82,51 @@ fn a_shutdown_is_seen_called_back_and_drains() {
 }
 
 #[test]
+fn whoever_acts_on_a_shutdown_says_so_once_whichever_way() {
+    let ways: [(&str, fn(&Worker)); 4] = [
+        ("on_shutdown", |worker| worker.on_shutdown(|_| {})),
+        ("should_stop", |worker| assert!(!worker.should_stop())),
+        ("shutdown_requested", |worker| assert_eq!(worker.shutdown_requested(), None)),
+        ("connections", |worker| drop(worker.connections())),
+    ];
+    for (name, way) in ways {
+        let (mut fake, worker) = pair();
+        worker.ready();
+        fake.expect(&ToWatchdog::Ready);
+        way(&worker);
+        way(&worker);
+        drop(worker);
+        assert_eq!((fake.hear(), fake.hear()), (Some(ToWatchdog::TakesShutdown), None), "{name}");
+    }
+    let (mut fake, worker) = pair();
+    worker.beat();
+    worker.when_watchdog_is_gone(WatchdogGone::Stop(Duration::ZERO));
+    drop(worker);
+    assert_eq!((fake.hear(), fake.hear()), (Some(ToWatchdog::Beat), None), "no use, no word");
+}
+
+#[test]
+fn that_a_shutdown_is_acted_on_is_said_later_when_there_is_no_room() {
+    let (mut fake, worker) = pair();
+    let text = "x".repeat(4000);
+    while worker.dropped() == 0 {
+        worker.status(&text);
+    }
+    while worker.dropped() < 10_000 {
+        worker.ready(); // the last bytes of room
+    }
+    let fill = worker.dropped();
+    assert!(!worker.should_stop());
+    assert!(worker.dropped() > fill, "no room");
+    loop {
+        worker.look();
+        if fake.hear() == Some(ToWatchdog::TakesShutdown) {
+            return;
+        }
+    }
+}
+
+#[test]
 fn words_reloads_and_low_memory_are_called_back() {
     let (mut fake, worker) = pair();
     let (tell, told) = mpsc::channel();
@@ -111,6 +156,7 @@ fn health_and_numbers_are_told_when_asked() {
     worker.gauge("depth").set(1.5);
     (0..5).for_each(|_| worker.requests().record(500, Duration::ZERO, None));
     drop(worker.connections());
+    fake.expect(&ToWatchdog::TakesShutdown);
     fake.say(&ToWorker::AskHealth);
     fake.say(&ToWorker::AskMetrics);
     worker.look();
@@ -134,6 +180,7 @@ fn the_fullest_health_and_numbers_fit_into_a_frame() {
         worker.gauge(&name).set(1.0);
     }
     drop((worker.requests(), worker.connections()));
+    fake.expect(&ToWatchdog::TakesShutdown);
     fake.say(&ToWorker::AskHealth);
     fake.say(&ToWorker::AskMetrics);
     worker.look();

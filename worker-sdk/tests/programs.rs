@@ -57,7 +57,7 @@ fn code(mut child: Child) -> Option<i32> {
 #[test]
 fn the_minimal_worker_lives_and_ends_when_asked() {
     let (mut fake, child) = start(&example("minimal"));
-    for message in [greeting(), ToWatchdog::Ready, ToWatchdog::Beat] {
+    for message in [greeting(), ToWatchdog::Ready, ToWatchdog::Beat, ToWatchdog::TakesShutdown] {
         fake.expect(&message);
     }
     fake.say(&ToWorker::Ping { nonce: 42 });
@@ -142,7 +142,8 @@ fn ask(stream: &mut TcpStream, path: &str) -> String {
 #[test]
 fn the_http_server_parts_from_its_clients_in_order() {
     let (mut fake, mut child) = start(&example("http"));
-    for message in [greeting(), ToWatchdog::Lanes { count: 64 }, ToWatchdog::Ready, ToWatchdog::Beat] {
+    let first = [ToWatchdog::Lanes { count: 64 }, ToWatchdog::Ready, ToWatchdog::TakesShutdown, ToWatchdog::Beat];
+    for message in [greeting()].into_iter().chain(first) {
         fake.expect(&message);
     }
     let mut output = BufReader::new(child.stdout.take().expect("piped"));
@@ -195,7 +196,7 @@ fn a_worker_in_python_speaks_from_the_document_alone() {
     let script = format!("python3 {}/tests/worker.py", env!("CARGO_MANIFEST_DIR"));
     let (mut fake, child) = start(&script);
     let status = |text: &str| ToWatchdog::Status { text: text.into() };
-    for message in [greeting(), status("warm"), ToWatchdog::Ready, ToWatchdog::Beat] {
+    for message in [greeting(), ToWatchdog::TakesShutdown, status("warm"), ToWatchdog::Ready, ToWatchdog::Beat] {
         fake.expect(&message);
     }
     let talk = [

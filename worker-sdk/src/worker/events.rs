@@ -111,8 +111,10 @@ fn all<T: Clone>(list: &Mutex<T>) -> T {
 /// Callbacks run on the thread that calls [`Worker::beat`] or [`Worker::look`] (or on the helper thread), one after the
 /// other, and should be short. They may use the worker.
 impl Worker {
-    /// Calls `callback` with the grace when a shutdown is asked for; at once if it has been.
+    /// Calls `callback` with the grace when a shutdown is asked for; at once if it has been. Tells the watchdog that the
+    /// worker acts on one.
     pub fn on_shutdown(&self, callback: impl Fn(Duration) + Send + Sync + 'static) {
+        self.takes_shutdown();
         let told = {
             let mut shutdown = self.0.listeners.shutdown.lock().unwrap_or_else(PoisonError::into_inner);
             match shutdown.1 {
