@@ -103,6 +103,23 @@ impl Channel {
         }
     }
 
+    /// Sends these bytes behind what waits, allocating nothing; calls `wait` while the other side takes nothing, until that
+    /// says no. For a process that is about to die: a frame may be left cut off, and then nothing follows it.
+    pub(crate) fn last_words(&mut self, stream: &UnixStream, bytes: &[u8], wait: impl Fn() -> bool) -> bool {
+        let mut rest = bytes;
+        while self.ended.is_none() && !rest.is_empty() {
+            self.flush(stream);
+            match { stream }.write(if self.outbox.is_empty() { rest } else { &[] }) {
+                Ok(count) if count > 0 => rest = &rest[count..],
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) if wait() => {}
+                // Not by `end`, which gives memory back.
+                Ok(_) | Err(_) => self.ended = Some(Ended::Gone),
+            }
+        }
+        rest.is_empty()
+    }
+
     /// Hands over what has arrived.
     pub(crate) fn receive(&mut self, stream: &UnixStream, mut take: impl FnMut(ToWorker)) {
         let mut bytes = [0; READ];

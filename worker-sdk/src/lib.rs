@@ -42,6 +42,24 @@
 //! A worker with a poll loop of its own puts [`Worker`] into it (it is [`AsFd`](std::os::fd::AsFd)) and beats when it is
 //! readable. A step that takes longer than the deadline says so first: [`Worker::extend`].
 //!
+//! # When a loop is stuck
+//!
+//! The watchdog sees that a lane, or the worker as a whole, does not beat within its deadline, and gives its verdict. Before
+//! it kills a hung worker it sends SIGABRT and waits, 5 s by default. A supervised worker uses that time to say where it is
+//! stuck: the SDK has a handler that asks the thread of each lane (the one that beat it last) and the main thread for their
+//! stacks, and sends them, by the names of the lanes, into the watchdog's report. Then the process dies of SIGABRT, core
+//! dump and all. `examples/lanes.rs stuck` shows it.
+//!
+//! - Functions have names unless the program was stripped, lines if it has debug information
+//!   (`debug = "line-tables-only"` in the profile).
+//! - A thread that was interrupted inside the allocator cannot show its stack, and may keep others from it; then the dump
+//!   is missing or in part, and the worker dies a few seconds later all the same.
+//! - A capture takes some tens of kilobytes of the interrupted thread's own stack.
+//! - If the watchdog does not read, the stacks are written to standard error, each line with `watchdog: ` before it.
+//! - The handler answers the watchdog only. `abort()`, and a SIGABRT from anybody else, do what they always did. A program
+//!   with a handler of its own, or that ignores SIGABRT, before it makes its [`Worker`], keeps it and has no such dump; so
+//!   does one that nobody supervises.
+//!
 //! # Ending
 //!
 //! [`Worker::should_stop`] asks, [`Worker::on_shutdown`] is called, [`Worker::shutdown_requested`] says how much time there
@@ -70,6 +88,8 @@ mod lanes;
 mod listeners;
 mod metrics;
 mod requests;
+#[expect(unsafe_code, reason = "a signal handler, and a signal for one thread: std offers neither")]
+mod stacks;
 mod supervised;
 pub mod wire;
 mod worker;

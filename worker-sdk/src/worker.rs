@@ -6,21 +6,24 @@ mod helper;
 pub use helper::Helper;
 
 use crate::channel::{Channel, Ended};
+use crate::clock;
 use crate::connections::{ConnectionTracker, DrainPlan};
 use crate::env;
 use crate::lanes::{Lane, LaneFile};
 use crate::metrics::{Counter, Gauge, Registry};
 use crate::requests::RequestRecorder;
+use crate::stacks::{self, Hold};
 use crate::wire::{LANES_MAX, PROTOCOL, TEXT_MAX, ToWatchdog, cut};
 use events::{Inbox, Listeners};
 use std::fmt;
 use std::io;
 use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::panic;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 /// What a worker does when the watchdog is gone without having asked for a shutdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +49,27 @@ struct State {
     /// Whether the worker acts on a shutdown, and whether the watchdog has been told so.
     takes_shutdown: bool,
     takes_shutdown_told: bool,
+}
+
+/// The state, as long as this thread has it.
+struct Held<'a> {
+    // Dropped in this order: the lock is free when a question that has waited is answered.
+    state: MutexGuard<'a, State>,
+    _hold: Hold,
+}
+
+impl Deref for Held<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 struct Shared {
@@ -92,6 +116,8 @@ impl Worker {
     pub fn on(stream: UnixStream) -> io::Result<Worker> {
         stream.set_nonblocking(true)?;
         let worker = Worker::new(stream, None);
+        let shared = Arc::downgrade(&worker.0);
+        stacks::install(move |frames, until| last_words(&shared, frames, until));
         worker.say(&ToWatchdog::Hello { protocol: PROTOCOL });
         Ok(worker)
     }
@@ -170,8 +196,7 @@ impl Worker {
     pub fn beat(&self) {
         self.look();
         if self.0.nobody.is_none() {
-            let Shared { stream, state, .. } = &*self.0;
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (stream, mut state) = (&self.0.stream, self.state());
             let State { channel, inbox, beaten, .. } = &mut *state;
             if !*beaten {
                 *beaten = true;
@@ -193,8 +218,7 @@ impl Worker {
             return;
         }
         let news = {
-            let Shared { stream, state, .. } = &*self.0;
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (stream, mut state) = (&self.0.stream, self.state());
             let State { channel, inbox, gone, .. } = &mut *state;
             channel.receive(stream, |message| inbox.take(message));
             channel.flush(stream);
@@ -332,8 +356,28 @@ impl Worker {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_> {
+        let hold = Hold::begin();
+        Held { state: self.0.state.lock().unwrap_or_else(PoisonError::into_inner), _hold: hold }
+    }
+}
+
+/// Says something in a signal handler, by then. `false`: whoever was interrupted has the lock, or the watchdog does not
+/// read.
+fn last_words(shared: &Weak<Shared>, frames: &[u8], until: Instant) -> bool {
+    let Some(shared) = shared.upgrade() else { return false };
+    let wait = || {
+        stacks::pause();
+        clock::now() < until
+    };
+    loop {
+        let mut state = match shared.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) if wait() => continue,
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        return state.channel.last_words(&shared.stream, frames, wait);
     }
 }
 

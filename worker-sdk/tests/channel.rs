@@ -83,7 +83,8 @@ fn a_shutdown_is_seen_called_back_and_drains() {
 
 #[test]
 fn whoever_acts_on_a_shutdown_says_so_once_whichever_way() {
-    let ways: [(&str, fn(&Worker)); 4] = [
+    type Way = fn(&Worker);
+    let ways: [(&str, Way); 4] = [
         ("on_shutdown", |worker| worker.on_shutdown(|_| {})),
         ("should_stop", |worker| assert!(!worker.should_stop())),
         ("shutdown_requested", |worker| assert_eq!(worker.shutdown_requested(), None)),

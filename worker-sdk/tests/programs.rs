@@ -2,40 +2,17 @@
 
 mod fake;
 
-use fake::Fake;
+use fake::start::{example, start};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use worker_sdk::wire::{Check, Count, Level, PROTOCOL, ToWatchdog, ToWorker};
 
 /// Longer than anything takes that is not lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// An example of this package, built by the same `cargo test`.
-fn example(name: &str) -> String {
-    let mut path = std::env::current_exe().expect("a path").ancestors().nth(2).map(PathBuf::from).expect("target");
-    path.push(format!("examples/{name}"));
-    assert!(path.exists(), "{} is not built: cargo build --package worker-sdk --examples", path.display());
-    path.to_string_lossy().into_owned()
-}
-
-/// Starts a command with descriptor 7 as its channel. std hands over standard input only, so a shell moves it there.
-#[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
-fn start(command: &str) -> (Fake, Child) {
-    let (fake, theirs) = Fake::new();
-    let script = format!("exec 7<&0 </dev/null; WATCHDOG_CHANNEL=7; export WATCHDOG_CHANNEL; exec {command}");
-    let child = Command::new("/bin/sh")
-        .args(["-c", &script])
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a shell");
-    (fake, child)
-}
 
 #[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
 fn has_python() -> bool {

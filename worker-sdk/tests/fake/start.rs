@@ -1,0 +1,28 @@
+//! Programs as a watchdog would start them.
+
+use super::Fake;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// An example of this package, built by the same `cargo test`.
+pub(crate) fn example(name: &str) -> String {
+    let mut path = std::env::current_exe().expect("a path").ancestors().nth(2).map(PathBuf::from).expect("target");
+    path.push(format!("examples/{name}"));
+    assert!(path.exists(), "{} is not built: cargo build --package worker-sdk --examples", path.display());
+    path.to_string_lossy().into_owned()
+}
+
+/// Starts a command with descriptor 7 as its channel. std hands over standard input only, so a shell moves it there.
+pub(crate) fn start(command: &str) -> (Fake, Child) {
+    let (fake, theirs) = Fake::new();
+    let script = format!("exec 7<&0 </dev/null; WATCHDOG_CHANNEL=7; export WATCHDOG_CHANNEL; exec {command}");
+    (fake, shell(&script, theirs.into()))
+}
+
+/// Runs a shell with these words and this standard input; its output can be read.
+#[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
+pub(crate) fn shell(script: &str, input: OwnedFd) -> Child {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", script]).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a shell")
+}
