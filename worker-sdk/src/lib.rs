@@ -52,6 +52,8 @@
 //!
 //! - Functions have names unless the program was stripped, lines if it has debug information
 //!   (`debug = "line-tables-only"` in the profile).
+//! - A program that is linked with musl says which lanes there are, but no frames: musl lacks what is needed to follow a
+//!   stack from a signal handler. Build it for glibc to see them.
 //! - A thread that was interrupted inside the allocator cannot show its stack, and may keep others from it; then the dump
 //!   is missing or in part, and the worker dies a few seconds later all the same.
 //! - A capture takes some tens of kilobytes of the interrupted thread's own stack.

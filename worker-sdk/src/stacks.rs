@@ -37,6 +37,10 @@ const WAIT: Duration = Duration::from_secs(3);
 /// watchdog waits by default.
 const HAND_OVER: Duration = Duration::from_millis(500);
 const PAUSE_MS: c_int = 5;
+/// What is said instead of nothing. musl says neither how a stack goes on below a handler nor below its own functions, and
+/// a thread that waits is in one of those: to describe the handler's frame here would not be enough.
+const NO_FRAMES: &str = "no frames: this C library does not say how a stack goes on below a signal (musl)\n";
+
 const SIGABRT: c_int = 6;
 const SIG_DFL: *const () = ptr::null();
 const SA_SIGINFO: c_int = 4;
@@ -273,7 +277,8 @@ fn below_the_handler(text: &str) -> &str {
     let mut lines = text[at..].split_inclusive('\n');
     let name = lines.next().map_or(0, str::len);
     let places: usize = lines.take_while(is_place).map(str::len).sum();
-    &text[at + name + places..]
+    let rest = &text[at + name + places..];
+    if rest.is_empty() { NO_FRAMES } else { rest }
 }
 
 fn thread_id() -> u32 {
@@ -284,7 +289,7 @@ fn thread_id() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{answer, below_the_handler};
+    use super::{NO_FRAMES, answer, below_the_handler};
     use crate::wire::{Decoder, STACK_MAX, ToWatchdog};
 
     #[test]
@@ -307,5 +312,6 @@ mod tests {
         let text = "0: std::backtrace\n   at x.rs\n1: worker_sdk::stacks::on_abort\n   at y.rs\n2: stuck\n   at z.rs\n";
         assert_eq!(below_the_handler(text), "2: stuck\n   at z.rs\n");
         assert_eq!(below_the_handler("0: <unknown>\n"), "0: <unknown>\n");
+        assert_eq!(below_the_handler("0: worker_sdk::stacks::on_abort\n  at y.rs\n"), NO_FRAMES);
     }
 }
