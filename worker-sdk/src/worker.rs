@@ -19,7 +19,7 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
@@ -386,5 +386,12 @@ impl AsFd for Worker {
     /// readable.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Worker {
+    /// The same, for reactors that want a number.
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.stream.as_raw_fd()
     }
 }

@@ -157,6 +157,60 @@ fn the_http_server_parts_from_its_clients_in_order() {
 }
 
 #[test]
+fn the_tokio_service_has_its_worker_in_the_reactor() {
+    let (mut fake, mut child) = start(&example("tokio"));
+    for message in [greeting(), ToWatchdog::TakesShutdown, ToWatchdog::Ready, ToWatchdog::Beat] {
+        fake.expect(&message);
+    }
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("its address");
+    let address = line.trim().rsplit(' ').next().expect("an address").to_string();
+    let say = |stream: &mut TcpStream, word: &str| {
+        writeln!(stream, "{word}").expect("sent");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("an answer");
+        answer
+    };
+    let mut client = TcpStream::connect(&address).expect("it listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    for nonce in 1..=3 {
+        fake.say(&ToWorker::Ping { nonce });
+        fake.expect(&ToWatchdog::Pong { nonce });
+        assert_eq!(say(&mut client, "hello"), "hello\n");
+    }
+    fake.say(&ToWorker::AskMetrics);
+    let Some(ToWatchdog::Metrics { gauges, .. }) = fake.hear() else { panic!("no numbers") };
+    assert!(gauges.contains(&Level { name: "connections_open".into(), value: 1.0 }), "{gauges:?}");
+    fake.say(&ToWorker::Shutdown { grace_ms: 60_000 });
+    // Pings are answered while it drains, and it waits for its client.
+    fake.say(&ToWorker::Ping { nonce: 4 });
+    fake.expect(&ToWatchdog::Pong { nonce: 4 });
+    let mut late = TcpStream::connect(&address).expect("it listens");
+    late.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert_eq!(late.read(&mut [0]).expect("hung up on"), 0);
+    assert_eq!(say(&mut client, "bye"), "bye\n");
+    fake.expect(&ToWatchdog::Stopping);
+    assert_eq!((fake.hear(), code(child)), (None, Some(0)));
+}
+
+#[test]
+fn the_tokio_service_ends_by_force_and_with_its_watchdog() {
+    let (mut fake, mut child) = start(&example("tokio"));
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("its address");
+    let client = TcpStream::connect(line.trim().rsplit(' ').next().expect("an address")).expect("it listens");
+    fake.say(&ToWorker::Shutdown { grace_ms: 600 });
+    while fake.hear().expect("still there") != ToWatchdog::Stopping {}
+    assert_eq!((fake.hear(), code(child)), (None, Some(0)), "a client that says nothing holds nobody up");
+    drop(client);
+    let (mut fake, child) = start(&example("tokio"));
+    while fake.hear().expect("still there") != ToWatchdog::Ready {}
+    drop(fake);
+    assert_eq!(code(child), Some(0));
+}
+
+#[test]
 fn a_panic_says_its_last_words() {
     let (mut fake, child) = start(&format!("{} panic 2>/dev/null", example("inherit")));
     fake.expect(&greeting());
