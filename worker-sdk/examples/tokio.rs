@@ -12,6 +12,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -41,6 +42,9 @@ async fn serve(worker: &Worker) -> io::Result<()> {
     println!("tokio: listening on {}", listener.local_addr()?);
     let connections = worker.connections();
     let channel = into_reactor(worker)?;
+    let ending = Arc::new(AtomicBool::new(false));
+    let end = Arc::clone(&ending);
+    worker.on_shutdown(move |_| end.store(true, Ordering::Relaxed));
     let mut turn = interval(TURN);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     worker.ready();
@@ -59,7 +63,8 @@ async fn serve(worker: &Worker) -> io::Result<()> {
                     tokio::task::spawn_local(talk(stream, connection));
                 }
             }
-            _ = turn.tick(), if worker.should_stop() => {
+            // Not `should_stop`, which would read a ping that only the next beat answers.
+            _ = turn.tick(), if ending.load(Ordering::Relaxed) => {
                 if connections.turn() == DrainPhase::Drained {
                     return Ok(());
                 }

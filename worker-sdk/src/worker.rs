@@ -384,6 +384,9 @@ fn last_words(shared: &Weak<Shared>, frames: &[u8], until: Instant) -> bool {
 impl AsFd for Worker {
     /// The channel, for one's own poll loop: when it is readable, call [`Worker::beat`]. Without a watchdog it is never
     /// readable.
+    ///
+    /// In such a loop only `beat` should read it: [`Worker::look`], and [`Worker::should_stop`], which calls it, would take a
+    /// ping out of it, and nothing would be readable to call for the beat that answers. [`Worker::on_shutdown`] says when to end.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.stream.as_fd()
     }
