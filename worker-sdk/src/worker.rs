@@ -273,13 +273,13 @@ impl Worker {
         lane
     }
 
-    /// A number that only grows, told when the watchdog asks. 368 names at most, cut to 64 bytes.
+    /// A number that only grows, told when the watchdog asks. 344 names at most, cut to 64 bytes.
     #[must_use]
     pub fn counter(&self, name: &str) -> Counter {
         self.0.metrics.counter(name)
     }
 
-    /// A number that goes up and down, told when the watchdog asks. 368 names at most, cut to 64 bytes.
+    /// A number that goes up and down, told when the watchdog asks. 344 names at most, cut to 64 bytes.
     #[must_use]
     pub fn gauge(&self, name: &str) -> Gauge {
         self.0.metrics.gauge(name)

@@ -2,6 +2,7 @@
 
 use super::{WatchdogGone, Worker};
 use crate::connections::DrainPlan;
+use crate::requests::LATENCY_BOUNDS_MS;
 use crate::wire::{CHECKS_MAX, Check, Count, Level, MESSAGE_MAX, NAME_MAX, ToWatchdog, ToWorker, cut};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -202,6 +203,15 @@ impl Worker {
             let totals = requests.totals();
             count("requests_total", totals.count);
             count("request_errors_total", totals.errors);
+            for (class, number) in totals.classes.iter().enumerate() {
+                count(&format!("requests_{class}xx_total"), *number);
+            }
+            // As histograms are told: each bound counts those before it too. All of them is requests_total.
+            let mut within = 0;
+            for (bound, number) in LATENCY_BOUNDS_MS.iter().zip(totals.latency) {
+                within += number;
+                count(&format!("requests_within_{bound}_ms_total"), within);
+            }
             level("request_seconds_total", totals.took.as_secs_f64());
             level("request_longest_seconds", totals.longest.as_secs_f64());
         }
