@@ -58,7 +58,7 @@
 //!   is missing or in part, and the worker dies a few seconds later all the same.
 //! - A capture takes some tens of kilobytes of the interrupted thread's own stack.
 //! - If the watchdog does not read, the stacks are written to standard error, each line with `watchdog: ` before it.
-//! - The handler answers the watchdog only. `abort()`, and a SIGABRT from anybody else, do what they always did. A program
+//! - The handler answers the watchdog only, which is the parent of the process: not behind a shell that stays between. `abort()`, and a SIGABRT from anybody else, do what they always did. A program
 //!   with a handler of its own, or that ignores SIGABRT, before it makes its [`Worker`], keeps it and has no such dump; so
 //!   does one that nobody supervises.
 //!

@@ -203,17 +203,18 @@ fn die() {
 fn collect(me: u32) {
     let end = clock::now() + WAIT;
     let mut waiting = ask_others(me);
+    let mut channel = true;
     while waiting.contains(&true) && clock::now() < end {
         for (place, waiting) in PLACES.iter().zip(&mut waiting) {
             if let Some(answer) = place.answer.get().filter(|_| *waiting) {
-                hand_over(answer);
+                channel = hand_over(answer, channel);
                 *waiting = false;
             }
         }
         pause();
     }
     // Last, because it may never return.
-    hand_over(&capture(me));
+    hand_over(&capture(me), channel);
 }
 
 /// Asks each thread once and says at which place it was. One that has ended is passed over.
@@ -234,15 +235,16 @@ fn ask_others(me: u32) -> [bool; PLACES_MAX] {
     waiting
 }
 
-fn hand_over(answer: &Answer) {
-    let done = HAND.get().is_some_and(|hand| hand(&answer.frames, clock::now() + HAND_OVER));
+/// By the channel, as long as that can be had; then people get it. `false`: not to be tried again, there is no time.
+fn hand_over(answer: &Answer, channel: bool) -> bool {
+    let done = channel && HAND.get().is_some_and(|hand| hand(&answer.frames, clock::now() + HAND_OVER));
     if !done {
-        // The channel cannot be had, so people get it.
         for name in &answer.names {
             say(&["stack of ", if name == MAIN { "" } else { "lane " }, name, ":\n"]);
         }
         answer.text.lines().for_each(|line| say(&[line, "\n"]));
     }
+    done
 }
 
 /// A line on standard error, past std's lock, which the stuck thread may hold.

@@ -2,7 +2,7 @@
 
 mod fake;
 
-use fake::start::{example, start};
+use fake::start::{example, finish, start};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -27,8 +27,8 @@ fn greeting() -> ToWatchdog {
     ToWatchdog::Hello { protocol: PROTOCOL }
 }
 
-fn code(mut child: Child) -> Option<i32> {
-    child.wait().expect("it ends").code()
+fn code(child: Child) -> Option<i32> {
+    finish(child).status.code()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_minimal_worker_lives_and_ends_when_asked() {
 fn the_minimal_worker_ends_with_its_watchdog() {
     let (fake, child) = start(&example("minimal"));
     drop(fake);
-    assert_eq!(child.wait_with_output().expect("it ends").status.signal(), None, "and not by SIGPIPE");
+    assert_eq!(finish(child).status.signal(), None, "and not by SIGPIPE");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn what_a_worker_starts_cannot_speak_for_it() {
     let probe = example("inherit");
     let (mut fake, child) = start(&probe);
     fake.expect(&greeting());
-    let out = child.wait_with_output().expect("it ends");
+    let out = finish(child);
     // What the tests themselves have inherited is not the worker's doing.
     let alone = Command::new(probe).stdin(Stdio::null()).output().expect("it runs");
     let seen = String::from_utf8_lossy(&out.stdout);
@@ -92,7 +92,7 @@ fn listeners_are_handed_over_by_name() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("an answer");
     assert_eq!(answer, "welcome");
-    let out = child.wait_with_output().expect("it ends");
+    let out = finish(child);
     let expected = "names: web unknown\nunix: false, tcp: true, again: false\nvariable: none\n";
     assert_eq!(String::from_utf8_lossy(&out.stdout), expected);
 }

@@ -3,7 +3,7 @@
 mod fake;
 
 use fake::Fake;
-use fake::start::start;
+use fake::start::{finish, start};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::symlink;
@@ -82,7 +82,7 @@ fn the_pasted_service_builds_and_speaks_with_its_watchdog() {
     answers(&mut fake);
     fake.say(&ToWorker::Shutdown { grace_ms: 5000 });
     fake.expect(&ToWatchdog::Stopping);
-    let out = child.wait_with_output().expect("it ends");
+    let out = finish(child);
     assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).ends_with("rounds, bye\n"), "{out:?}");
 }
 

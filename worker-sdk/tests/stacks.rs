@@ -3,7 +3,7 @@
 mod fake;
 
 use fake::Fake;
-use fake::start::{example, shell, start};
+use fake::start::{example, finish, shell, start};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ fn stacks(fake: &mut Fake) -> BTreeMap<String, String> {
 
 /// The signal that it died of, and what it said on standard error.
 fn end(child: Child) -> (Option<i32>, String) {
-    let out = child.wait_with_output().expect("it ends");
+    let out = finish(child);
     (out.status.signal(), String::from_utf8_lossy(&out.stderr).into_owned())
 }
 
@@ -105,7 +105,7 @@ fn an_abort_from_anybody_else_is_not_answered() {
     let other = shell(&format!("kill -ABRT {}", child.id()), File::open("/dev/null").expect("null").into());
     assert_eq!(stacks(&mut fake), BTreeMap::new());
     assert_eq!(end(child), (Some(6), String::new()));
-    assert!(other.wait_with_output().expect("it ends").status.success());
+    assert!(finish(other).status.success());
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Programs as a watchdog would start them.
 
-use super::Fake;
+use super::{Fake, PATIENCE};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// An example of this package, built by the same `cargo test`.
 pub(crate) fn example(name: &str) -> String {
@@ -25,4 +27,17 @@ pub(crate) fn start(command: &str) -> (Fake, Child) {
 pub(crate) fn shell(script: &str, input: OwnedFd) -> Child {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", script]).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a shell")
+}
+
+/// How it ends, and what it has said. One that does not end is killed, and the test fails.
+pub(crate) fn finish(mut child: Child) -> Output {
+    let pause = Duration::from_millis(5);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if child.try_wait().expect("it can be asked").is_some() {
+            return child.wait_with_output().expect("it has ended");
+        }
+        thread::park_timeout(pause);
+    }
+    child.kill().expect("it can be killed");
+    panic!("it does not end: {:?}", child.wait_with_output());
 }
