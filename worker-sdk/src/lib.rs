@@ -40,7 +40,8 @@
 //! | [`Worker::answer_in_background`] | the process lives and is scheduled | it has none, or lanes do the rest |
 //!
 //! A worker with a poll loop of its own puts [`Worker`] into it (it is [`AsFd`](std::os::fd::AsFd)) and beats when it is
-//! readable: `examples/tokio.rs` does so in a tokio service. A step that takes longer than the deadline says so first: [`Worker::extend`].
+//! readable: `examples/tokio.rs` does so in a tokio service. A step that takes longer than the deadline says so first:
+//! [`Worker::extend`].
 //!
 //! # When a loop is stuck
 //!
