@@ -10,6 +10,7 @@ pub mod control;
 pub mod finish;
 pub mod flaky;
 pub mod procs;
+pub mod talk;
 pub mod terminal;
 
 pub use control::{Control, Verb};
