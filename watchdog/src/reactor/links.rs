@@ -50,6 +50,12 @@ enum Ear {
     Fd(line::Line),
 }
 
+impl Link {
+    fn origin(&self) -> Origin {
+        (self.service, self.generation, self.ear.dialect())
+    }
+}
+
 impl Ear {
     fn dialect(&self) -> Dialect {
         match self {
@@ -134,6 +140,23 @@ fn number(fd: &OwnedFd) -> OsString {
     fd.as_raw_fd().to_string().into()
 }
 
+/// It says something that means nothing here (a later SDK, a message of Node's own): worth a line once per generation.
+fn note_unknown(link: &mut Link, unknown: u64) {
+    if unknown > 0 && !std::mem::replace(&mut link.unknown_told, true) {
+        log::info!("generation {}: a word that means nothing here is skipped", link.generation.0);
+    }
+}
+
+/// Who speaks, and how.
+type Origin = (ServiceId, Generation, Dialect);
+
+/// What one read brought, for when the link is in its place again.
+struct Brought {
+    said: Vec<Said>,
+    /// The file of the lanes.
+    file: Option<OwnedFd>,
+}
+
 /// What one read of a link came to.
 enum Heard {
     /// Go on.
@@ -201,39 +224,32 @@ impl Reactor {
 
     /// True: there may be more.
     fn hear(&mut self, token: usize, share: usize) -> bool {
-        let Some(mut link) = self.links.remove(&token) else { return false };
         let mut buffer = std::mem::take(&mut self.scratch);
         buffer.resize(PIECE, 0);
-        let (id, generation, dialect) = (link.service, link.generation, link.ear.dialect());
         let mut taken = 0;
         let how = loop {
             if taken >= share {
                 break Heard::More;
             }
-            match self.hear_once(&mut link, &mut buffer, &mut taken) {
+            let Some(mut link) = self.links.remove(&token) else { break Heard::Empty };
+            let from = link.origin();
+            let mut brought = Brought { said: std::mem::take(&mut self.said), file: None };
+            let heard = self.hear_once(&mut link, &mut buffer, &mut taken, &mut brought);
+            // In its place again before the machine hears of it: what it answers goes out on this link.
+            self.links.insert(token, link);
+            self.give(from, brought);
+            match heard {
                 Heard::More => {}
-                other => break other,
+                Heard::End => self.lose(token, from, None),
+                Heard::Bad(why) => self.lose(token, from, Some(why)),
+                Heard::Empty => break Heard::Empty,
             }
         };
         self.scratch = buffer;
-        self.links.insert(token, link);
-        match how {
-            Heard::More => return true,
-            Heard::Empty => {}
-            Heard::End => self.lose(token, id, generation, dialect, None),
-            Heard::Bad(why) => self.lose(token, id, generation, dialect, Some(why)),
-        }
-        false
+        matches!(how, Heard::More)
     }
 
-    fn lose(
-        &mut self,
-        token: usize,
-        service: ServiceId,
-        generation: Generation,
-        dialect: Dialect,
-        fault: Option<String>,
-    ) {
+    fn lose(&mut self, token: usize, (service, generation, dialect): Origin, fault: Option<String>) {
         self.close_link(token);
         if let Some(worker) = self.workers.get_mut(service.0 as usize) {
             worker.links.retain(|(_, t)| *t != token);
@@ -244,7 +260,7 @@ impl Reactor {
         }
     }
 
-    fn hear_once(&mut self, link: &mut Link, buffer: &mut [u8], taken: &mut usize) -> Heard {
+    fn hear_once(&mut self, link: &mut Link, buffer: &mut [u8], taken: &mut usize, brought: &mut Brought) -> Heard {
         if let Ear::Fd(line) = &mut link.ear {
             return match nix::unistd::read(&link.fd, buffer) {
                 Ok(0) => Heard::End,
@@ -252,7 +268,7 @@ impl Reactor {
                     *taken += n;
                     let mut news = Vec::new();
                     line.push(&buffer[..n], &mut news);
-                    self.give(link, news);
+                    brought.said.extend(news.into_iter().map(Said::News));
                     Heard::More
                 }
                 Err(nix::errno::Errno::EINTR) => Heard::More,
@@ -271,48 +287,44 @@ impl Reactor {
         *taken += received.bytes.max(64);
         let bytes = &buffer[..received.bytes];
         if matches!(link.ear, Ear::Notify) {
-            self.hear_datagram(link, &received, bytes);
+            self.hear_datagram(link, &received, bytes, brought);
             return Heard::More;
         }
         if received.bytes == 0 {
             return Heard::End;
         }
         link.spoken = true;
-        match &mut link.ear {
+        let (done, unknown) = match &mut link.ear {
             Ear::Native(ear) => {
-                let mut said = std::mem::take(&mut self.said);
-                let done = ear.push(bytes, &mut said);
-                let unknown = ear.unknown();
-                for one in said.drain(..) {
-                    match one {
-                        Said::News(news) => self.give_one(link, news),
-                        Said::LanesFile => self.take_lanes(link, received.descriptors.drain(..).next_back()),
-                    }
+                let done = ear.push(bytes, &mut brought.said).map_err(|e| e.to_string());
+                if brought.said.contains(&Said::LanesFile) {
+                    brought.file = received.descriptors.drain(..).next_back();
                 }
-                self.said = said;
-                self.note_unknown(link, unknown);
-                done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
+                (done, ear.unknown())
             }
             Ear::Node(ear) => {
                 let mut news = Vec::new();
-                let done = ear.push(bytes, &mut news);
-                let unknown = ear.unknown();
-                self.give(link, news);
-                self.note_unknown(link, unknown);
-                done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
+                let done = ear.push(bytes, &mut news).map_err(|e| e.to_string());
+                brought.said.extend(news.into_iter().map(Said::News));
+                (done, ear.unknown())
             }
-            Ear::Notify | Ear::Fd(_) => Heard::Empty,
-        }
+            Ear::Notify | Ear::Fd(_) => return Heard::Empty,
+        };
+        note_unknown(link, unknown);
+        done.map_or_else(Heard::Bad, |()| Heard::More)
     }
 
-    fn give(&mut self, link: &Link, news: Vec<News>) {
-        for one in news {
-            self.give_one(link, one);
+    fn give(&mut self, (service, generation, dialect): Origin, mut brought: Brought) {
+        for one in brought.said.drain(..) {
+            match one {
+                Said::News(news) => self.give_one((service, generation, dialect), news),
+                Said::LanesFile => self.take_lanes(service, generation, brought.file.take()),
+            }
         }
+        self.said = brought.said;
     }
 
-    fn give_one(&mut self, link: &Link, news: News) {
-        let (service, generation, dialect) = (link.service, link.generation, link.ear.dialect());
+    fn give_one(&mut self, (service, generation, dialect): Origin, news: News) {
         if let News::MainPid(pid) = news {
             return self.note_main(service, generation, pid);
         }
@@ -322,14 +334,7 @@ impl Reactor {
         self.feed(Event::News { service, generation, dialect, news });
     }
 
-    /// It says something that means nothing here (a later SDK, a message of Node's own): worth a line once per generation.
-    fn note_unknown(&self, link: &mut Link, unknown: u64) {
-        if unknown > 0 && !std::mem::replace(&mut link.unknown_told, true) {
-            log::info!("generation {}: a word that means nothing here is skipped", link.generation.0);
-        }
-    }
-
-    fn hear_datagram(&mut self, link: &Link, received: &Received, bytes: &[u8]) {
+    fn hear_datagram(&mut self, link: &Link, received: &Received, bytes: &[u8], brought: &mut Brought) {
         let Some((pid, uid, _)) = received.credentials else { return };
         if !self.is_of_tree(link.service, pid) {
             return self.deny(link.service, pid, uid);
@@ -338,8 +343,7 @@ impl Reactor {
             return;
         }
         // BARRIER=1 asks for the descriptor that came along to be closed when all before it is heard: it is, by the caller.
-        let notified = notify::decode(bytes);
-        self.give(link, notified.news);
+        brought.said.extend(notify::decode(bytes).news.into_iter().map(Said::News));
     }
 
     /// Whether a sender belongs to the worker: it is the main process, descends from it, or bears its marks.
@@ -390,12 +394,12 @@ impl Reactor {
 
     // --- lanes ---
 
-    fn take_lanes(&mut self, link: &Link, file: Option<OwnedFd>) {
-        let Some(worker) = self.workers.get_mut(link.service.0 as usize) else { return };
+    fn take_lanes(&mut self, service: ServiceId, generation: Generation, file: Option<OwnedFd>) {
+        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
         // A second file, or a frame without one, means nothing (docs/protocol.md).
         if let (Some(file), None) = (file, &worker.lanes) {
             worker.lanes = Some(file);
-            self.look_at_lanes(link.service, link.generation);
+            self.look_at_lanes(service, generation);
         }
     }
 
