@@ -175,6 +175,11 @@ impl Run {
         Run::quick().flag("--restart", "never")
     }
 
+    /// What its processes have in WDTEST, for one that is started beside it and to be ended with it.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
     /// A path in the folder of this run.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -88,7 +88,7 @@ impl Talker<'_> {
     fn step(&mut self, step: &str) -> Option<i32> {
         let (name, value) = step.split_once(':').unwrap_or((step, ""));
         let number = || value.parse::<u64>().unwrap_or_else(|_| panic!("step {step}"));
-        let time = (!value.is_empty()).then(|| value.split(':').next().map(ms)).flatten();
+        let time = || (!value.is_empty()).then(|| value.split(':').next().map(ms)).flatten();
         match name {
             "hello" => self.send(&frame(0, &value.parse::<u32>().unwrap_or(1).to_le_bytes())),
             "ready" => self.send(&frame(1, &[])),
@@ -108,12 +108,12 @@ impl Talker<'_> {
             "takes" => self.send(&frame(12, &[])),
             "serve" => {
                 let late = value.split_once(':').map_or(Duration::ZERO, |(_, late)| ms(late));
-                return self.listen(time.filter(|t| !t.is_zero()), Answer::Late(late));
+                return self.listen(time().filter(|t| !t.is_zero()), Answer::Late(late));
             }
-            "deaf" => return self.listen(time, Answer::Not),
-            "unasked" => return self.listen(time, Answer::Unasked),
-            "replay" => return self.listen(time, Answer::Replay),
-            "double" => return self.listen(time, Answer::Double),
+            "deaf" => return self.listen(time(), Answer::Not),
+            "unasked" => return self.listen(time(), Answer::Unasked),
+            "replay" => return self.listen(time(), Answer::Replay),
+            "double" => return self.listen(time(), Answer::Double),
             "drip" => return self.listen(None, Answer::Drip(ms(value))),
             "bytes" => self.send(&unhex(value)),
             "flood" => self.flood(number()),
@@ -122,7 +122,7 @@ impl Talker<'_> {
             "heir" => self.heir(),
             "thief" => self.thief(),
             "sleep" => std::thread::sleep(ms(value)),
-            "spin" => spin(time),
+            "spin" => spin(time()),
             "stop-self" => sys::send(sys::pid(), libc::SIGSTOP),
             "exit" => return value.parse().ok(),
             "note" => self.log(value),
