@@ -185,13 +185,13 @@ impl Service {
     fn on_life(&mut self, cx: &mut Cx<'_>, dialect: Dialect, nonce: Option<u64>, answer: bool) {
         let rules = &self.spec.heartbeat;
         let Some(run) = self.run.as_mut() else { return };
-        let beats = &mut run.beats;
+        let (silent, beats) = (run.hang.is_some(), &mut run.beats);
         // The first dialect that beats is the one that is judged; no other can speak for it.
         if *beats.dialect.get_or_insert(dialect) != dialect {
             return;
         }
         if answer {
-            if !beats.pong(cx.now, nonce, rules) {
+            if !beats.pong(cx.now, nonce, rules, silent) {
                 return;
             }
         } else {
