@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Read from one channel per turn, so that a chatty worker does not starve a silent one.
 const SHARE: usize = 64 * 1024;
 /// Bytes of one read; a datagram that is longer than its own limit is ignored whole.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = notify::MAX;
 /// What a dying worker may still have said: a channel holds no more.
 const LAST_SHARE: usize = 1024 * 1024;
 /// Bytes that wait for a worker that does not read. What does not fit is lost: it does not answer either.
@@ -33,6 +33,9 @@ pub(super) struct Link {
     pub(super) service: ServiceId,
     pub(super) generation: Generation,
     fd: OwnedFd,
+    /// The worker's own end, until it has spoken: as long as we hold it too, the end of a worker that never did is not
+    /// the end of its channel, and wakes us once, not twice.
+    theirs: Option<OwnedFd>,
     ear: Ear,
     outbox: Vec<u8>,
     /// Something is to go out: the worker has spoken, or is asked whether it does.
@@ -67,11 +70,10 @@ impl Ear {
     }
 }
 
-/// The worker's ends, and the variables that lead to them.
+/// Channels, and the variables that lead to the worker's ends of them.
 #[derive(Default)]
 pub(super) struct Offer {
     pub(super) links: Vec<Link>,
-    pub(super) theirs: Vec<OwnedFd>,
     pub(super) variables: Vec<(&'static str, OsString)>,
 }
 
@@ -88,10 +90,11 @@ pub(super) struct Denied {
 /// No descriptors, no memory, or no room at the path of a notify socket.
 pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> io::Result<Offer> {
     let mut offer = Offer::default();
-    let link = |fd, ear| Link {
+    let link = |fd, theirs, ear| Link {
         service,
         generation,
         fd,
+        theirs,
         ear,
         outbox: Vec::new(),
         spoken: false,
@@ -103,10 +106,9 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
         let (ours, theirs) = channel::pair()?;
         offer.variables.push(("WATCHDOG_CHANNEL", number(&theirs)));
         // Our greeting waits there until the worker has said its own: most never do.
-        let mut native = link(ours, Ear::Native(native::Native::default()));
+        let mut native = link(ours, Some(theirs), Ear::Native(native::Native::default()));
         native::greet(&mut native.outbox);
         offer.links.push(native);
-        offer.theirs.push(theirs);
     }
     if let Some(at) = &dialects.notify {
         let path = match at {
@@ -116,21 +118,19 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
         let owner = spec.launch.identity.as_ref().and_then(|i| i.uid.map(|uid| (uid, i.gid)));
         let (ours, name) = channel::notify_socket(path, owner)?;
         offer.variables.push(("NOTIFY_SOCKET", name));
-        offer.links.push(link(ours, Ear::Notify));
+        offer.links.push(link(ours, None, Ear::Notify));
     }
     if dialects.node {
         let (ours, theirs) = channel::pair()?;
         offer.variables.push(("NODE_CHANNEL_FD", number(&theirs)));
         offer.variables.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
-        offer.links.push(link(ours, Ear::Node(node::Node::default())));
-        offer.theirs.push(theirs);
+        offer.links.push(link(ours, Some(theirs), Ear::Node(node::Node::default())));
     }
     if dialects.fd || spec.ready == Ready::Fd {
         let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         offer.variables.push(("WATCHDOG_READY_FD", number(&theirs)));
-        offer.links.push(link(ours, Ear::Fd(line::Line::default())));
-        offer.theirs.push(theirs);
+        offer.links.push(link(ours, Some(theirs), Ear::Fd(line::Line::default())));
     }
     Ok(offer)
 }
@@ -212,9 +212,8 @@ impl Reactor {
     }
 
     fn close_link(&mut self, token: usize) {
+        // Closing takes it out of the loop as well: nobody else has our end (it is close-on-exec).
         let Some(link) = self.links.remove(&token) else { return };
-        let fd = link.fd.as_raw_fd();
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         if let (Ear::Notify, Some(service)) = (&link.ear, self.machine.services().get(link.service.0 as usize))
             && let Some(NotifyAt::Path(path)) = &service.spec.dialects.notify
         {
@@ -266,6 +265,7 @@ impl Reactor {
                 Ok(0) => Heard::End,
                 Ok(n) => {
                     *taken += n;
+                    link.theirs = None;
                     let mut news = Vec::new();
                     line.push(&buffer[..n], &mut news);
                     brought.said.extend(news.into_iter().map(Said::News));
@@ -293,7 +293,7 @@ impl Reactor {
         if received.bytes == 0 {
             return Heard::End;
         }
-        link.spoken = true;
+        (link.spoken, link.theirs) = (true, None);
         let (done, unknown) = match &mut link.ear {
             Ear::Native(ear) => {
                 let done = ear.push(bytes, &mut brought.said).map_err(|e| e.to_string());
@@ -475,7 +475,7 @@ pub(super) fn beat_variable(spec: &Spec) -> Option<OsString> {
 
 /// The worker's ends by number, for the spawn.
 pub(super) fn numbers(offer: &Offer) -> Vec<RawFd> {
-    offer.theirs.iter().map(AsRawFd::as_raw_fd).collect()
+    offer.links.iter().filter_map(|link| link.theirs.as_ref()).map(AsRawFd::as_raw_fd).collect()
 }
 
 /// A variable of an offer.
