@@ -70,7 +70,7 @@ fn a_leak_is_ended_gracefully_and_counts_as_a_failure() {
     dog.worker_pid(2);
     let status = dog.status();
     assert_eq!((&status["restarts"], &status["last_exit"]["cause"]), (&json!(1), &json!("memory")), "{status}");
-    assert_eq!(status["last_exit"]["signal"], "TERM", "{status}");
+    assert_eq!((&status["last_exit"]["code"], &status["streak"]), (&json!(0), &json!(1)), "{status}");
     assert!(status["last_report"].is_string(), "{status}");
     let report = dog.verb(&["report", "last", "--json"]).code(0).json();
     let curve = report["curve"].as_array().unwrap();
@@ -194,7 +194,6 @@ fn a_process_without_its_main_thread_is_measured() {
     let bytes = wait_for("a value", || Some(rss(&dog)).filter(|n| *n >= 20 * MIB));
     assert!(bytes < 40 * MIB, "{bytes}");
     stays("no threshold", Duration::from_millis(500), || dog.events_of("threshold").is_empty());
-    // nobody is there to take a TERM's default action but the process as a whole
     dog.stop().count("threshold", 0).count("spawn", 1);
 }
 
@@ -302,7 +301,7 @@ fn samples_of_a_life_that_is_over_do_not_count_for_the_next() {
 fn awkward_names_do_not_disturb_the_measuring() {
     for name in ["name:a) R 1 (", "name:) Z 0 0", "name: \n) S 1"] {
         let ended = restarted_for("memory", uses_once(memory("60MiB"), &[name, "child:80"]));
-        assert!(ended.of("threshold")[0]["value"].as_u64() > Some(80 * MIB), "{name:?}: {}", ended.story());
+        assert!(ended.of("threshold")[0]["value"].as_u64() > Some(60 * MIB), "{name:?}: {}", ended.story());
     }
 }
 
@@ -326,15 +325,14 @@ fn without_a_proc_nobody_is_restarted() {
         return skip("needs root and a mount namespace");
     }
     let run = memory("20MiB").flag("--cpu-limit", "5%").flag("--cpu-samples", "2");
-    let run = run.under(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]);
+    let run = run.under(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]).leaves_alive();
     let dog = uses(run, &["hold:60", "burn:1:100"]);
     wait_line(&dog.path("log"), "done");
     stays("no threshold", Duration::from_millis(900), || dog.events_of("threshold").is_empty());
     let status = dog.status();
     assert_eq!((&status["memory"]["rss_bytes"], &status["state"]), (&Value::Null, &json!("running")), "{status}");
-    let ended = dog.stop().count("spawn", 1);
-    let said = ended.err.lines().filter(|l| l.contains("measured")).count();
-    assert!(said <= 1, "at most one warning: {}", ended.err);
+    // what it left behind could not be seen either, which was said
+    dog.stop().count("spawn", 1).says("no /proc here");
 }
 
 struct Crowd(Vec<Child>);
@@ -486,8 +484,9 @@ fn a_kill_for_want_of_memory_is_told_from_any_other() {
     let exit = dog.event("exit", 1);
     assert_eq!(exit["signal"], "KILL", "{exit}");
     assert!([json!(true), json!("probable")].contains(&exit["oom"]), "{exit}");
-    dog.event("oom", 1);
-    assert_eq!(dog.event("restart-scheduled", 1)["cause"], "oom", "{exit}");
+    let cause = if exit["oom"] == true { "oom" } else { "signalled" };
+    assert_eq!((&exit["cause"], &dog.event("oom", 1)["cause"]), (&json!(cause), &json!("oom")), "{exit}");
+    assert!(dog.verb(&["explain"]).code(0).out.contains("want of memory (OOM)"));
     kill(Pid::from_raw(dog.worker_pid(2)), Signal::SIGKILL).unwrap();
     let second = dog.event("exit", 2);
     assert_eq!((&second["oom"], &second["cause"]), (&json!(false), &json!("signalled")), "{second}");

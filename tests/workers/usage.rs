@@ -56,18 +56,46 @@ pub(crate) fn usage(args: &Args) -> i32 {
     }
     let mut held = Vec::new();
     for step in args.words.iter().filter(|_| first) {
-        if let Some(code) = one(step, &mut held, &log) {
-            return code;
+        match one(step, &mut held, &log) {
+            Next::Step => {}
+            Next::Exit(code) => return code,
+            Next::Term => return term(args, &log),
         }
     }
     log("done");
     wait_signal(&[libc::SIGTERM], None);
+    term(args, &log)
+}
+
+/// It was asked to end.
+fn term(args: &Args, log: &dyn Fn(&str)) -> i32 {
     log("term");
     std::thread::sleep(args.millis("term-after").unwrap_or_default());
     args.number("code", 0) as i32
 }
 
-fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Option<i32> {
+/// What follows a step.
+enum Next {
+    Step,
+    Exit(i32),
+    Term,
+}
+
+/// A pause that a TERM ends.
+fn pause(text: &str) -> Next {
+    if wait_signal(&[libc::SIGTERM], Some(ms(text))).is_some() { Next::Term } else { Next::Step }
+}
+
+/// A child that a TERM ends.
+fn child(work: impl FnOnce()) -> i32 {
+    sys::fork(|| {
+        sys::unblock(&[libc::SIGTERM]);
+        work();
+        for_ever()
+    })
+}
+
+fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Next {
     let (name, value) = step.split_once(':').unwrap_or((step, ""));
     let parts: Vec<&str> = value.split(':').collect();
     let number = |at: usize| parts[at].parse::<usize>().unwrap_or_else(|_| panic!("{step}"));
@@ -77,16 +105,15 @@ fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Option<i32> {
         "grow" => {
             for _ in 0..number(2) / number(0) {
                 held.push(hold(number(0)));
-                std::thread::sleep(ms(parts[1]));
+                if let Next::Term = pause(parts[1]) {
+                    return Next::Term;
+                }
             }
         }
-        "sleep" => std::thread::sleep(ms(value)),
+        "sleep" => return pause(value),
         "child" => spread(1, number(0), log),
         "grandchild" => {
-            sys::fork(|| {
-                spread(1, number(0), log);
-                for_ever()
-            });
+            child(|| spread(1, number(0), log));
         }
         // in a session of its own, its parent gone
         "escaped" => {
@@ -101,18 +128,17 @@ fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Option<i32> {
         "shared" => {
             let memory = sys::shared(number(1) * MB);
             for _ in 0..number(0) {
-                sys::fork(|| {
+                child(|| {
                     sys::touch(memory, number(1) * MB);
                     log("touched");
-                    for_ever()
                 });
             }
         }
         "file" => {
-            std::fs::write(parts[0], vec![1; number(1) * MB]).unwrap();
-            assert_eq!(std::io::copy(&mut std::fs::File::open(parts[0]).unwrap(), &mut std::io::sink()).ok(), {
-                Some((number(1) * MB) as u64)
-            });
+            let mut file = std::fs::File::create(parts[0]).unwrap();
+            for _ in 0..number(1) {
+                std::io::Write::write_all(&mut file, &[1; MB]).unwrap();
+            }
         }
         "threads" => {
             for _ in 0..number(0) {
@@ -121,7 +147,7 @@ fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Option<i32> {
         }
         "burn" => {
             for _ in 0..number(0) {
-                sys::fork(|| {
+                child(|| {
                     log(&format!("burner {}", sys::pid()));
                     burn(number(1) as u32)
                 });
@@ -132,17 +158,20 @@ fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Option<i32> {
             while began.elapsed() < ms(parts[0]) {
                 std::hint::spin_loop();
             }
-            std::thread::sleep(ms(parts[1]));
+            if let Next::Term = pause(parts[1]) {
+                return Next::Term;
+            }
         },
         "name" => sys::set_name(value),
         "headless" => {
+            sys::unblock(&[libc::SIGTERM]);
             std::thread::spawn(|| for_ever());
             log("headless");
             std::mem::forget(std::mem::take(held));
             sys::end_main_thread();
         }
         "note" => log(value),
-        "exit" => return Some(number(0) as i32),
+        "exit" => return Next::Exit(number(0) as i32),
         "abort" => std::process::abort(),
         "segv" => {
             sys::set_action(libc::SIGSEGV, false);
@@ -151,15 +180,14 @@ fn one(step: &str, held: &mut Vec<Vec<u8>>, log: &dyn Fn(&str)) -> Option<i32> {
         }
         _ => panic!("no step {step:?}"),
     }
-    None
+    Next::Step
 }
 
 fn spread(count: usize, mb: usize, log: &dyn Fn(&str)) {
     for _ in 0..count {
-        sys::fork(|| {
-            let _held = hold(mb);
+        child(|| {
+            std::mem::forget(hold(mb));
             log("child");
-            for_ever()
         });
     }
 }
