@@ -121,7 +121,7 @@ fn a_stop_that_had_to_kill_is_reported_with_threads_and_descriptors() {
     let report = only(&ended);
     assert_eq!((&report["cause"], &report["signal"]), (&json!("requested"), &json!("KILL")), "{report}");
     let rule = report["rule"].as_str().unwrap();
-    assert!(rule.contains("still alive after its grace of 300ms"), "{rule}");
+    assert!(rule.contains("did not end within its grace of 3"), "{rule}");
     let main = &report["threads"][0];
     assert_eq!(main["tid"], worker, "{report}");
     assert!(["S", "R", "D"].contains(&main["state"].as_str().unwrap()), "{main}");
