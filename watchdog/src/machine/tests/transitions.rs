@@ -25,7 +25,9 @@ fn table() -> String {
     let mut text = String::from(
         "# Transitions\n\nWritten by a test (`machine/tests/transitions.rs`), not by hand. Rows are events, columns are \
          states; a cell is the new\nstate and what is done. `·`: nothing. Settings: on-failure, delay 1 s, the second \
-         crash is a crash loop, 78 gives up with a\ncommand. Wishes told to people are left out.\n",
+         crash is a crash loop, 78 gives up with a\ncommand, memory_limit judged by one sample. An armed worker is a \
+         native one that answered; the one that waits for READY\nhas ready = reported. Wishes told to people are left \
+         out.\n",
     );
     for down in [false, true] {
         let columns = places(down);
