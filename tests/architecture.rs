@@ -95,6 +95,7 @@ fn may_know(room: &str) -> Option<&'static [&'static str]> {
         "machine" => &["spec", "machine"],
         "sys" => &["sys"],
         "dialect" => &["sys", "machine", "spec", "dialect"],
+        "recorder" => &["sys", "machine", "spec", "recorder"],
         "logs" => &["sys", "machine", "spec", "logs"],
         // Of the logs the control room takes lines and the rotating file, not the pipes: see the test below.
         "control" => &["sys", "machine", "spec", "control", "logs"],
@@ -152,7 +153,7 @@ fn the_machine_is_pure() {
 #[test]
 fn unsafe_lives_in_its_homes() {
     let sys = ["spawn", "signals", "reap", "fds"].map(|f| format!("watchdog/src/sys/{f}.rs"));
-    let sdk = ["lanes", "env"].map(|f| format!("worker-sdk/src/{f}.rs"));
+    let sdk = ["lanes", "env", "stacks"].map(|f| format!("worker-sdk/src/{f}.rs"));
     for source in sources() {
         let at_home = sys.iter().chain(&sdk).any(|home| *home == source.path);
         assert!(at_home || !has_word(&source.code, "unsafe"), "{}: unsafe", source.path);
@@ -208,7 +209,7 @@ fn nothing_is_left_for_later() {
 #[test]
 fn the_machine_names_every_state() {
     let all = sources();
-    for file in ["service", "wishes", "judge", "state"] {
+    for file in ["service", "alive", "wishes", "judge", "state"] {
         let path = format!("watchdog/src/machine/{file}.rs");
         let source = all.iter().find(|s| s.path == path).expect("a file of the machine");
         let blind = source.code.lines().find(|l| l.trim_start().starts_with("_ =>"));

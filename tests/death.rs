@@ -322,8 +322,11 @@ fn the_kernel_takes_a_leaking_worker_and_not_its_watchdog() {
 /// release has none; ABRT and the faults are tried above.
 #[test]
 fn a_panic_ends_the_worker_and_is_125() {
-    let (mut dog, worker) = sleeper(Run::quick().env("WATCHDOG_DEBUG_PANIC", "1").env("TOKEN", "S3CRET"));
-    // the loop panics at its first turn: anything that wakes it
+    let run = Run::quick();
+    let now = run.path("panic-now");
+    let (mut dog, worker) = sleeper(run.env("WATCHDOG_DEBUG_PANIC", &now).env("TOKEN", "S3CRET"));
+    std::fs::write(&now, "").unwrap();
+    // the loop panics at its next turn: anything that wakes it
     dog.signal(Signal::SIGWINCH);
     wait_for("the end of the watchdog", || (!dog.alive()).then_some(()));
     assert_eq!(dog.reaped_code(), Some(125), "{}", dog.err());

@@ -161,16 +161,17 @@ fn a_crash_loop_is_told_with_its_window() {
     dog.stop().code(9);
 }
 
-/// no heartbeat, no limit: a worker that is stopped, silent or busy is left alone, and told so
+/// no beat, no limit: a worker that is stopped, silent or busy is left alone, and told so
 #[test]
 fn a_stopped_worker_and_a_busy_one_are_told_that_nothing_is_enforced() {
-    const NOTHING: &str = "no heartbeat and no limit is enforced";
+    const NOTHING: &str = "it has not beaten, so silence is not judged";
+    const UNMEASURED: &str = "no limit of memory or CPU is set, so nothing is measured";
     let dog = Run::quick().worker(["sleep"]).spawn();
     let pid = dog.worker_pid(1);
     kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
     wait_for("state T", || (procs::state(pid) == Some('T')).then_some(()));
     stays("it is left alone", Duration::from_millis(600), || procs::state(pid) == Some('T'));
-    tells(&dog, &[NOTHING, "is running"]);
+    tells(&dog, &[NOTHING, UNMEASURED, "is running"]);
     dog.stop().count("spawn", 1);
     let dog = Run::quick().program(["sh", "-c", "while :; do :; done"]).flag("--name", "worker").spawn();
     dog.worker_pid(1);

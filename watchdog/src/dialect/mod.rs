@@ -1,6 +1,5 @@
 //! How workers speak: bytes to news and words to bytes, one file a dialect. Pure: nothing here owns a descriptor, asks the
 //! time or waits. Whatever a worker sends, what comes out is bounded and fit to be shown to people.
-#![allow(dead_code, reason = "the reactor does not use all of it yet")]
 
 pub(crate) mod lanes;
 pub(crate) mod line;

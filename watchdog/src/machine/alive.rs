@@ -189,13 +189,13 @@ impl Service {
     fn on_life(&mut self, cx: &mut Cx<'_>, dialect: Dialect, nonce: Option<u64>, answer: bool) {
         let rules = &self.spec.heartbeat;
         let Some(run) = self.run.as_mut() else { return };
-        let beats = &mut run.beats;
+        let (silent, beats) = (run.hang.is_some(), &mut run.beats);
         // The first dialect that beats is the one that is judged; no other can speak for it.
         if beats.dialect.is_some_and(|d| d != dialect) {
             return;
         }
         let life = if answer {
-            beats.pong(cx.now, nonce, rules)
+            beats.pong(cx.now, nonce, rules, silent)
         } else {
             beats.alive(cx.now);
             true

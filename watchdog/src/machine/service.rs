@@ -140,12 +140,15 @@ impl Service {
     // --- the only doors ---
 
     pub(super) fn enter(&mut self, cx: &mut Cx<'_>, state: State, cause: Option<Cause>, reason: String) {
-        match (self.state, state) {
-            // The same process: what belongs to its life goes on.
-            (State::Starting { child: before }, State::Running { child, .. }) if before == child => {
-                self.timers.keep_only(&Timer::OF_LIFE);
-            }
-            _ => self.timers.clear_all(),
+        // The same process: what belongs to its life goes on.
+        let becomes_ready = matches!(
+            (self.state, state),
+            (State::Starting { child: before }, State::Running { child, .. }) if before == child
+        );
+        if becomes_ready {
+            self.timers.keep_only(&Timer::OF_LIFE);
+        } else {
+            self.timers.clear_all();
         }
         self.pending = None;
         if state.is_terminal() {

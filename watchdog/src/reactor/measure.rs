@@ -18,6 +18,12 @@ pub(super) struct OomCount {
 }
 
 impl OomCount {
+    /// Before the first worker, as cheap as can be: the count of our own group needs two more files to be found, and is
+    /// known without only where the group is as old as we are (PID 1 of a container).
+    fn at_start(init: bool) -> OomCount {
+        OomCount { own: init.then_some(0), system: cgroup::system_oom_kills() }
+    }
+
     fn now() -> OomCount {
         OomCount { own: cgroup::own_oom_kills(), system: cgroup::system_oom_kills() }
     }
@@ -75,9 +81,10 @@ impl Reactor {
         }
     }
 
-    /// How things stood when the first worker was started, to compare with.
+    /// How things stood when the first worker was started, to compare with. Read while that worker is still loading.
     pub(super) fn count_oom_kills(&mut self) {
-        self.oom_before.get_or_insert_with(OomCount::now);
+        let init = self.init;
+        self.oom_before.get_or_insert_with(|| OomCount::at_start(init));
     }
 
     /// Whether this was a kill for want of memory. The counter of the worker's own control group says so for sure, that

@@ -6,6 +6,7 @@ use super::Reactor;
 use super::inspect::Gathered;
 use crate::control::{self, Ask, AskError, Frame, error, line, ok};
 use crate::machine::*;
+use crate::recorder::{Head, REPORT_MAX};
 use crate::spec::LogMode;
 use crate::sys::clock;
 use serde_json::{Map, Value, json};
@@ -41,8 +42,11 @@ impl Reactor {
             let Some(name) = self.machine.services().get(at).map(|s| s.spec.name.clone()) else { continue };
             let stamp = clock::rfc3339(pending.wall).replace(['-', ':'], "");
             let id = format!("{stamp}-{name}-{}", pending.order.generation.0);
-            let report = self.compose(&pending, &id);
-            self.store.write(&name, &id, report);
+            let text = fitted(self.compose(&pending, &id));
+            // What is wrong with the directory is said once by the store, and the last report is kept in memory then.
+            if let Err(e) = self.store.write(&name, &id, &text) {
+                log::debug!("{name}: report {id}: {e}");
+            }
             if let Some(last) = self.reports.get_mut(at) {
                 *last = Some(id);
             }
@@ -93,16 +97,16 @@ impl Reactor {
             .filter_map(|id| self.machine.services().get(id.0 as usize))
             .map(|s| s.spec.name.as_str())
             .collect();
-        let mine = |head: &Value| head["service"].as_str().is_some_and(|name| names.contains(&name));
+        let mine = |head: &Head| names.contains(&head.service.as_str());
         let found = match ask.word("action")? {
             "list" => {
-                let reports: Vec<Value> = self.store.list().into_iter().filter(mine).collect();
+                let reports: Vec<Head> = self.store.list().into_iter().filter(mine).collect();
                 return Ok(ok(&ask.id, json!({"reports": reports})));
             }
             "show" => self.store.show(ask.word("id")?),
             "last" => {
                 let newest = self.store.list().into_iter().find(mine);
-                newest.and_then(|head| self.store.show(head["id"].as_str().unwrap_or_default()))
+                newest.and_then(|head| self.store.show(&head.id))
             }
             _ => return Err(ask.wrong("action", "list, show or last")),
         };
@@ -261,6 +265,18 @@ fn seen(gathered: Option<&Gathered>) -> Map<String, Value> {
         "descriptors_total": gathered.map(|g| g.descriptors_total),
         "accept_queues": queues,
     }))
+}
+
+/// As text, without what takes most room where it would be too long.
+fn fitted(mut report: Value) -> Vec<u8> {
+    for heavy in ["log", "stacks", "metrics", "events"] {
+        let text = report.to_string().into_bytes();
+        if text.len() <= REPORT_MAX {
+            return text;
+        }
+        report[heavy] = Value::Null;
+    }
+    report.to_string().into_bytes()
 }
 
 fn object(value: Value) -> Map<String, Value> {

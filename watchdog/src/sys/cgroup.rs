@@ -82,7 +82,6 @@ impl Group {
 
     /// Processes in it that the kernel has killed because memory ran out. `None`: it does not count them here.
     #[must_use]
-    #[allow(dead_code, reason = "the reactor does not use it yet")]
     pub(crate) fn oom_kills(&self) -> Option<u64> {
         value_in(&proc::text(self.dir.join("memory.events"), FILE_MAX)?, "oom_kill")
     }
@@ -149,7 +148,6 @@ fn mount_point(mountinfo: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<(
 
 /// The most memory that we may hold: the smallest limit of our own group and of those around it, bytes.
 #[must_use]
-#[allow(dead_code, reason = "the reactor does not use it yet")]
 pub(crate) fn memory_limit() -> Option<u64> {
     let smallest = |place: Place, file: &str| place.chain().filter_map(|dir| number_in(&dir.join(file))).min();
     let version_2 = Place::of("self").and_then(|place| smallest(place, "memory.max"));
@@ -165,7 +163,6 @@ fn number_in(file: &Path) -> Option<u64> {
 
 /// Processes of our own group that the kernel has killed because memory ran out. `None`: it does not count them there.
 #[must_use]
-#[allow(dead_code, reason = "the reactor does not use it yet")]
 pub(crate) fn own_oom_kills() -> Option<u64> {
     let count = |place: Place, file: &str| value_in(&proc::text(place.dir.join(file), FILE_MAX)?, "oom_kill");
     let version_2 = Place::of("self").and_then(|place| count(place, "memory.events"));
@@ -174,7 +171,6 @@ pub(crate) fn own_oom_kills() -> Option<u64> {
 
 /// The same for the whole machine.
 #[must_use]
-#[allow(dead_code, reason = "the reactor does not use it yet")]
 pub(crate) fn system_oom_kills() -> Option<u64> {
     value_in(&proc::text("/proc/vmstat", FILE_MAX)?, "oom_kill")
 }

@@ -25,7 +25,6 @@ impl Clock {
 /// How long the machine has slept since it was started: what CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC. Only differences
 /// between two values mean something. Zero where a clock is missing.
 #[must_use]
-#[allow(dead_code, reason = "the reactor does not use it yet")]
 pub(crate) fn slept_offset() -> Duration {
     // In this order an interruption between the two shows too little, and never a sleep that was none.
     let boot = since_boot();
@@ -35,7 +34,6 @@ pub(crate) fn slept_offset() -> Duration {
 /// Time since the machine was started, its sleep included: the clock by which the kernel notes when a process began. Zero
 /// where it is missing.
 #[must_use]
-#[allow(dead_code, reason = "the reactor does not use it yet")]
 pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }

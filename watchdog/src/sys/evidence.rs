@@ -1,7 +1,6 @@
 //! What the kernel shows of a process that says nothing: two looks at it, a short time apart, and what changed between
 //! them. Its memory, its arguments and its environment are never read. A process that goes away meanwhile is nothing to
 //! be seen, and no error.
-#![allow(dead_code, reason = "the reactor does not use all of it yet")]
 
 use super::cgroup::{self, Place};
 use super::proc::{shown, text};

@@ -2,7 +2,6 @@
 //!
 //! CPU time is what the kernel has counted for each process, subtracted here: sysinfo's own percentages depend on when
 //! else they were asked for. It counts in ticks of 10 ms, so less than a second between two samples says little.
-#![allow(dead_code, reason = "the reactor does not use all of it yet")]
 
 use super::clock::{self, Clock};
 use super::proc;

@@ -1,5 +1,4 @@
 //! Descriptors of another process, and the sockets among them at which it waits for connections.
-#![allow(dead_code, reason = "the reactor does not use all of it yet")]
 
 use super::proc::shown;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 use super::*;
-use nix::fcntl::FdFlag;
+use nix::fcntl::{FdFlag, OFlag};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, sendmsg};
 use std::io::{IoSlice, Read, Write};
@@ -29,7 +29,7 @@ fn sender(value: &OsString) -> UnixDatagram {
 #[test]
 fn our_end_never_waits_and_theirs_is_as_usual() {
     let (ours, theirs) = pair().unwrap();
-    assert_eq!((flags(&ours), flags(&theirs)), ((true, true), (false, true)));
+    assert_eq!((flags(&ours), flags(&theirs)), ((false, true), (false, true)));
     assert_eq!(kind(receive(ours.as_fd(), &mut [0; 8])), ErrorKind::WouldBlock);
     assert_eq!(send(theirs.as_fd(), b"hello").unwrap(), 5);
     let mut buffer = [0; 8];
@@ -147,4 +147,36 @@ fn only_memory_is_read_at_an_offset() {
     for other in [pipe.as_fd(), socket.as_fd(), device.as_fd(), hidden.as_fd()] {
         assert_eq!(kind(read_at(other, &mut buffer, 0)), ErrorKind::InvalidInput);
     }
+}
+
+/// Run by the test below in a process of its own, which may open few descriptors.
+#[test]
+#[ignore = "run by `descriptors_for_which_there_was_no_room_do_not_leave_the_others_open`"]
+fn alone() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (ours, theirs) = pair().unwrap();
+    let open = || fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let before = open();
+    let rights = [theirs.as_raw_fd(); 10];
+    let bytes = [IoSlice::new(b"x")];
+    sendmsg::<()>(theirs.as_raw_fd(), &bytes, &[ControlMessage::ScmRights(&rights)], MsgFlags::empty(), None).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    // `open` counts the descriptor that it reads from as well.
+    setrlimit(Resource::RLIMIT_NOFILE, before as u64 - 1 + 4, hard).unwrap();
+    let got = receive(ours.as_fd(), &mut [0; 8]).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    assert!((1..10).contains(&got.descriptors.len()), "{got:?}");
+    drop(got);
+    assert_eq!(open(), before);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a child of the tests, reaped here")]
+fn descriptors_for_which_there_was_no_room_do_not_leave_the_others_open() {
+    let tests = std::env::current_exe().unwrap();
+    let name = "sys::channel::tests::alone";
+    let done = std::process::Command::new(tests).args(["--exact", name, "--ignored", "--test-threads=1"]).output();
+    let done = done.unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}");
 }

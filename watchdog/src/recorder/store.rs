@@ -1,0 +1,294 @@
+//! Writing, bounding and finding reports. A directory that cannot be used costs one warning and is tried again with the
+//! next report; meanwhile the newest one is kept in memory.
+
+use super::{Head, Name};
+use crate::sys::clock;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Bytes of a report that is written.
+pub(crate) const REPORT_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of a report that is read: an earlier version may have had another limit.
+const READ_MAX: u64 = 8 * 1024 * 1024;
+/// Bytes of all reports in the directory.
+const TOTAL_MAX: u64 = 50 * 1024 * 1024;
+/// Reports that are known; of more the oldest are left alone.
+const INDEX_MAX: usize = 10_000;
+/// Entries of the directory that are looked at.
+const ENTRIES_MAX: usize = 100_000;
+/// Reports that a list shows.
+const LIST_MAX: usize = 1000;
+/// A half-written report that is older was left by a watchdog that died over it.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+/// What others may do to a directory that is no longer ours alone.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Why a report is not in the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// No reports are wanted, so this one is nowhere.
+    Off,
+    /// There is no directory: it is in memory.
+    NoDirectory,
+    /// The directory cannot be used: it is in memory.
+    Directory(String),
+    /// It has more than [`REPORT_MAX`] bytes, or an id that is none: it is nowhere.
+    Refused,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Off => f.write_str("no reports are kept"),
+            StoreError::NoDirectory => f.write_str("no directory for reports"),
+            StoreError::Directory(why) => f.write_str(why),
+            StoreError::Refused => f.write_str("no report"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The reports of a directory.
+#[derive(Debug)]
+pub(crate) struct Store {
+    dir: Option<PathBuf>,
+    keep: usize,
+    total_max: u64,
+    /// By id, so the oldest first. `None`: not looked at yet.
+    index: Option<BTreeMap<String, Entry>>,
+    /// The newest, where it could not be written.
+    memory: Option<(String, Vec<u8>)>,
+    warned: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    bytes: u64,
+    head: Looked,
+}
+
+/// The head of a report in the index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Looked {
+    NotYet,
+    Broken,
+    Head(Box<Head>),
+}
+
+impl Store {
+    /// Nothing is made or looked at before it is needed. `keep`: reports of each service.
+    #[must_use]
+    pub(crate) fn new(dir: Option<PathBuf>, keep: u32) -> Store {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        Store { dir, keep, total_max: TOTAL_MAX, index: None, memory: None, warned: false }
+    }
+
+    /// Keeps a report: a JSON object with the members of [`Head`] at its top. `id`: `20261125T190408.123Z-web-3`. The
+    /// oldest make room for it. Nothing waits for the disk.
+    ///
+    /// # Errors
+    /// It is not in the directory; the variant says where it is.
+    pub(crate) fn write(&mut self, service: &str, id: &str, text: &[u8]) -> Result<PathBuf, StoreError> {
+        if self.keep == 0 {
+            return Err(StoreError::Off);
+        }
+        if text.len() > REPORT_MAX || Name::parse(id).is_none_or(|name| name.service != service) {
+            return Err(StoreError::Refused);
+        }
+        let written = match &self.dir {
+            None => Err(StoreError::NoDirectory),
+            Some(dir) => private_dir(dir).and_then(|()| {
+                let path = file_of(dir, id);
+                put(dir, id, text).map(|()| path).map_err(|e| because(dir, &e.to_string()))
+            }),
+        };
+        match &written {
+            Ok(_) => {
+                (self.memory, self.warned) = (None, false);
+                self.load();
+                let entry = Entry { bytes: text.len() as u64, head: Looked::NotYet };
+                self.index.get_or_insert_default().insert(id.to_owned(), entry);
+                self.prune(service, id);
+            }
+            Err(error) => {
+                if !self.warned && *error != StoreError::NoDirectory {
+                    log::warn!("{error}; the last report is kept in memory");
+                    self.warned = true;
+                }
+                self.memory = Some((id.to_owned(), text.to_vec()));
+            }
+        }
+        written
+    }
+
+    /// All that can be read, the newest first, also those of earlier watchdogs.
+    #[must_use]
+    pub(crate) fn list(&mut self) -> Vec<Head> {
+        self.load();
+        let mut heads: Vec<Head> = self.memory.iter().filter_map(|(id, text)| Head::read(id, text, None)).collect();
+        let (Some(dir), Some(index)) = (&self.dir, &mut self.index) else { return heads };
+        for (id, entry) in index.iter_mut().rev() {
+            if heads.len() >= LIST_MAX {
+                break;
+            }
+            if entry.head == Looked::NotYet {
+                let path = file_of(dir, id);
+                let head = read(&path).and_then(|text| Head::read(id, &text, Some(path.display().to_string())));
+                entry.head = head.map_or(Looked::Broken, |head| Looked::Head(Box::new(head)));
+            }
+            if let Looked::Head(head) = &entry.head {
+                heads.push(Head::clone(head));
+            }
+        }
+        // The one in memory is the newest by its making; clocks may say otherwise.
+        heads.sort_by(|a, b| b.id.cmp(&a.id));
+        heads
+    }
+
+    /// One report. `None`: none of this id, or it cannot be read. The id is looked for among those that are known: it is
+    /// never a path.
+    #[must_use]
+    pub(crate) fn show(&mut self, id: &str) -> Option<Value> {
+        Name::parse(id)?;
+        if let Some((_, text)) = self.memory.as_ref().filter(|(kept, _)| kept == id) {
+            return object(text);
+        }
+        self.load();
+        let dir = self.dir.as_ref()?;
+        self.index.as_ref()?.contains_key(id).then(|| read(&file_of(dir, id)))?.as_deref().and_then(object)
+    }
+
+    /// Looks at the directory, where another watchdog may write too. Heads that are known stay so.
+    fn load(&mut self) {
+        let Some(dir) = self.dir.as_ref().filter(|dir| is_private(dir).is_ok()) else {
+            self.index = None;
+            return;
+        };
+        let mut known = self.index.take().unwrap_or_default();
+        let mut index = BTreeMap::new();
+        let Ok(entries) = fs::read_dir(dir) else { return };
+        for entry in entries.flatten().take(ENTRIES_MAX) {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let Some(meta) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+            if let Some(id) = name.strip_suffix(".json").filter(|id| Name::parse(id).is_some()) {
+                let same = known.remove(id).filter(|entry| entry.bytes == meta.len());
+                let entry = same.unwrap_or(Entry { bytes: meta.len(), head: Looked::NotYet });
+                index.insert(id.to_owned(), entry);
+                if index.len() > INDEX_MAX {
+                    index.pop_first();
+                }
+            } else if is_part(name) && is_abandoned(&meta) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        self.index = Some(index);
+    }
+
+    /// The oldest go: of this service when it has too many, of all when they are too large. Never `newest`, and never a
+    /// file whose name is not of our making.
+    fn prune(&mut self, service: &str, newest: &str) {
+        let (Some(dir), Some(index)) = (&self.dir, &mut self.index) else { return };
+        let remove = |index: &mut BTreeMap<String, Entry>, id: &String| {
+            let _ = fs::remove_file(file_of(dir, id));
+            index.remove(id).map_or(0, |entry| entry.bytes)
+        };
+        let of_service = |id: &&String| Name::parse(id).is_some_and(|name| name.service == service);
+        let surplus = index.keys().filter(of_service).count().saturating_sub(self.keep);
+        let old: Vec<String> = index.keys().filter(of_service).take(surplus).cloned().collect();
+        for id in old.iter().filter(|id| *id != newest) {
+            remove(index, id);
+        }
+        let mut total: u64 = index.values().map(|entry| entry.bytes).sum();
+        while total > self.total_max {
+            let Some(oldest) = index.keys().find(|id| *id != newest).cloned() else { return };
+            total = total.saturating_sub(remove(index, &oldest));
+        }
+    }
+}
+
+fn file_of(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("{id}.json"))
+}
+
+/// The name of a report that is being written.
+fn part_of(id: &str) -> String {
+    format!(".{id}.part")
+}
+
+fn is_part(name: &str) -> bool {
+    name.strip_prefix('.').and_then(|n| n.strip_suffix(".part")).is_some_and(|id| Name::parse(id).is_some())
+}
+
+fn is_abandoned(meta: &fs::Metadata) -> bool {
+    let age = meta.modified().ok().and_then(|then| clock::wall().duration_since(then).ok());
+    age.is_some_and(|age| age > ABANDONED)
+}
+
+/// A new file, whole or not at all. It is not forced to the disk: that could take seconds.
+fn put(dir: &Path, id: &str, text: &[u8]) -> io::Result<()> {
+    let part = dir.join(part_of(id));
+    let _ = fs::remove_file(&part);
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&part)?;
+    let done = file.write_all(text).and_then(|()| fs::rename(&part, file_of(dir, id)));
+    done.inspect_err(|_| drop(fs::remove_file(&part)))
+}
+
+/// A file of at most [`READ_MAX`] bytes; never through a link, never a wait at a FIFO.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    file.metadata().ok().filter(|meta| meta.is_file() && meta.len() <= READ_MAX)?;
+    whole(file)
+}
+
+/// It may have grown since it was looked at: then it is none of ours.
+fn whole(file: File) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(READ_MAX + 1).read_to_end(&mut text).ok()?;
+    (text.len() as u64 <= READ_MAX).then_some(text)
+}
+
+fn object(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice(text).ok().filter(Value::is_object)
+}
+
+fn because(dir: &Path, why: &str) -> StoreError {
+    StoreError::Directory(format!("report directory {}: {why}", dir.display()))
+}
+
+/// Makes the directory, 0700, if it is not there, and checks it.
+fn private_dir(dir: &Path) -> Result<(), StoreError> {
+    if fs::symlink_metadata(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(dir);
+        made.map_err(|e| because(dir, &e.to_string()))?;
+    }
+    is_private(dir)
+}
+
+/// Ours, no link to anywhere, and nobody else can write to it: they could put their files in the place of ours.
+fn is_private(dir: &Path) -> Result<(), StoreError> {
+    let meta = fs::symlink_metadata(dir).map_err(|e| because(dir, &e.to_string()))?;
+    let me = nix::unistd::geteuid().as_raw();
+    if !meta.is_dir() {
+        return Err(because(dir, "is no directory (links are not followed)"));
+    }
+    if meta.uid() != me {
+        return Err(because(dir, &format!("belongs to user {}, not to us ({me})", meta.uid())));
+    }
+    if meta.mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err(because(dir, &format!("others may write to it (mode {:o}): chmod 700 it", meta.mode() & 0o777)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
