@@ -107,8 +107,12 @@ impl Witness {
                 return self.tries(now, dialect);
             };
             if beats.armed && now.since(sent) > rules.timeout {
-                self.seen.saw(Rare::PongLate);
-                return self.tries(now, dialect);
+                // Too late is a miss; but one that was found silent says by it that it has come back.
+                if self.run.life.hang.is_none() {
+                    self.seen.saw(Rare::PongLate);
+                    return self.tries(now, dialect);
+                }
+                self.seen.saw(Rare::PongOfTheSilent);
             }
             beats.out = None;
         }

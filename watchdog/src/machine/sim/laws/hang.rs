@@ -206,9 +206,10 @@ impl Witness {
         if !self.running() || !self.judged() || !self.run.life.has_lanes {
             return;
         }
-        let armed = self.run.life.lanes.iter().filter(|l| l.view.armed);
-        let quarter = armed.map(|l| l.view.deadline / 4).min().unwrap_or(Duration::MAX);
-        let pause = quarter.min(self.spec.heartbeat.interval).max(Duration::from_millis(20));
+        // A quarter of a deadline that runs; an idle lane may be armed without a word, and is seen to be so within its own.
+        let part = |l: &Lane| if l.view.armed { l.view.deadline / 4 } else { l.view.deadline };
+        let shortest = self.run.life.lanes.iter().map(part).min().unwrap_or(Duration::MAX);
+        let pause = shortest.min(self.spec.heartbeat.interval).max(Duration::from_millis(20));
         self.run.dues.set(Timer::Lanes, now.after(pause));
     }
 
