@@ -21,7 +21,7 @@ pub(super) struct Beats {
     out: Option<(u64, MonoTime)>,
     /// The first ping that was not answered.
     first: Option<MonoTime>,
-    last: MonoTime,
+    pub(super) last: MonoTime,
     next: MonoTime,
     pub(super) every: Option<Duration>,
     pub(super) excused: Option<MonoTime>,

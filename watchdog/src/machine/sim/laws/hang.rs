@@ -44,10 +44,18 @@ impl Witness {
             return;
         }
         let slot = lane.map(|l| l.slot);
+        let life = &self.run.life;
+        self.want.silent = Some(match lane {
+            Some(view) => {
+                let moved = life.lanes.iter().find(|l| l.view.slot == view.slot).map_or(now, |l| l.moved);
+                (Some(Dialect::Native), Some(view.name.clone()), now.since(moved))
+            }
+            None if triggered => (life.beats.dialect, None, Duration::ZERO),
+            None => (life.beats.dialect, None, now.since(life.beats.last)),
+        });
         self.run.life.hang = Some(Hang { lane: slot, triggered, looked: true, ..Hang::default() });
         self.run.dues.clear(Timer::Beat);
         self.want.tell("hang");
-        self.want.hung_lane = lane.map(|l| l.name.clone());
         self.want.inspects.push(false);
         self.run.dues.set(Timer::Verdict, now.after(BETWEEN_LOOKS));
         self.ask_again(now);
