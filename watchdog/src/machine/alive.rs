@@ -309,7 +309,7 @@ impl Service {
         let Some(run) = self.run.as_mut() else { return };
         if up && run.beats.dialect == Some(dialect) && self.spec.heartbeat.mode != HeartbeatMode::Required {
             run.beats.armed = false;
-            run.hang = run.hang.take().filter(|h| h.lane.is_some());
+            run.hang = run.hang.take().filter(|h| h.lane.is_some() || h.triggered);
             self.timers.clear(Timer::Beat);
             if run.hang.is_none() {
                 self.timers.clear(Timer::Verdict);

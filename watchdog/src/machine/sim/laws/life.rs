@@ -237,7 +237,7 @@ impl Witness {
                 self.seen.saw(Rare::Disarmed);
             }
             life.beats.armed = false;
-            life.hang = life.hang.take().filter(|h| h.lane.is_some());
+            life.hang = life.hang.take().filter(|h| h.lane.is_some() || h.triggered);
             self.run.dues.clear(Timer::Beat);
             if life.hang.is_none() {
                 self.run.dues.clear(Timer::Verdict);
