@@ -367,7 +367,8 @@ fn a_worker_that_asks_to_be_treated_as_hung_is() {
 #[test]
 fn a_worker_may_announce_a_long_silence() {
     let run = Run::beating().flag("--heartbeat-interval", "300ms");
-    let dog = run.talks(&["n:WATCHDOG=1", "n:EXTEND_TIMEOUT_USEC=2500000", "sleep:1800", "note:done", "n-beats:100:1000"]);
+    let dog =
+        run.talks(&["n:WATCHDOG=1", "n:EXTEND_TIMEOUT_USEC=2500000", "sleep:1800", "note:done", "n-beats:100:1000"]);
     let dog = dog.spawn();
     dog.hears("done");
     dog.stop().count("hang", 0).count("spawn", 1);

@@ -92,7 +92,8 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
             sys::send_descriptors(sys::raw(&socket), Some(&address()), b"BARRIER=1", theirs, 1);
             sys::close(theirs);
             // the end of the file comes when the other side has closed what it was sent
-            let closed = sys::wait_readable(mine, Some(Duration::from_secs(10))) && sys::read_fd(mine, &mut [0; 1]) == 0;
+            let closed =
+                sys::wait_readable(mine, Some(Duration::from_secs(10))) && sys::read_fd(mine, &mut [0; 1]) == 0;
             talker.log(if closed { "barrier closed" } else { "barrier open" });
         }
         "child" => {

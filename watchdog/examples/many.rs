@@ -52,7 +52,8 @@ fn main() -> ExitCode {
     let env: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let specs = (0..count)
         .map(|n| {
-            let mut spec = Spec { name: format!("w{n}"), command: command.clone(), ready: Ready::Auto, ..Spec::default() };
+            let mut spec =
+                Spec { name: format!("w{n}"), command: command.clone(), ready: Ready::Auto, ..Spec::default() };
             spec.launch.env = env.clone();
             spec.log.mode = LogMode::Inherit;
             spec.heartbeat.interval = Duration::from_millis(interval);

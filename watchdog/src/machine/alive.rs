@@ -158,12 +158,16 @@ impl Service {
     }
 
     fn after_note(&mut self, cx: &mut Cx<'_>, news: &News) {
+        let up = matches!(self.state, State::Starting { .. } | State::Running { .. });
         if let News::Status(text) = news {
             self.tell(cx, None, What::Status { text: text.clone() });
         }
         // One that has checks is asked again; one that has none is left alone.
-        let has_checks = matches!(news, News::Health(checks) if !checks.is_empty());
-        if has_checks && self.timers.get(Timer::Health).is_none() {
+        if let News::Health(checks) = news
+            && up
+            && !checks.is_empty()
+            && self.timers.get(Timer::Health).is_none()
+        {
             self.timers.set(Timer::Health, cx.now.after(self.spec.heartbeat.interval));
         }
     }
@@ -187,21 +191,28 @@ impl Service {
         let Some(run) = self.run.as_mut() else { return };
         let (silent, beats) = (run.hang.is_some(), &mut run.beats);
         // The first dialect that beats is the one that is judged; no other can speak for it.
-        if *beats.dialect.get_or_insert(dialect) != dialect {
+        if beats.dialect.is_some_and(|d| d != dialect) {
             return;
         }
-        if answer {
-            if !beats.pong(cx.now, nonce, rules, silent) {
-                return;
-            }
+        let life = if answer {
+            beats.pong(cx.now, nonce, rules, silent)
         } else {
             beats.alive(cx.now);
+            true
+        };
+        if !life && (!beats.armed || beats.dialect.is_some()) {
+            return;
+        }
+        beats.dialect = Some(dialect);
+        if !life {
+            // It has to beat, and tries to: from now on it is asked.
+            return self.beat_step(cx, Duration::ZERO);
         }
         if !beats.armed {
             beats.armed = true;
             beats.next_ping = cx.now.after(rules.interval);
         }
-        if run.hang.as_ref().is_some_and(|h| h.lane.is_none() && !h.triggered) {
+        if run.hang.as_ref().is_some_and(|h| h.lane.is_none() && (!h.triggered || h.recorded)) {
             self.recovered(cx);
         }
         self.beat_step(cx, Duration::ZERO);
@@ -228,7 +239,12 @@ impl Service {
             State::Stopping { step: StopStep::Ask | StopStep::Term, .. } => {
                 let Some(latest) = run.stop_latest else { return };
                 let until = cx.now.after(asked).min(latest);
-                for timer in [Timer::StopSignal, Timer::Stop] {
+                let lead = match (self.timers.get(Timer::Stop), self.timers.get(Timer::StopSignal)) {
+                    (Some(kill), Some(signal)) => kill.since(signal),
+                    _ => Duration::ZERO,
+                };
+                let signal = MonoTime(until.0.saturating_sub(lead));
+                for (timer, until) in [(Timer::StopSignal, signal), (Timer::Stop, until)] {
                     if let Some(at) = later(&self.timers, timer, until) {
                         self.timers.set(timer, at);
                     }
@@ -256,10 +272,19 @@ impl Service {
         fault: Option<String>,
     ) {
         let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };
+        if run.talk.gone.contains(&dialect) {
+            return;
+        }
+        run.talk.gone.push(dialect);
         if run.talk.hears == Some(dialect) {
             run.talk.hears = None;
             run.talk.takes_shutdown = false;
         }
+        if run.talk.losing.is_some() && self.timers.get(Timer::Lost).is_some() {
+            // It has two of them and closes both: this one is judged like the other.
+            self.lost(cx);
+        }
+        let Some(run) = self.run.as_mut() else { return };
         match fault {
             Some(error) => {
                 self.tell(cx, None, What::ProtoError { dialect, error });
@@ -273,6 +298,7 @@ impl Service {
     }
 
     fn lost(&mut self, cx: &mut Cx<'_>) {
+        self.timers.clear(Timer::Lost);
         let Some(dialect) = self.run.as_mut().and_then(|r| r.talk.losing.take()) else { return };
         self.tell(cx, None, What::ChannelLost { dialect });
         self.deaf(cx, dialect);
@@ -281,8 +307,9 @@ impl Service {
     /// Nothing more is heard in this dialect. Where beats are required that is silence like any other; else it is only
     /// noted. Whoever waits for the word `Shutdown` to be obeyed does not wait any longer.
     fn deaf(&mut self, cx: &mut Cx<'_>, dialect: Dialect) {
+        let up = matches!(self.state, State::Starting { .. } | State::Running { .. });
         let Some(run) = self.run.as_mut() else { return };
-        if run.beats.dialect == Some(dialect) && self.spec.heartbeat.mode != HeartbeatMode::Required {
+        if up && run.beats.dialect == Some(dialect) && self.spec.heartbeat.mode != HeartbeatMode::Required {
             run.beats.armed = false;
             run.hang = run.hang.take().filter(|h| h.lane.is_some());
             self.timers.clear(Timer::Beat);
@@ -290,7 +317,9 @@ impl Service {
                 self.timers.clear(Timer::Verdict);
             }
         }
-        self.stop_signal_now(cx);
+        if self.run.as_ref().is_some_and(|r| r.talk.hears.is_none()) {
+            self.stop_signal_now(cx);
+        }
     }
 
     // --- its beats ---
@@ -394,6 +423,9 @@ impl Service {
         let Some(run) = self.run.as_mut() else { return };
         let lanes = run.lanes.told;
         let Some(hang) = run.hang.as_mut() else { return };
+        if hang.recorded {
+            return self.go_on_asking(cx);
+        }
         hang.late = hang.late.max(late);
         let second = std::mem::replace(&mut hang.looked, true);
         if lanes && second {
@@ -410,7 +442,9 @@ impl Service {
         let (interval, record) = (self.spec.heartbeat.interval, self.spec.heartbeat.on_hang == OnHang::Record);
         let State::Running { child, .. } = self.state else { return };
         let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && child == generation) else { return };
-        let Some(hang) = run.hang.as_mut().filter(|h| h.looked && !h.recorded) else { return };
+        // Between the second look and its evidence no timer runs: what comes at another time is of an earlier hang.
+        let waited_for = self.timers.get(Timer::Verdict).is_none();
+        let Some(hang) = run.hang.as_mut().filter(|h| waited_for && h.looked && !h.recorded) else { return };
         evidence.late = evidence.late.max(hang.late);
         let found = verdict(&evidence);
         let follows = if hang.triggered { Sentence::Hung } else { sentence(found, hang.extensions) };
@@ -457,7 +491,8 @@ impl Service {
             hang.recorded = true;
             self.reason = format!("{rule}; only recorded (on_hang = record)");
             let rule = self.reason.clone();
-            return self.report(cx, Cause::Hang, rule, false);
+            self.report(cx, Cause::Hang, rule, false);
+            return self.go_on_asking(cx);
         }
         run.doomed = Some(Cause::Hang);
         let (signal, time) = (self.spec.heartbeat.hang_signal, self.spec.heartbeat.hang_dump_timeout);
@@ -470,8 +505,20 @@ impl Service {
         self.timers.set(Timer::Dump, cx.now.after(time));
     }
 
-    /// It beats again: as if nothing had been.
+    /// A hang that is only recorded lasts until an answer: so there have to be questions.
+    fn go_on_asking(&mut self, cx: &mut Cx<'_>) {
+        self.ask_again(cx);
+        let by_lane = self.run.as_ref().and_then(|r| r.hang.as_ref()).is_some_and(|h| h.lane.is_some());
+        if !by_lane && self.run.as_ref().and_then(|r| r.beats.dialect).is_some_and(Dialect::is_asked) {
+            self.timers.set(Timer::Verdict, cx.now.after(self.spec.heartbeat.interval));
+        }
+    }
+
+    /// It beats again: as if nothing had been. One that is being killed for it stays what it was found to be.
     fn recovered(&mut self, cx: &mut Cx<'_>) {
+        if !matches!(self.state, State::Running { .. }) {
+            return;
+        }
         let Some(run) = self.run.as_mut() else { return };
         let Some(hang) = run.hang.take() else { return };
         self.timers.clear(Timer::Verdict);

@@ -110,7 +110,8 @@ impl Beats {
 
     /// Silence is judged from now on.
     pub fn begin(&mut self, now: MonoTime, rules: &Heartbeat) {
-        self.outstanding = None;
+        // A first ping, sent to find out whether it speaks, may still be answered.
+        self.outstanding = self.outstanding.filter(|_| self.dialect.is_none()).map(|(nonce, _)| (nonce, now));
         self.first_unanswered = None;
         self.misses = 0;
         self.next_ping = now;
@@ -171,6 +172,8 @@ impl Beats {
         if !self.armed {
             return Step::default();
         }
+        // Words that waited while we did not run come before the timer: then the end of the patience says it.
+        let late = late.max(self.due(rules).map_or(Duration::ZERO, |due| now.since(due)));
         if late >= LATE && self.late_times < LATE_TIMES && self.over(now, rules) {
             // We did not run ourselves: ask again before anybody is judged (case HAN-25).
             self.late_times += 1;

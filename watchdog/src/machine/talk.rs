@@ -36,6 +36,8 @@ pub struct Talk {
     pub stacks: Vec<(String, String)>,
     /// The channel that has ended, until it is known whether the worker ends as well.
     pub losing: Option<Dialect>,
+    /// Channels that have ended: each is told of once.
+    pub gone: Vec<Dialect>,
 }
 
 impl Talk {

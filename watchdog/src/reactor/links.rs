@@ -5,7 +5,7 @@ use super::Reactor;
 use crate::dialect::{Said, lanes, line, native, node, notify};
 use crate::machine::*;
 use crate::spec::{NotifyAt, Ready, Spec};
-use crate::sys::channel::{self, Received};
+use crate::sys::channel;
 use crate::sys::{clock, proc, tree};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -16,7 +16,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Read from one channel per turn, so that a chatty worker does not starve a silent one.
-const SHARE: usize = 64 * 1024;
+const SHARE: usize = 16 * 1024;
+/// News of one read at most: what is left comes in the next turn.
+const NEWS: usize = 1024;
 /// Bytes of one read; a datagram that is longer than its own limit is ignored whole.
 const PIECE: usize = notify::MAX;
 /// What a dying worker may still have said: a channel holds no more.
@@ -51,12 +53,6 @@ enum Ear {
     Node(node::Node),
     Notify,
     Fd(line::Line),
-}
-
-impl Link {
-    fn origin(&self) -> Origin {
-        (self.service, self.generation, self.ear.dialect())
-    }
 }
 
 impl Ear {
@@ -140,21 +136,17 @@ fn number(fd: &OwnedFd) -> OsString {
     fd.as_raw_fd().to_string().into()
 }
 
-/// It says something that means nothing here (a later SDK, a message of Node's own): worth a line once per generation.
-fn note_unknown(link: &mut Link, unknown: u64) {
-    if unknown > 0 && !std::mem::replace(&mut link.unknown_told, true) {
-        log::info!("generation {}: a word that means nothing here is skipped", link.generation.0);
-    }
-}
-
-/// Who speaks, and how.
-type Origin = (ServiceId, Generation, Dialect);
-
-/// What one read brought, for when the link is in its place again.
-struct Brought {
-    said: Vec<Said>,
-    /// The file of the lanes.
-    file: Option<OwnedFd>,
+/// What came over a channel, understood as far as it can be without knowing the worker.
+pub(super) enum Came {
+    News(News),
+    /// The file of its lanes.
+    Lanes(OwnedFd),
+    /// Of somebody: whether he may speak is still to be seen.
+    Datagram {
+        pid: i32,
+        uid: u32,
+        bytes: Vec<u8>,
+    },
 }
 
 /// What one read of a link came to.
@@ -167,6 +159,70 @@ enum Heard {
     End,
     /// What came is no word of the dialect.
     Bad(String),
+}
+
+impl Link {
+    /// One read, and what it brought.
+    fn hear(&mut self, buffer: &mut [u8], out: &mut Vec<Came>, taken: &mut usize) -> Heard {
+        if let Ear::Fd(line) = &mut self.ear {
+            let read = match nix::unistd::read(&self.fd, buffer) {
+                Ok(0) => return Heard::End,
+                Ok(n) => n,
+                Err(nix::errno::Errno::EINTR) => return Heard::More,
+                Err(nix::errno::Errno::EAGAIN) => return Heard::Empty,
+                Err(_) => return Heard::End,
+            };
+            *taken += read;
+            self.theirs = None;
+            let mut news = Vec::new();
+            line.push(&buffer[..read], &mut news);
+            out.extend(news.into_iter().map(Came::News));
+            return Heard::More;
+        }
+        // Descriptors that come along are closed with `received`, except for the file of the lanes. So is that of a
+        // BARRIER=1, whose sender waits for just this: all that it said before is heard by then.
+        let mut received = match channel::receive(self.fd.as_fd(), buffer) {
+            Ok(received) => received,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
+            Err(_) => return Heard::End,
+        };
+        // An empty datagram costs a share of the turn as well.
+        *taken += received.bytes.max(64);
+        let bytes = &buffer[..received.bytes];
+        if matches!(self.ear, Ear::Notify) {
+            if let (Some((pid, uid, _)), false) = (received.credentials, received.truncated) {
+                out.push(Came::Datagram { pid, uid, bytes: bytes.to_vec() });
+            }
+            return Heard::More;
+        }
+        if received.bytes == 0 {
+            return Heard::End;
+        }
+        (self.spoken, self.theirs) = (true, None);
+        let (done, unknown) = match &mut self.ear {
+            Ear::Native(ear) => {
+                let done = ear.push(bytes, |said| match said {
+                    Said::News(news) => out.push(Came::News(news)),
+                    // A frame without a file means nothing (docs/protocol.md).
+                    Said::LanesFile => out.extend(received.descriptors.pop().map(Came::Lanes)),
+                });
+                (done.map_err(|e| e.to_string()), ear.unknown())
+            }
+            Ear::Node(ear) => {
+                let mut news = Vec::new();
+                let done = ear.push(bytes, &mut news);
+                out.extend(news.into_iter().map(Came::News));
+                (done.map_err(|e| e.to_string()), ear.unknown())
+            }
+            Ear::Notify | Ear::Fd(_) => (Ok(()), 0),
+        };
+        // A later SDK, a message of Node's own: worth a line once per generation.
+        if unknown > 0 && !std::mem::replace(&mut self.unknown_told, true) {
+            log::info!("generation {}: a word that means nothing here is skipped", self.generation.0);
+        }
+        done.map_or_else(Heard::Bad, |()| Heard::More)
+    }
 }
 
 impl Reactor {
@@ -223,32 +279,44 @@ impl Reactor {
 
     /// True: there may be more.
     fn hear(&mut self, token: usize, share: usize) -> bool {
+        let Some(link) = self.links.get_mut(&token) else { return false };
         let mut buffer = std::mem::take(&mut self.scratch);
+        let mut heard = std::mem::take(&mut self.heard);
         buffer.resize(PIECE, 0);
+        let (id, generation, dialect) = (link.service, link.generation, link.ear.dialect());
         let mut taken = 0;
         let how = loop {
-            if taken >= share {
+            if taken >= share || heard.len() >= NEWS {
                 break Heard::More;
             }
-            let Some(mut link) = self.links.remove(&token) else { break Heard::Empty };
-            let from = link.origin();
-            let mut brought = Brought { said: std::mem::take(&mut self.said), file: None };
-            let heard = self.hear_once(&mut link, &mut buffer, &mut taken, &mut brought);
-            // In its place again before the machine hears of it: what it answers goes out on this link.
-            self.links.insert(token, link);
-            self.give(from, brought);
-            match heard {
+            match link.hear(&mut buffer, &mut heard, &mut taken) {
                 Heard::More => {}
-                Heard::End => self.lose(token, from, None),
-                Heard::Bad(why) => self.lose(token, from, Some(why)),
-                Heard::Empty => break Heard::Empty,
+                other => break other,
             }
         };
         self.scratch = buffer;
-        matches!(how, Heard::More)
+        // Only now: what follows from it may be said on this very channel.
+        for one in heard.drain(..) {
+            self.give(id, generation, dialect, one);
+        }
+        self.heard = heard;
+        match how {
+            Heard::More => return true,
+            Heard::Empty => {}
+            Heard::End => self.lose(token, id, generation, dialect, None),
+            Heard::Bad(why) => self.lose(token, id, generation, dialect, Some(why)),
+        }
+        false
     }
 
-    fn lose(&mut self, token: usize, (service, generation, dialect): Origin, fault: Option<String>) {
+    fn lose(
+        &mut self,
+        token: usize,
+        service: ServiceId,
+        generation: Generation,
+        dialect: Dialect,
+        fault: Option<String>,
+    ) {
         self.close_link(token);
         if let Some(worker) = self.workers.get_mut(service.0 as usize) {
             worker.links.retain(|(_, t)| *t != token);
@@ -259,91 +327,26 @@ impl Reactor {
         }
     }
 
-    fn hear_once(&mut self, link: &mut Link, buffer: &mut [u8], taken: &mut usize, brought: &mut Brought) -> Heard {
-        if let Ear::Fd(line) = &mut link.ear {
-            return match nix::unistd::read(&link.fd, buffer) {
-                Ok(0) => Heard::End,
-                Ok(n) => {
-                    *taken += n;
-                    link.theirs = None;
-                    let mut news = Vec::new();
-                    line.push(&buffer[..n], &mut news);
-                    brought.said.extend(news.into_iter().map(Said::News));
-                    Heard::More
+    /// One thing that came over a channel.
+    fn give(&mut self, service: ServiceId, generation: Generation, dialect: Dialect, came: Came) {
+        match came {
+            Came::News(News::MainPid(pid)) => self.note_main(service, generation, pid),
+            Came::News(news) => {
+                if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
+                    worker.slept = clock::slept_offset();
                 }
-                Err(nix::errno::Errno::EINTR) => Heard::More,
-                Err(nix::errno::Errno::EAGAIN) => Heard::Empty,
-                Err(_) => Heard::End,
-            };
-        }
-        // Descriptors that come along are closed with `received`, except for the file of the lanes.
-        let mut received = match channel::receive(link.fd.as_fd(), buffer) {
-            Ok(received) => received,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
-            Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
-            Err(_) => return Heard::End,
-        };
-        // An empty datagram costs a share of the turn as well.
-        *taken += received.bytes.max(64);
-        let bytes = &buffer[..received.bytes];
-        if matches!(link.ear, Ear::Notify) {
-            self.hear_datagram(link, &received, bytes, brought);
-            return Heard::More;
-        }
-        if received.bytes == 0 {
-            return Heard::End;
-        }
-        (link.spoken, link.theirs) = (true, None);
-        let (done, unknown) = match &mut link.ear {
-            Ear::Native(ear) => {
-                let done = ear.push(bytes, &mut brought.said).map_err(|e| e.to_string());
-                if brought.said.contains(&Said::LanesFile) {
-                    brought.file = received.descriptors.drain(..).next_back();
+                self.feed(Event::News { service, generation, dialect, news });
+            }
+            Came::Lanes(file) => self.take_lanes(service, generation, file),
+            Came::Datagram { pid, uid, bytes } => {
+                if !self.is_of_tree(service, pid) {
+                    return self.deny(service, pid, uid);
                 }
-                (done, ear.unknown())
-            }
-            Ear::Node(ear) => {
-                let mut news = Vec::new();
-                let done = ear.push(bytes, &mut news).map_err(|e| e.to_string());
-                brought.said.extend(news.into_iter().map(Said::News));
-                (done, ear.unknown())
-            }
-            Ear::Notify | Ear::Fd(_) => return Heard::Empty,
-        };
-        note_unknown(link, unknown);
-        done.map_or_else(Heard::Bad, |()| Heard::More)
-    }
-
-    fn give(&mut self, (service, generation, dialect): Origin, mut brought: Brought) {
-        for one in brought.said.drain(..) {
-            match one {
-                Said::News(news) => self.give_one((service, generation, dialect), news),
-                Said::LanesFile => self.take_lanes(service, generation, brought.file.take()),
+                for news in notify::decode(&bytes).news {
+                    self.give(service, generation, dialect, Came::News(news));
+                }
             }
         }
-        self.said = brought.said;
-    }
-
-    fn give_one(&mut self, (service, generation, dialect): Origin, news: News) {
-        if let News::MainPid(pid) = news {
-            return self.note_main(service, generation, pid);
-        }
-        if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
-            worker.slept = clock::slept_offset();
-        }
-        self.feed(Event::News { service, generation, dialect, news });
-    }
-
-    fn hear_datagram(&mut self, link: &Link, received: &Received, bytes: &[u8], brought: &mut Brought) {
-        let Some((pid, uid, _)) = received.credentials else { return };
-        if !self.is_of_tree(link.service, pid) {
-            return self.deny(link.service, pid, uid);
-        }
-        if received.truncated || bytes.len() > notify::MAX {
-            return;
-        }
-        // BARRIER=1 asks for the descriptor that came along to be closed when all before it is heard: it is, by the caller.
-        brought.said.extend(notify::decode(bytes).news.into_iter().map(Said::News));
     }
 
     /// Whether a sender belongs to the worker: it is the main process, descends from it, or bears its marks.
@@ -394,10 +397,10 @@ impl Reactor {
 
     // --- lanes ---
 
-    fn take_lanes(&mut self, service: ServiceId, generation: Generation, file: Option<OwnedFd>) {
+    fn take_lanes(&mut self, service: ServiceId, generation: Generation, file: OwnedFd) {
         let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
-        // A second file, or a frame without one, means nothing (docs/protocol.md).
-        if let (Some(file), None) = (file, &worker.lanes) {
+        // A second file means nothing (docs/protocol.md).
+        if worker.lanes.is_none() {
             worker.lanes = Some(file);
             self.look_at_lanes(service, generation);
         }

@@ -1,5 +1,5 @@
 use super::*;
-use nix::fcntl::FdFlag;
+use nix::fcntl::{FdFlag, OFlag};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, sendmsg};
 use std::io::{IoSlice, Read, Write};
