@@ -114,6 +114,31 @@ fn many_strangers_are_told_of_seldom() {
     assert!((1..=most).contains(&ended.of("notify-denied").len()), "{}", ended.story());
 }
 
+/// HAN-21, HAN-23: a stranger that never stops costs the worker's own words nothing, and nobody's patience
+#[test]
+fn a_flood_of_strangers_keeps_nobody_out() {
+    let run = Run::beating().flag("--heartbeat-interval", "2s").flag("--heartbeat-misses", "3");
+    let dog = run.talks(&["n-beats:50:100000"]).spawn();
+    dog.armed();
+    let socket = socket_of(dog.worker_pid(1));
+    let mut words = dog.run.command(&[worker().into(), "notify-once".into(), "READY=1|STATUS=lies".into()]);
+    let flood = words.args(["--times", "100000000"]).env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark());
+    let mut flood = flood.spawn().unwrap();
+    dog.event("notify-denied", 1);
+    let (mut slowest, began) = (Duration::ZERO, Instant::now());
+    while began.elapsed() < Duration::from_secs(3) {
+        let asked = Instant::now();
+        assert_eq!(dog.status()["status_text"], json!(null));
+        slowest = slowest.max(asked.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    dog.signal(nix::sys::signal::Signal::SIGTERM);
+    dog.event("exit", 1);
+    let _ = (flood.kill(), flood.wait());
+    let ended = dog.wait().code(143).before(30_000).count("hang", 0).count("spawn", 1);
+    assert!(ended.of("notify-denied").len() < 12, "{}", ended.story());
+}
+
 /// HAN-21: the worker's tree may speak for it
 #[test]
 fn a_child_of_the_worker_may_speak() {

@@ -28,9 +28,12 @@ fn send(bytes: &[u8]) {
     let _ = UnixDatagram::unbound().unwrap().send_to_addr(bytes, &address());
 }
 
-/// `notify-once TEXT`: one datagram, from whoever runs this.
+/// `notify-once TEXT [--times N]`: datagrams from whoever runs this.
 pub(crate) fn once(args: &crate::Args) -> i32 {
-    send(args.word(0).replace('|', "\n").as_bytes());
+    let text = args.word(0).replace('|', "\n");
+    for _ in 0..args.number("times", 1) {
+        send(text.as_bytes());
+    }
     0
 }
 
