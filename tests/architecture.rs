@@ -155,7 +155,9 @@ fn unsafe_lives_in_its_homes() {
     let sys = ["spawn", "signals", "reap", "fds"].map(|f| format!("watchdog/src/sys/{f}.rs"));
     let sdk = ["lanes", "env", "stacks"].map(|f| format!("worker-sdk/src/{f}.rs"));
     for source in sources() {
-        let at_home = sys.iter().chain(&sdk).any(|home| *home == source.path);
+        // Counts allocations for the benchmarks; a part of no program of ours.
+        let measures = ["watchdog/examples/many.rs".to_string()];
+        let at_home = sys.iter().chain(&sdk).chain(&measures).any(|home| *home == source.path);
         assert!(at_home || !has_word(&source.code, "unsafe"), "{}: unsafe", source.path);
     }
 }

@@ -239,10 +239,8 @@ impl Service {
             State::Stopping { step: StopStep::Ask | StopStep::Term, .. } => {
                 let Some(latest) = run.stop_latest else { return };
                 let until = cx.now.after(asked).min(latest);
-                let lead = match (self.timers.get(Timer::Stop), self.timers.get(Timer::StopSignal)) {
-                    (Some(kill), Some(signal)) => kill.since(signal),
-                    _ => Duration::ZERO,
-                };
+                let both = self.timers.get(Timer::Stop).zip(self.timers.get(Timer::StopSignal));
+                let lead = both.map_or(Duration::ZERO, |(kill, signal)| kill.since(signal));
                 let signal = MonoTime(until.0.saturating_sub(lead));
                 for (timer, until) in [(Timer::StopSignal, signal), (Timer::Stop, until)] {
                     if let Some(at) = later(&self.timers, timer, until) {

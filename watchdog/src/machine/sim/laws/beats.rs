@@ -96,6 +96,8 @@ impl Witness {
             return;
         }
         let rules = self.spec.heartbeat.clone();
+        // From a worker that is found silent already any answer is a return.
+        let silent = self.run.life.hang.is_some();
         let beats = &mut self.run.life.beats;
         if beats.dialect.is_some_and(|d| d != dialect) {
             return self.seen.saw(Rare::SecondDialect);
@@ -106,7 +108,7 @@ impl Witness {
                 self.seen.saw(Rare::PongUnasked);
                 return self.tries(now, dialect);
             };
-            if beats.armed && now.since(sent) > rules.timeout {
+            if beats.armed && !silent && now.since(sent) > rules.timeout {
                 self.seen.saw(Rare::PongLate);
                 return self.tries(now, dialect);
             }

@@ -206,8 +206,9 @@ impl Witness {
         if !self.running() || !self.judged() || !self.run.life.has_lanes {
             return;
         }
-        let armed = self.run.life.lanes.iter().filter(|l| l.view.armed);
-        let quarter = armed.map(|l| l.view.deadline / 4).min().unwrap_or(Duration::MAX);
+        let part = |armed: bool, deadline: Duration| if armed { deadline / 4 } else { deadline };
+        let parts = self.run.life.lanes.iter().map(|l| part(l.view.armed, l.view.deadline));
+        let quarter = parts.min().unwrap_or(Duration::MAX);
         let pause = quarter.min(self.spec.heartbeat.interval).max(Duration::from_millis(20));
         self.run.dues.set(Timer::Lanes, now.after(pause));
     }
