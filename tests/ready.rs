@@ -34,7 +34,9 @@ fn not_before_now(dog: &Dog) {
 #[test]
 fn a_worker_that_says_nothing_is_ready_when_it_runs() {
     for ready in ["auto", "spawned"] {
-        ready_by(Run::quick().flag("--ready", ready).talks(&["term", "exit:0"]).spawn(), "spawned").code(0);
+        let dog = Run::quick().flag("--ready", ready).talks(&["term", "exit:0"]).spawn();
+        dog.hears("start");
+        ready_by(dog, "spawned").code(0);
     }
 }
 
@@ -117,7 +119,7 @@ fn a_foreign_listener_on_its_port_does_not_count() {
     let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = foreign.local_addr().unwrap().port();
     let dog = Run::quick().flag("--ready", format!("port:{port}")).talks(&["term", "exit:0"]).spawn();
-    dog.worker_pid(1);
+    dog.hears("start");
     stays("not ready", Duration::from_millis(500), || dog.events_of("ready").is_empty());
     let status = dog.status();
     assert_eq!((&status["state"], &status["ready"]), (&json!("starting"), &json!(false)), "{status}");

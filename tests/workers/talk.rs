@@ -5,9 +5,9 @@
 //!
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
 //! `stopping`, `reloading`, `extend:MS`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
-//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `flood:N`, `descriptors:N`, `close`,
+//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `close`,
 //! `heir` and `thief` (children with the channel); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
-//! `term` (waits for TERM), and those of [`crate::notify`].
+//! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
 
 use crate::sys::{self, mono_ns};
 use crate::{Args, note, notify};
@@ -62,9 +62,13 @@ pub(crate) fn talk(args: &Args) -> i32 {
         note(file, "lived");
         before
     });
+    let steps = if again { &args.rest } else { &args.words };
+    if steps.iter().any(|step| step == "term") {
+        // from the start, so that it is never too early for one
+        sys::block(&[libc::SIGTERM]);
+    }
     let mut talker = Talker { args, fd, pending: Vec::new(), first_nonce: None };
     talker.log(&format!("start {}", sys::pid()));
-    let steps = if again { &args.rest } else { &args.words };
     for step in steps {
         if let Some(code) = talker.step(step) {
             return code;
@@ -116,6 +120,7 @@ impl Talker<'_> {
             "double" => return self.listen(time(), Answer::Double),
             "drip" => return self.listen(None, Answer::Drip(ms(value))),
             "bytes" => self.send(&unhex(value)),
+            "body" => self.send(&[&(number() as u32).to_le_bytes()[..], &vec![0xee; number() as usize]].concat()),
             "flood" => self.flood(number()),
             "descriptors" => (0..number()).for_each(|_| sys::send_descriptors(self.fd, None, &frame(4, &[]), 0, 3)),
             "close" => sys::close(self.fd),
@@ -127,7 +132,6 @@ impl Talker<'_> {
             "exit" => return value.parse().ok(),
             "note" => self.log(value),
             "term" => {
-                sys::block(&[libc::SIGTERM]);
                 sys::wait_signal(&[libc::SIGTERM], None);
                 self.log("term");
             }
@@ -239,6 +243,8 @@ impl Talker<'_> {
                 match self.args.text("at-shutdown").and_then(|what| what.split_once(':')) {
                     Some(("exit", code)) => return code.parse().ok(),
                     Some(("die", signal)) => {
+                        // the runtime's own handler would take it for a stack overflow that is none
+                        sys::set_action(sys::signal_number(signal), false);
                         sys::send(sys::pid(), sys::signal_number(signal));
                         for_ever();
                     }
