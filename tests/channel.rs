@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const ANSWERING: &str = "process.on('message', m => { if (m.type === 'ping') process.send({type: 'pong', id: m.id}) });";
+const ANSWERING: &str =
+    "process.on('message', m => { if (m.type === 'ping') process.send({type: 'pong', id: m.id}) });";
 
 fn rss(dog: &Dog) -> u64 {
     procs::status_field(dog.pid(), "VmRSS")
@@ -53,8 +54,10 @@ fn a_flood_of_frames_keeps_nobody_out() {
 /// HAN-09 in Node
 #[test]
 fn a_flood_of_nodes_messages_keeps_nobody_out() {
-    let script = format!("{ANSWERING} const f = () => {{ for (let i = 0; i < 500; i++) process.send({{type: 'beat'}}); \
-                          setImmediate(f) }}; f();");
+    let script = format!(
+        "{ANSWERING} const f = () => {{ for (let i = 0; i < 500; i++) process.send({{type: 'beat'}}); \
+                          setImmediate(f) }}; f();"
+    );
     let Some(run) = Run::new().flag("--stop-timeout", "5s").node(&script) else { return };
     let dog = run.spawn();
     dog.armed();
@@ -109,11 +112,11 @@ fn a_lost_channel_is_a_hang_where_beats_are_required() {
 #[test]
 fn garbage_ends_the_channel_and_nothing_else() {
     let garbage = [
-        "bytes:ffffffffffffffff",           // a length of 4 GiB
-        "bytes:01000100",                   // one byte more than the limit
-        "bytes:0500000001000000ff",         // a byte left over
-        "bytes:0300000001000000",           // less than a variant
-        "bytes:0c00000002000000ffffffffffffffff", // a text longer than its frame
+        "bytes:ffffffffffffffff",                   // a length of 4 GiB
+        "bytes:01000100",                           // one byte more than the limit
+        "bytes:0500000001000000ff",                 // a byte left over
+        "bytes:0300000001000000",                   // less than a variant
+        "bytes:0c00000002000000ffffffffffffffff",   // a text longer than its frame
         "bytes:0d000000020000000100000000000000ff", // no UTF-8
         "body:65537",
         "hello:7",
@@ -180,7 +183,8 @@ fn incomplete_bytes_do_not_count_as_life_and_dripping_ones_do_when_they_are_whol
 #[test]
 fn unknown_words_are_skipped_with_one_note() {
     let run = Run::beating().flag("--log-level", "info");
-    let steps = ["hello", "bytes:04000000e8030000", "bytes:08000000e903000001020304", "body:65535", "body:65536", "serve"];
+    let steps =
+        ["hello", "bytes:04000000e8030000", "bytes:08000000e903000001020304", "body:65535", "body:65536", "serve"];
     let dog = run.talks(&steps).spawn();
     dog.armed();
     let ended = dog.stop().count("proto-error", 0).count("channel-lost", 0).count("hang", 0);
@@ -190,7 +194,9 @@ fn unknown_words_are_skipped_with_one_note() {
 /// HAN-15 in Node: an application says to its parent what it likes
 #[test]
 fn strange_messages_of_node_mean_nothing() {
-    let script = format!("{ANSWERING} for (const m of [1, null, 'hi', [1], {{}}, {{type: 7}}, {{cmd: 'NODE_X'}}]) process.send(m);");
+    let script = format!(
+        "{ANSWERING} for (const m of [1, null, 'hi', [1], {{}}, {{type: 7}}, {{cmd: 'NODE_X'}}]) process.send(m);"
+    );
     let Some(run) = Run::beating().node(&script) else { return };
     let dog = run.spawn();
     dog.armed();
@@ -250,7 +256,8 @@ fn a_thief_of_pings_harms_only_its_own_worker() {
 /// HAN-19
 #[test]
 fn descriptors_on_the_channel_are_closed() {
-    let dog = Run::quick().talks(&["hello", "status:before", "term", "descriptors:300", "status:after", "serve"]).spawn();
+    let dog =
+        Run::quick().talks(&["hello", "status:before", "term", "descriptors:300", "status:after", "serve"]).spawn();
     let shown = |text: &str| wait_for(text, || (dog.status()["status_text"] == text).then_some(()));
     shown("before");
     let count = || procs::fd_count(dog.pid());
@@ -265,7 +272,10 @@ fn descriptors_on_the_channel_are_closed() {
 #[test]
 fn channels_are_closed_with_their_generation() {
     let run = Run::quick().flag("--restart", "always").flag("--restart-limit", "0").flag("--crash-loop-limit", "0");
-    let run = run.flag("--restart-delay", "1ms").flag("--restart-delay-factor", "1").flag("--dialects", "native,notify,node,fd");
+    let run = run
+        .flag("--restart-delay", "1ms")
+        .flag("--restart-delay-factor", "1")
+        .flag("--dialects", "native,notify,node,fd");
     let dog = run.talks(&["hello", "ready", "n:READY=1", "fd:up", "beat", "exit:0"]).spawn();
     dog.event("spawn", 20);
     let most = || (0..20).map(|_| procs::fd_count(dog.pid())).max().unwrap();
@@ -360,7 +370,8 @@ fn node_workers_are_told_to_end() {
     let obeys = format!("{ANSWERING} process.on('message', m => {{ if (m.type === 'shutdown') process.exit(0) }});");
     let crashes = obeys.replace("process.exit(0)", "process.abort()");
     let silent = "setInterval(() => 0, 1000);".to_string();
-    let cases = [(obeys, 0, &[][..]), (ANSWERING.into(), 143, &["TERM"]), (crashes, 134, &[]), (silent, 143, &["TERM"])];
+    let cases =
+        [(obeys, 0, &[][..]), (ANSWERING.into(), 143, &["TERM"]), (crashes, 134, &[]), (silent, 143, &["TERM"])];
     for (script, code, wanted) in cases {
         let run = Run::quick().flag("--stop-timeout", "3s").arranged(["--rlimit", "4=0:0"]).node(&script);
         let Some(run) = run else { return };
@@ -391,8 +402,10 @@ fn words_reach_a_native_worker() {
 /// The same by Node's
 #[test]
 fn words_reach_a_node_worker() {
-    let script = format!("{ANSWERING} process.on('message', m => {{ if (m.type === 'tell') process.send({{type: 'status', text: m.word}}); \
-                          if (m.type === 'reload') process.send({{type: 'reloading'}}) }});");
+    let script = format!(
+        "{ANSWERING} process.on('message', m => {{ if (m.type === 'tell') process.send({{type: 'status', text: m.word}}); \
+                          if (m.type === 'reload') process.send({{type: 'reloading'}}) }});"
+    );
     let Some(run) = Run::quick().node(&script) else { return };
     let dog = run.spawn();
     dog.armed();
