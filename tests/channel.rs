@@ -423,3 +423,47 @@ fn words_for_a_deaf_worker_are_refused_and_a_reload_may_be_a_signal() {
     dog.verb(&["reload"]).code(4);
     dog.stop().count("spawn", 1);
 }
+
+/// Section 7: what a worker says of its health is asked for, shown, and changes
+#[test]
+fn checks_of_a_worker_are_its_health() {
+    let steps = ["hello", "health:db=pass,queue=full", "serve:700", "health:db=pass,queue=pass", "serve"];
+    let dog = Run::beating().talks(&steps).spawn();
+    let health = |wanted: &str| wait_for(wanted, || (dog.status()["health"] == wanted).then_some(()));
+    health("unhealthy");
+    let said = dog.verb(&["health", "worker"]).code(1);
+    assert!(format!("{}{}", said.out, said.err).contains("queue fails: full"), "{said:?}");
+    health("healthy");
+    dog.verb(&["health", "worker"]).code(0);
+    wait_for("questions", || (dog.heard("ask-health") >= 3 && dog.heard("ask-metrics") >= 2).then_some(()));
+    dog.stop().count("spawn", 1).count("hang", 0);
+}
+
+/// Sections 6 and 7: last words, stacks and numbers are in the report
+#[test]
+fn the_last_words_of_a_worker_are_in_its_report() {
+    let steps = ["hello", "metrics:jobs=3", "panic:index out of bounds", "stack:consumer:0: f", "exit:101"];
+    let run = Run::quick().flag("--restart-delay", "60s");
+    let dir = run.at("reports");
+    let dog = run.flag("--report-dir", dir).talks(&steps).spawn();
+    dog.wait_state("backoff");
+    let answer = dog.verb(&["report", "last", "--json"]).code(0).json();
+    let report = if answer["report"].is_object() { &answer["report"] } else { &answer };
+    assert_eq!((&report["panic"], &report["code"]), (&json!("index out of bounds"), &json!(101)), "{report}");
+    assert_eq!(report["stacks"], json!([{"thread": "consumer", "text": "0: f"}]));
+    assert_eq!(report["metrics"], json!({"counters": {"jobs": 3}, "gauges": {"load": 0.5}}));
+    dog.stop();
+}
+
+/// Section 3, on_watchdog_death: the end of the watchdog is the end of the channel
+#[test]
+fn a_worker_hears_that_its_watchdog_has_died() {
+    let run = Run::beating().flag("--on-watchdog-death", "keep").leaves_alive();
+    let dog = run.talks(&["hello", "serve"]).spawn();
+    dog.armed();
+    let pid = dog.worker_pid(1);
+    dog.signal(Signal::SIGKILL);
+    dog.hears("eof");
+    assert!(procs::alive(pid));
+    dog.wait();
+}

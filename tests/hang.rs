@@ -361,6 +361,39 @@ fn a_worker_may_announce_a_long_silence() {
     dog.stop().count("hang", 0).count("spawn", 1);
 }
 
+/// STOPPING: a worker that ends by itself has the time that a stop of ours would give it, and no more
+#[test]
+fn a_worker_that_says_that_it_ends_may_be_silent_meanwhile() {
+    let run = || Run::beating().flag("--stop-timeout", "4s").flag("--restart", "never");
+    let steps = ["n-beats:100:5", "n:STOPPING=1|STATUS=draining", "sleep:1500", "exit:0"];
+    run().talks(&steps).run().code(0).count("hang", 0);
+    let steps = ["hello", "serve:500", "stopping", "sleep:1500", "exit:0"];
+    run().talks(&steps).run().code(0).count("hang", 0);
+    let run = run().flag("--stop-timeout", "1s");
+    let ended = run.talks(&["n-beats:100:5", "n:STOPPING=1", "n:STOPPING=1", "sleep:1000000"]).run().code(134);
+    let hang = &ended.of("hang")[0];
+    assert!((900..6000).contains(&hang["silent_ms"].as_u64().unwrap()), "{hang}");
+}
+
+/// Ctrl-Z stops both, and fg is not the moment to judge
+#[test]
+fn a_keyboard_stop_is_no_hang() {
+    let (dog, mut term) = Run::beating().talks(&["hello", "serve"]).in_terminal();
+    dog.armed();
+    let pid = dog.worker_pid(1);
+    term.press("\x1a");
+    term.note("stopped");
+    wait_for("the worker to be stopped too", || (procs::state(pid) == Some('T')).then_some(()));
+    std::thread::sleep(Duration::from_millis(1500));
+    term.foreground();
+    let pings = dog.heard("ping");
+    wait_for("pings again", || (dog.heard("ping") >= pings + 4).then_some(()));
+    assert_eq!((dog.events_of("hang").len(), procs::alive(pid)), (0, true));
+    dog.signal(Signal::SIGTERM);
+    term.note("exited 143");
+    dog.wait().count("spawn", 1).count("hang", 0);
+}
+
 /// Section 13: what `status` shows of a heartbeat
 #[test]
 fn status_shows_the_heartbeat() {
@@ -386,14 +419,16 @@ fn a_worker_that_hangs_again_and_again_is_given_up() {
     assert_eq!(lines(&ended.run.path("talk")).iter().filter(|l| l.starts_with("start")).count(), 3);
 }
 
-/// A stop during a hang wins over the restart
+/// A stop during a hang wins over the restart, and is not kept waiting by the dump (stop_timeout)
 #[test]
 fn a_hung_worker_that_is_stopped_stays_down() {
-    let run = Run::beating().arranged(["--ignore", "ABRT"]).flag("--hang-dump-timeout", "2s");
+    let run = Run::beating().arranged(["--ignore", "ABRT"]).flag("--hang-dump-timeout", "60s");
     let dog = run.talks(&["hello", "serve:500", "sleep:1000000"]).spawn();
     wait_line(&dog.path("talk"), "start");
     wait_for("the dump signal", || dog.events_of("signal-sent").first().cloned());
+    let began = Instant::now();
     dog.verb(&["stop", "worker"]).code(0);
+    about(began.elapsed(), 500);
     assert_eq!(dog.status()["state"], "stopped");
     dog.stop().count("spawn", 1);
 }
