@@ -43,7 +43,7 @@ fn a_worker_that_says_nothing_is_ready_when_it_runs() {
 /// Section 6: a READY under auto is noted and never un-readies
 #[test]
 fn a_ready_under_auto_changes_nothing() {
-    let steps = ["n:READY=1|STATUS=from notify", "barrier", "hello", "ready", "status:after both", "serve"];
+    let steps = ["n:READY=1|STATUS=from notify", "sleep:200", "hello", "ready", "status:after both", "serve"];
     let dog = Run::quick().talks(&steps).spawn();
     wait_for("the last word", || (dog.status()["status_text"] == "after both").then_some(()));
     assert_eq!(dog.armed()["dialect"], "native", "the one that beats");
