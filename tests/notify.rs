@@ -35,12 +35,14 @@ fn status_text(dog: &Dog, text: &str) {
 #[test]
 fn what_a_worker_says_is_shown() {
     let steps = [
+        // at a pace at which each of them is an event
         "n:READY=1|STATUS=serving 3 clients",
-        "barrier",
+        "sleep:200",
         "n:RELOADING=1|MONOTONIC_USEC=17|STATUS=reading",
-        "barrier",
+        "sleep:200",
         "n:READY=1|STATUS=serving again",
         "term",
+        "sleep:200",
         "n:STOPPING=1|STATUS=good bye",
         "exit:0",
     ];
@@ -51,6 +53,18 @@ fn what_a_worker_says_is_shown() {
     let ended = dog.stop().code(0).count("ready", 1).count("reload", 1).count("notify-denied", 0);
     let texts: Vec<_> = ended.of("status").iter().map(|e| e["text"].as_str().unwrap().to_string()).collect();
     assert_eq!(texts, ["serving 3 clients", "reading", "serving again", "good bye"], "{}", ended.story());
+}
+
+/// Section 6: a worker that says what it does a thousand times is no flood of events
+#[test]
+fn a_status_that_changes_all_the_time_is_told_of_seldom_and_shown_as_it_is() {
+    let mut steps: Vec<String> = (0..300).map(|n| format!("n:STATUS=step {n}")).collect();
+    steps.extend(["n:STATUS=the last".into(), "term".into(), "exit:0".into()]);
+    let dog = Run::quick().talks(&steps.iter().map(String::as_str).collect::<Vec<_>>()).spawn();
+    status_text(&dog, "the last");
+    let ended = dog.stop().code(0);
+    let told = ended.of("status").len() as u128;
+    assert!((1..=1 + ended.took.as_millis() / 90).contains(&told), "{told} in {:?}", ended.took);
 }
 
 /// HAN-20: nothing of it reaches a terminal as a command

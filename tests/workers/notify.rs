@@ -3,7 +3,7 @@
 //! `n:TEXT` (a datagram; `|` parts its lines, `%P` is the own pid, `%F` that of the last fork), `n-beats:MS:N`, `zero`,
 //! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
 //! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
-//! WATCHDOG_READY_FD), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `child-listen:PORT`.
+//! WATCHDOG_READY_FD), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
 
 use crate::sys;
 use crate::talk::Talker;
@@ -127,6 +127,7 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
         "say" => line(1, value),
         "err" => line(2, value),
         "listen" => std::mem::forget(listen(value)),
+        "listen6" => std::mem::forget(std::net::TcpListener::bind(("::1", value.parse().unwrap())).unwrap()),
         "child-listen" => {
             sys::fork(|| {
                 let _listener = listen(value);

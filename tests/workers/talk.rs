@@ -4,7 +4,8 @@
 //! the log. With --once the steps behind `--` are those of every life but the first. After the last step it sleeps.
 //!
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
-//! `stopping`, `reloading`, `extend:MS`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
+//! `stopping`, `reloading`, `extend:MS`, `health:NAME=pass,NAME=WHY`,
+//! `metrics:NAME=N`, `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
 //! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `close`,
 //! `heir` and `thief` (children with the channel); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
 //! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
@@ -110,6 +111,13 @@ impl Talker<'_> {
             "reloading" => self.send(&frame(6, &[])),
             "extend" => self.send(&frame(7, &number().to_le_bytes())),
             "takes" => self.send(&frame(12, &[])),
+            "health" => self.send(&frame(8, &checks(value))),
+            "metrics" => self.send(&frame(9, &metrics(value))),
+            "panic" => self.send(&frame(10, &text(value))),
+            "stack" => {
+                let (thread, frames) = value.split_once(':').unwrap();
+                self.send(&frame(13, &[text(thread), text(frames)].concat()));
+            }
             "serve" => {
                 let late = value.split_once(':').map_or(Duration::ZERO, |(_, late)| ms(late));
                 return self.listen(time().filter(|t| !t.is_zero()), Answer::Late(late));
@@ -260,6 +268,25 @@ impl Talker<'_> {
         }
         None
     }
+}
+
+/// `db=pass,queue=full`: a check that does not say `pass` fails with what it says.
+fn checks(list: &str) -> Vec<u8> {
+    let all: Vec<(&str, &str)> = list.split(',').filter_map(|c| c.split_once('=')).collect();
+    let mut fields = (all.len() as u64).to_le_bytes().to_vec();
+    for (name, says) in all {
+        fields.extend(text(name));
+        fields.push(u8::from(says == "pass"));
+        fields.extend(text(if says == "pass" { "" } else { says }));
+    }
+    fields
+}
+
+/// `jobs=3`: one counter, and a gauge `load` of 0.5.
+fn metrics(counter: &str) -> Vec<u8> {
+    let (name, value) = counter.split_once('=').unwrap();
+    let counters = [&1_u64.to_le_bytes()[..], &text(name), &value.parse::<u64>().unwrap().to_le_bytes()].concat();
+    [counters, [&1_u64.to_le_bytes()[..], &text("load"), &0.5_f64.to_le_bytes()].concat()].concat()
 }
 
 fn spin(time: Option<Duration>) {

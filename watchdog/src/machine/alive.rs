@@ -141,7 +141,7 @@ impl Service {
                 run.talk.reloading = true;
                 self.tell(cx, None, What::Reload);
             }
-            News::Stopping => run.talk.stopping = true,
+            News::Stopping => self.ends_by_itself(cx),
             News::Beat if judged => self.on_life(cx, dialect, None, false),
             News::Pong(nonce) => self.on_pong(cx, dialect, nonce, judged),
             News::Trigger if judged && matches!(self.state, State::Running { .. }) => {
@@ -224,6 +224,17 @@ impl Service {
             self.recovered(cx);
         }
         self.beat_step(cx, Duration::ZERO);
+    }
+
+    /// It is on its way down: as much silence as a stop of ours would give it, once.
+    fn ends_by_itself(&mut self, cx: &mut Cx<'_>) {
+        let Some(run) = self.run.as_mut() else { return };
+        let first = !std::mem::replace(&mut run.talk.stopping, true);
+        if first && matches!(self.state, State::Running { .. }) {
+            let until = cx.now.after(self.spec.stop.timeout);
+            run.beats.excused_until = run.beats.excused_until.max(Some(until));
+            self.beat_step(cx, Duration::ZERO);
+        }
     }
 
     /// It may take so long for what it is doing; bounded, so that no worker is beyond judgement.

@@ -22,6 +22,8 @@ const PORT_LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Life {
     pub(super) hears: Option<Dialect>,
     pub(super) takes_word: bool,
+    /// It is on its way down by itself.
+    said_stopping: bool,
     status_told: Option<MonoTime>,
     losing: Option<Dialect>,
     gone: Vec<Dialect>,
@@ -144,6 +146,15 @@ impl Witness {
                 }
             }
             News::TakesShutdown => self.run.life.takes_word = true,
+            News::Stopping => {
+                let first = !std::mem::replace(&mut self.run.life.said_stopping, true);
+                if first && self.running() {
+                    let grace = now.after(self.spec.stop.timeout);
+                    let beats = &mut self.run.life.beats;
+                    beats.excused = Some(beats.excused.map_or(grace, |until| until.max(grace)));
+                    self.beat_step(now, Duration::ZERO);
+                }
+            }
             News::Health(checks) if !checks.is_empty() => self.has_checks(now),
             News::Beat => self.beat(now, dialect, None),
             News::Pong(nonce) => {
