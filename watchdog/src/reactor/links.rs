@@ -291,7 +291,7 @@ impl Reactor {
             }
             match link.hear(&mut buffer, &mut heard, &mut taken) {
                 Heard::More => {}
-                other => break other,
+                other @ (Heard::Empty | Heard::End | Heard::Bad(_)) => break other,
             }
         };
         self.scratch = buffer;
@@ -482,6 +482,6 @@ pub(super) fn numbers(offer: &Offer) -> Vec<RawFd> {
 }
 
 /// A variable of an offer.
-pub(super) fn variable<'a>(offer: &'a Offer) -> impl Iterator<Item = (&'static str, &'a OsStr)> {
+pub(super) fn variable(offer: &Offer) -> impl Iterator<Item = (&'static str, &OsStr)> {
     offer.variables.iter().map(|(key, value)| (*key, value.as_os_str()))
 }

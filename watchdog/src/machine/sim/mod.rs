@@ -8,6 +8,7 @@ mod heard;
 mod laws;
 mod people;
 mod process;
+mod rest;
 mod sometimes;
 mod specs;
 #[cfg(test)]

@@ -71,6 +71,7 @@ rare! {
     SecondDialect => "a beat in a second dialect",
     PongUnasked => "an answer to no question",
     PongLate => "an answer after its time",
+    PongOfTheSilent => "a late answer of a worker that was found silent",
     AskedAfterStall => "a new question instead of a verdict after a stall",
     AlwaysLate => "a verdict though we are late again and again",
     HangAsked => "a hang of a worker that is asked",

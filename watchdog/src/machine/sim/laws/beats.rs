@@ -21,7 +21,7 @@ pub(super) struct Beats {
     out: Option<(u64, MonoTime)>,
     /// The first ping that was not answered.
     first: Option<MonoTime>,
-    last: MonoTime,
+    pub(super) last: MonoTime,
     next: MonoTime,
     pub(super) every: Option<Duration>,
     pub(super) excused: Option<MonoTime>,
@@ -96,8 +96,6 @@ impl Witness {
             return;
         }
         let rules = self.spec.heartbeat.clone();
-        // From a worker that is found silent already any answer is a return.
-        let silent = self.run.life.hang.is_some();
         let beats = &mut self.run.life.beats;
         if beats.dialect.is_some_and(|d| d != dialect) {
             return self.seen.saw(Rare::SecondDialect);
@@ -108,9 +106,13 @@ impl Witness {
                 self.seen.saw(Rare::PongUnasked);
                 return self.tries(now, dialect);
             };
-            if beats.armed && !silent && now.since(sent) > rules.timeout {
-                self.seen.saw(Rare::PongLate);
-                return self.tries(now, dialect);
+            if beats.armed && now.since(sent) > rules.timeout {
+                // Too late is a miss; but one that was found silent says by it that it has come back.
+                if self.run.life.hang.is_none() {
+                    self.seen.saw(Rare::PongLate);
+                    return self.tries(now, dialect);
+                }
+                self.seen.saw(Rare::PongOfTheSilent);
             }
             beats.out = None;
         }

@@ -44,10 +44,18 @@ impl Witness {
             return;
         }
         let slot = lane.map(|l| l.slot);
+        let life = &self.run.life;
+        self.want.silent = Some(match lane {
+            Some(view) => {
+                let moved = life.lanes.iter().find(|l| l.view.slot == view.slot).map_or(now, |l| l.moved);
+                (Some(Dialect::Native), Some(view.name.clone()), now.since(moved))
+            }
+            None if triggered => (life.beats.dialect, None, Duration::ZERO),
+            None => (life.beats.dialect, None, now.since(life.beats.last)),
+        });
         self.run.life.hang = Some(Hang { lane: slot, triggered, looked: true, ..Hang::default() });
         self.run.dues.clear(Timer::Beat);
         self.want.tell("hang");
-        self.want.hung_lane = lane.map(|l| l.name.clone());
         self.want.inspects.push(false);
         self.run.dues.set(Timer::Verdict, now.after(BETWEEN_LOOKS));
         self.ask_again(now);
@@ -206,10 +214,10 @@ impl Witness {
         if !self.running() || !self.judged() || !self.run.life.has_lanes {
             return;
         }
-        let part = |armed: bool, deadline: Duration| if armed { deadline / 4 } else { deadline };
-        let parts = self.run.life.lanes.iter().map(|l| part(l.view.armed, l.view.deadline));
-        let quarter = parts.min().unwrap_or(Duration::MAX);
-        let pause = quarter.min(self.spec.heartbeat.interval).max(Duration::from_millis(20));
+        // A quarter of a deadline that runs; an idle lane may be armed without a word, and is seen to be so within its own.
+        let part = |l: &Lane| if l.view.armed { l.view.deadline / 4 } else { l.view.deadline };
+        let shortest = self.run.life.lanes.iter().map(part).min().unwrap_or(Duration::MAX);
+        let pause = shortest.min(self.spec.heartbeat.interval).max(Duration::from_millis(20));
         self.run.dues.set(Timer::Lanes, now.after(pause));
     }
 

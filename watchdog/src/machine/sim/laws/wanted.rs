@@ -25,7 +25,8 @@ pub(super) struct Deeds {
     pub(super) aged: u32,
     pub(super) ready: Option<ReadyBy>,
     pub(super) said: Vec<(Dialect, Word)>,
-    pub(super) hung_lane: Option<String>,
+    /// Who is silent, for how long: the dialect, and the lane where it is one.
+    pub(super) silent: Option<(Option<Dialect>, Option<String>, Duration)>,
     /// Looks at who does not beat: whether it was the second.
     pub(super) inspects: Vec<bool>,
     pub(super) verdicts: Vec<(Verdict, Sentence)>,
@@ -94,7 +95,7 @@ impl Deeds {
             }
             What::GaveUp { exit_status, .. } => self.gave_up_with = Some(*exit_status),
             What::Ready { by } => self.ready = Some(*by),
-            What::Hang { lane, .. } => self.hung_lane = lane.clone(),
+            What::Hang { dialect, lane, silent, .. } => self.silent = Some((*dialect, lane.clone(), *silent)),
             What::Verdict { verdict, sentence, .. } => self.verdicts.push((*verdict, *sentence)),
             What::Threshold { what, value, soft, .. } => self.thresholds.push((*what, *value, *soft)),
             What::RestartRequested { by } if by.kind == ByKind::Policy => self.aged += 1,
@@ -153,8 +154,8 @@ impl Deeds {
         if self.said != saw.said {
             return differ("words", &self.said, &saw.said);
         }
-        if (&self.hung_lane, &self.inspects) != (&saw.hung_lane, &saw.inspects) {
-            return differ("hang", &(&self.hung_lane, &self.inspects), &(&saw.hung_lane, &saw.inspects));
+        if (&self.silent, &self.inspects) != (&saw.silent, &saw.inspects) {
+            return differ("hang", &(&self.silent, &self.inspects), &(&saw.silent, &saw.inspects));
         }
         if self.verdicts != saw.verdicts {
             return differ("verdict", &self.verdicts, &saw.verdicts);
