@@ -64,7 +64,8 @@ impl Reactor {
         let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
         ends.clear();
         let (pid, pidfd) = (child.pid, child.pidfd);
-        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init;
+        // A hook may leave a daemon with us, which is not the worker's.
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && spec.hooks.is_empty();
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])
