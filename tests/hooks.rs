@@ -67,7 +67,10 @@ fn a_hook_knows_the_service_the_event_and_the_socket() {
     assert_eq!(wait_lines(&dog.path("code"), 1), ["0"]);
     let env = lines(&dog.path("env.txt"));
     let value = |key: &str| env.iter().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).map(str::to_string);
-    assert_eq!((value("WATCHDOG_SERVICE").as_deref(), value("WATCHDOG_EVENT").as_deref()), (Some("web"), Some("ready")));
+    assert_eq!(
+        (value("WATCHDOG_SERVICE").as_deref(), value("WATCHDOG_EVENT").as_deref()),
+        (Some("web"), Some("ready"))
+    );
     assert_eq!(value("WATCHDOG_SOCKET"), Some(dog.socket().to_string_lossy().into_owned()));
     let speaks = ["WATCHDOG_CHANNEL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "WATCHDOG_READY_FD"];
     for key in speaks.into_iter().chain(["NODE_CHANNEL_FD", "WATCHDOG_INVOCATION", "LISTEN_FDS"]) {
@@ -201,7 +204,8 @@ fn the_last_words_are_told_before_the_watchdog_leaves() {
 fn a_start_waits_for_its_pre_start_hooks() {
     let run = hooked(Run::quick(), "pre-start", "one", "sleep 0.4; cat >> told; echo $WATCHDOG_EVENT one >> order");
     let run = hooked(run, "pre-start", "two", "echo $WATCHDOG_EVENT two >> order");
-    let dog = run.program(["sh", "-c", "echo worker >> order; test -e once && exec sleep 1000; touch once; exit 5"]).spawn();
+    let dog =
+        run.program(["sh", "-c", "echo worker >> order; test -e once && exec sleep 1000; touch once; exit 5"]).spawn();
     let order = wait_lines(&dog.path("order"), 6);
     assert_eq!(order, ["pre-start one", "pre-start two", "worker"].repeat(2));
     let starts = told(&lines(&dog.path("told")));
@@ -238,7 +242,12 @@ fn a_restart_that_is_vetoed_is_tried_again() {
 /// Section 3: pre-start: and one that always forbids is given up at the limit
 #[test]
 fn restarts_that_are_always_vetoed_are_given_up() {
-    let run = hooked(Run::quick().flag("--restart-limit", "2"), "pre-start", "hook", "echo x >> calls; test $(wc -l < calls) -eq 1");
+    let run = hooked(
+        Run::quick().flag("--restart-limit", "2"),
+        "pre-start",
+        "hook",
+        "echo x >> calls; test $(wc -l < calls) -eq 1",
+    );
     let ended = run.worker(["exit", "7"]).run().count("spawn", 1).count("gave-up", 1);
     assert_eq!(ended.lines("calls").len(), 3, "{}", ended.story());
     assert_ne!(ended.code, 0);
@@ -281,7 +290,9 @@ fn the_memory_of_hooks_is_not_the_workers() {
     let run = hooked(Run::quick().leaves_alive(), "ready", "hook", &script);
     let run = hooked(run, "ready", "daemon", &format!("setsid '{worker}' usage --log hook.log hold:90 &"));
     let dog = run.flag("--memory-limit", "60MiB").flag("--sample-interval", "100ms").worker(["usage"]).spawn();
-    wait_for("three with memory", || (lines(&dog.path("hook.log")).iter().filter(|l| *l == "done").count() == 3).then_some(()));
+    wait_for("three with memory", || {
+        (lines(&dog.path("hook.log")).iter().filter(|l| *l == "done").count() == 3).then_some(())
+    });
     stays("no threshold", Duration::from_millis(700), || dog.events_of("threshold").is_empty());
     let rss = dog.status()["memory"]["rss_bytes"].as_u64().unwrap();
     assert!(rss < 60 << 20, "{rss}");
@@ -326,7 +337,12 @@ fn a_hook_inherits_no_descriptor_of_ours() {
 /// Section 3: a hook that cannot be meant is refused before anything is run
 #[test]
 fn hooks_that_cannot_be_meant_are_refused() {
-    for (value, says) in [("exti:true", "exit"), ("exit", "names no command"), ("A=1 true", "no program"), ("pre-start+exit:true", "stands alone")] {
+    for (value, says) in [
+        ("exti:true", "exit"),
+        ("exit", "names no command"),
+        ("A=1 true", "no program"),
+        ("pre-start+exit:true", "stands alone"),
+    ] {
         let ended = Run::new().switch(&format!("--hook={value}")).worker(["exit", "0"]).run().code(2).count("spawn", 0);
         assert!(ended.err.contains(says), "{value}: {}", ended.err);
     }

@@ -42,7 +42,10 @@ fn uses_once(run: Run, steps: &[&str]) -> Dog {
 #[track_caller]
 fn restarted_for(cause: &str, dog: Dog) -> Ended {
     let crossed = dog.event("threshold", 1);
-    assert_eq!((&crossed["what"], &crossed["action"], &crossed["soft"]), (&json!(cause), &json!("restart"), &json!(false)));
+    assert_eq!(
+        (&crossed["what"], &crossed["action"], &crossed["soft"]),
+        (&json!(cause), &json!("restart"), &json!(false))
+    );
     assert!(crossed["value"].as_u64() > crossed["limit"].as_u64(), "{crossed}");
     dog.worker_pid(2);
     let ended = dog.stop().count("spawn", 2).count("threshold", 1).count("kill-escalated", 0);
@@ -168,7 +171,9 @@ fn the_main_process_alone_is_measured_where_that_is_asked_for() {
 #[test]
 fn shared_memory_counts_in_each_process() {
     let dog = uses(memory("400MiB"), &["shared:4:24"]);
-    wait_for("four that touched it", || (lines(&dog.path("log")).iter().filter(|l| *l == "touched").count() == 4).then_some(()));
+    wait_for("four that touched it", || {
+        (lines(&dog.path("log")).iter().filter(|l| *l == "touched").count() == 4).then_some(())
+    });
     let bytes = wait_for("all of it", || Some(rss(&dog)).filter(|n| *n >= 96 * MIB));
     assert!(bytes < 200 * MIB, "{bytes}");
     is_left_alone(dog);
@@ -291,7 +296,8 @@ fn the_first_samples_tell_no_processor_time() {
 #[test]
 fn samples_of_a_life_that_is_over_do_not_count_for_the_next() {
     let run = memory("64MiB").flag("--memory-samples", "14").flag("--restart-delay", "5ms");
-    let dog = uses(run.flag("--restart-limit", "8").flag("--crash-loop-limit", "0"), &["hold:64", "sleep:300", "exit:3"]);
+    let dog =
+        uses(run.flag("--restart-limit", "8").flag("--crash-loop-limit", "0"), &["hold:64", "sleep:300", "exit:3"]);
     let ended = dog.wait().code(3).count("threshold", 0).count("spawn", 9);
     assert!(ended.of("exit").iter().all(|e| e["cause"] == "exited"), "{}", ended.story());
 }
@@ -311,7 +317,8 @@ fn a_proc_that_hides_others_is_enough() {
     if !common::is_root() || !common::can_unshare(&["--mount"]) {
         return skip("needs root and a mount namespace");
     }
-    let line = "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let line =
+        "mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
     let run = memory("40MiB");
     std::os::unix::fs::chown(run.dir.path(), Some(65534), Some(65534)).unwrap();
     let run = run.under(["unshare", "--mount", "sh", "-c", line, "sh"]);
@@ -325,7 +332,8 @@ fn without_a_proc_nobody_is_restarted() {
         return skip("needs root and a mount namespace");
     }
     let run = memory("20MiB").flag("--cpu-limit", "5%").flag("--cpu-samples", "2");
-    let run = run.under(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]).leaves_alive();
+    let run =
+        run.under(["unshare", "--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"]).leaves_alive();
     let dog = uses(run, &["hold:60", "burn:1:100"]);
     wait_line(&dog.path("log"), "done");
     stays("no threshold", Duration::from_millis(900), || dog.events_of("threshold").is_empty());
@@ -363,10 +371,14 @@ fn nobody_elses_processes_are_read() {
     let crowd = Crowd::of(300);
     let run = memory("400MiB");
     let trace = run.at("trace");
-    let dog = uses(run.under(["strace", "-qq", "-e", "trace=open,openat,readlink,readlinkat", "-o", &trace]), &["child:10"]);
-    let worker = wait_for("a value", || Some(dog.status()).filter(|s| s["memory"]["rss_bytes"].is_u64()))["pid"].clone();
+    let dog =
+        uses(run.under(["strace", "-qq", "-e", "trace=open,openat,readlink,readlinkat", "-o", &trace]), &["child:10"]);
+    let worker =
+        wait_for("a value", || Some(dog.status()).filter(|s| s["memory"]["rss_bytes"].is_u64()))["pid"].clone();
     let own = format!("/proc/{worker}/");
-    wait_for("five samples", || (lines(&dog.path("trace")).iter().filter(|l| l.contains(&own)).count() > 20).then_some(()));
+    wait_for("five samples", || {
+        (lines(&dog.path("trace")).iter().filter(|l| l.contains(&own)).count() > 20).then_some(())
+    });
     let foreign: Vec<String> = crowd.0.iter().map(|c| format!("/proc/{}/", c.id())).collect();
     for line in lines(&dog.path("trace")) {
         assert!(!foreign.iter().any(|f| line.contains(f)), "{line}");

@@ -228,7 +228,10 @@ fn no_report_tells_a_secret() {
     let dog = run.worker(["usage", "hold:60", "--password", SECRET]).spawn();
     dog.event("exit", 1);
     let memory = dog.stop();
-    let dog = secret(Run::beating()).flag("--report-dir", "state/watchdog").talks(&["hello", "serve:300", "--password", SECRET, "sleep:100000"]).spawn();
+    let dog = secret(Run::beating())
+        .flag("--report-dir", "state/watchdog")
+        .talks(&["hello", "serve:300", "--password", SECRET, "sleep:100000"])
+        .spawn();
     dog.event("exit", 1);
     let hang = dog.stop();
     for ended in [crash, killed, memory, hang] {
@@ -353,7 +356,9 @@ fn explain_tells_the_story_of_a_limit() {
     let dog = run.worker(["usage", "--once", &once, "hold:60"]).spawn();
     dog.worker_pid(2);
     let told = dog.verb(&["explain", "worker"]).code(0).out;
-    for part in ["of memory, memory_limit is 30.0 MiB", "ended by us (memory)", "restart 1 of 5", "every 100ms", "next: "] {
+    for part in
+        ["of memory, memory_limit is 30.0 MiB", "ended by us (memory)", "restart 1 of 5", "every 100ms", "next: "]
+    {
         assert!(told.contains(part), "{part:?} is not in\n{told}");
     }
     let why = dog.verb(&["explain", "--why-not", "worker"]).code(0).out;
@@ -416,7 +421,10 @@ fn a_foreign_kill_is_reported_as_one() {
     kill(Pid::from_raw(dog.worker_pid(1)), Signal::SIGKILL).unwrap();
     let second = dog.worker_pid(2);
     let report = dog.verb(&["report", "last", "--json"]).code(0).json();
-    assert_eq!((&report["cause"], &report["signal"], &report["generation"]), (&json!("signalled"), &json!("KILL"), &json!(1)));
+    assert_eq!(
+        (&report["cause"], &report["signal"], &report["generation"]),
+        (&json!("signalled"), &json!("KILL"), &json!(1))
+    );
     assert_eq!(report["requested"], false);
     assert!(procs::alive(second));
     dog.stop();
