@@ -334,6 +334,36 @@ fn a_hook_inherits_no_descriptor_of_ours() {
     dog.stop().code(0);
 }
 
+/// Section 4: a hook starts with the signals as our caller had them, in a group of its own
+#[test]
+fn a_hook_starts_with_the_callers_signals_in_its_own_group() {
+    let script =
+        "grep -E '^Sig(Blk|Ign)' /proc/self/status > signals; cut -d' ' -f1,5 /proc/$$/stat > group; echo >> group";
+    let dog = hooked(Run::quick(), "ready", "hook", script).worker(["sleep"]).spawn();
+    wait_lines(&dog.path("group"), 1);
+    let mask = |text: &str, key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap_or_else(|| panic!("{key} in {text:?}"));
+        // 32 and 33 are the C library's own business; the runtime of the tests ignores PIPE and starts children without
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap() & !(0b11 << 31) & !(1 << 12)
+    };
+    let hook = lines(&dog.path("signals")).join("\n");
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    assert_eq!((mask(&hook, "SigBlk"), mask(&hook, "SigIgn")), (0, mask(&own, "SigIgn")), "{hook}");
+    let group = lines(&dog.path("group"))[0].clone();
+    let (pid, leader) = group.split_once(' ').unwrap();
+    assert_eq!(pid, leader, "leads its group");
+    dog.stop();
+}
+
+/// Section 3: without a control socket there is none to be told of
+#[test]
+fn a_hook_of_a_watchdog_without_a_socket_is_told_of_none() {
+    let run = hooked(Run::quick().flag("--control", "off"), "ready", "hook", "echo \"<$WATCHDOG_SOCKET>\" > socket");
+    let dog = run.worker(["sleep"]).spawn();
+    assert_eq!(wait_lines(&dog.path("socket"), 1), ["<>"]);
+    dog.stop();
+}
+
 /// Section 3: a hook that cannot be meant is refused before anything is run
 #[test]
 fn hooks_that_cannot_be_meant_are_refused() {

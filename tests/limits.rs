@@ -292,6 +292,45 @@ fn the_first_samples_tell_no_processor_time() {
     dog.stop().count("threshold", 0);
 }
 
+/// THR-13: a life with the very pid of the one that was ended for its work
+#[test]
+fn a_life_with_the_pid_of_the_last_one_begins_at_nothing() {
+    if !common::can_unshare(&["--pid", "--mount-proc", "--fork"]) || !common::is_root() {
+        return skip("needs root and a pid namespace");
+    }
+    // before the second start the kernel is told to give that pid out next
+    let again = "test -e pid && echo $(($(head -n 1 pid) - 1)) > /proc/sys/kernel/ns_last_pid; true";
+    let run = cpu("8%").flag("--cpu-samples", "3").flag("--stop-timeout", "200ms").pid_1();
+    std::fs::write(run.path("again"), again).unwrap();
+    let hook = format!("--hook=pre-start:sh {}", run.at("again"));
+    let worker = common::worker().display().to_string();
+    let line =
+        format!("echo $$ >> pid; test $(wc -l < pid) = 1 || exec sleep 1000; exec '{worker}' usage burst:100000:0");
+    let dog = run.switch(&hook).program(["sh", "-c", &line]).spawn();
+    let pids = wait_lines(&dog.path("pid"), 2);
+    assert_eq!(pids[0], pids[1], "the same pid");
+    for _ in 0..40 {
+        let told = dog.status()["cpu"]["percent"].as_f64().unwrap_or(0.0);
+        assert!((0.0..=15.0).contains(&told), "a value of the first life: {told}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    dog.stop().count("threshold", 1).count("spawn", 2);
+}
+
+/// THR-04: in a control group of its own, where one was delegated
+#[test]
+fn a_delegated_control_group_is_measured_whole() {
+    if !common::is_root() {
+        return skip("needs root");
+    }
+    let Some(group) = cgroup::Group::delegated(65534) else { return };
+    let run = memory("60MiB");
+    std::os::unix::fs::chown(run.dir.path(), Some(65534), Some(65534)).unwrap();
+    let dog = uses_once(group.inside_as(65534, run), &["escaped:80"]);
+    wait_for("a group of its own", || (group.groups() == 1).then_some(()));
+    restarted_for("memory", dog);
+}
+
 /// THR-14: samples in a row are of one life
 #[test]
 fn samples_of_a_life_that_is_over_do_not_count_for_the_next() {

@@ -271,7 +271,7 @@ fn only_so_many_reports_are_kept() {
     let names: Vec<String> =
         files(&dir).iter().map(|p| p.file_name().unwrap().to_string_lossy().into_owned()).collect();
     let generations: Vec<&str> = names.iter().filter(|n| n.contains("-worker-")).map(|n| &n[n.len() - 6..]).collect();
-    assert_eq!(generations, ["6.json", "7.json", "8.json"].map(|g| &g[..]), "{names:?}\n{}", ended.story());
+    assert_eq!(generations, ["6.json", "7.json", "8.json"], "{names:?}\n{}", ended.story());
     assert_eq!(names.len(), 5, "{names:?}");
     let none = Run::once().flag("--report-keep", "0").worker(["exit", "9"]).run().code(9);
     assert!(!none.run.path("state").exists());
@@ -306,6 +306,50 @@ fn a_directory_that_others_may_write_to_is_not_used() {
     let ended = run.flag("--report-dir", &dir).worker(["exit", "9"]).run().code(9);
     assert!(files(&dir).is_empty(), "{:?}", files(&dir));
     assert!(ended.err.contains("kept in memory"), "{}", ended.err);
+    if !common::is_root() {
+        return common::skip("needs root");
+    }
+    let run = Run::once();
+    let dir = run.path("reports");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
+    std::os::unix::fs::chown(&dir, Some(65534), Some(65534)).unwrap();
+    let ended = run.flag("--report-dir", &dir).worker(["exit", "9"]).run().code(9);
+    assert!(files(&dir).is_empty() && ended.err.contains("kept in memory"), "of another user: {}", ended.err);
+}
+
+/// Section 3: report_dir = off: none in a file; the last one can still be asked for or there is none, and nobody warns
+#[test]
+fn reports_can_be_left_out() {
+    let dog = Run::quick().flag("--report-dir", "off").worker(["sleep"]).spawn();
+    kill(Pid::from_raw(dog.worker_pid(1)), Signal::SIGKILL).unwrap();
+    dog.worker_pid(2);
+    let list = dog.verb(&["report", "list", "--json"]).code(0).json();
+    assert!(list["reports"].as_array().unwrap().iter().all(|r| r["path"].is_null()), "{list}");
+    let ended = dog.stop();
+    assert!(!ended.run.path("state").exists() && !ended.err.contains("memory"), "{}", ended.err);
+}
+
+/// Section 6: an end for not becoming ready in time, with what it was doing
+#[test]
+fn a_start_that_took_too_long_is_reported_with_its_threads() {
+    let run = Run::once().flag("--ready", "reported").flag("--start-timeout", "300ms");
+    let ended = run.worker(["sleep"]).run();
+    let report = only(&ended);
+    assert_eq!((&report["cause"], &report["ready_at"]), (&json!("start-timeout"), &Value::Null), "{report}");
+    assert!(report["rule"].as_str().unwrap().contains("start_timeout 300ms"), "{report}");
+    assert_eq!(report["threads"][0]["tid"], ended.of("spawn")[0]["pid"], "{report}");
+}
+
+/// Section 6, 13: lines that are no text are kept as they were
+#[test]
+fn lines_that_are_no_text_are_kept_byte_by_byte() {
+    let run = Run::once().flag("--log", "capture");
+    let ended = run.program(["sh", "-c", "printf 'a\\377b\\n\\033[2Jc\\n'; exit 3"]).run().code(3);
+    let report = only(&ended);
+    let lines = report["log"]["lines"].as_array().unwrap();
+    assert_eq!((&lines[0]["encoding"], &lines[0]["line"]), (&json!("base64"), &json!("Yf9i")), "{report}");
+    assert_eq!(lines[1]["line"], "\u{1b}[2Jc", "{report}");
 }
 
 /// Section 2, 13: report list|show|last of a running watchdog, and of its directory when it is gone
