@@ -34,14 +34,16 @@ fn not_before_now(dog: &Dog) {
 #[test]
 fn a_worker_that_says_nothing_is_ready_when_it_runs() {
     for ready in ["auto", "spawned"] {
-        ready_by(Run::quick().flag("--ready", ready).talks(&["term", "exit:0"]).spawn(), "spawned").code(0);
+        let dog = Run::quick().flag("--ready", ready).talks(&["term", "exit:0"]).spawn();
+        dog.hears("start");
+        ready_by(dog, "spawned").code(0);
     }
 }
 
 /// Section 6: a READY under auto is noted and never un-readies
 #[test]
 fn a_ready_under_auto_changes_nothing() {
-    let steps = ["n:READY=1|STATUS=from notify", "barrier", "hello", "ready", "status:after both", "serve"];
+    let steps = ["n:READY=1|STATUS=from notify", "sleep:200", "hello", "ready", "status:after both", "serve"];
     let dog = Run::quick().talks(&steps).spawn();
     wait_for("the last word", || (dog.status()["status_text"] == "after both").then_some(()));
     assert_eq!(dog.armed()["dialect"], "native", "the one that beats");
@@ -102,7 +104,8 @@ fn a_line_of_its_output() {
 /// Section 6: a listener of the main process, or of a child
 #[test]
 fn a_port_that_it_or_a_child_listens_on() {
-    for how in ["listen", "child-listen"] {
+    let ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for how in ["listen", "child-listen", "listen6"].into_iter().filter(|how| *how != "listen6" || ipv6) {
         let port = port();
         let run = Run::quick().flag("--ready", format!("port:{port}"));
         let dog = run.talks(&["sleep:150", "note:now", &format!("{how}:{port}")]).spawn();
@@ -117,7 +120,7 @@ fn a_foreign_listener_on_its_port_does_not_count() {
     let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = foreign.local_addr().unwrap().port();
     let dog = Run::quick().flag("--ready", format!("port:{port}")).talks(&["term", "exit:0"]).spawn();
-    dog.worker_pid(1);
+    dog.hears("start");
     stays("not ready", Duration::from_millis(500), || dog.events_of("ready").is_empty());
     let status = dog.status();
     assert_eq!((&status["state"], &status["ready"]), (&json!("starting"), &json!(false)), "{status}");
@@ -250,6 +253,20 @@ fn a_worker_sees_its_ways_to_speak() {
     let words: Vec<&str> = lines[2].split(' ').collect();
     assert_eq!((words[0], words[2], words[3]), (words[1], "30000000", "true"), "{lines:?}");
     assert_eq!(lines[3], "2", "native and node are its sockets, and nothing else is");
+}
+
+/// As PID 1 of a container: the kernel names senders by the numbers of the namespace
+#[test]
+fn a_worker_of_pid_1_says_that_it_is_ready() {
+    if !common::can_unshare(&["--pid", "--fork", "--mount-proc"]) {
+        return common::skip("needs namespaces");
+    }
+    let run = Run::quick().flag("--ready", "reported");
+    let steps = ["child:STATUS=from a child", "n:READY=1", "hello", "term", "exit:0"];
+    let dog = run.talks(&steps).pid_1().spawn();
+    assert_eq!(dog.event("ready", 1)["ready_by"], "notify");
+    dog.event("status", 1);
+    dog.stop().code(0).count("notify-denied", 0);
 }
 
 /// None is offered where none is wanted

@@ -1,9 +1,9 @@
 //! Steps of `talk` in the dialect of sd_notify(3), and ways to be ready that are no dialect.
 //!
 //! `n:TEXT` (a datagram; `|` parts its lines, `%P` is the own pid, `%F` that of the last fork), `n-beats:MS:N`, `zero`,
-//! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` (a child sends it and ends), `fork` (a child that lives
-//! on and notes its pid in FORKED), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
-//! WATCHDOG_READY_FD), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `child-listen:PORT`.
+//! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
+//! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
+//! WATCHDOG_READY_FD), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
 
 use crate::sys;
 use crate::talk::Talker;
@@ -28,9 +28,12 @@ fn send(bytes: &[u8]) {
     let _ = UnixDatagram::unbound().unwrap().send_to_addr(bytes, &address());
 }
 
-/// `notify-once TEXT`: one datagram, from whoever runs this.
+/// `notify-once TEXT [--times N]`: datagrams from whoever runs this.
 pub(crate) fn once(args: &crate::Args) -> i32 {
-    send(args.word(0).replace('|', "\n").as_bytes());
+    let text = args.word(0).replace('|', "\n");
+    for _ in 0..args.number("times", 1) {
+        send(text.as_bytes());
+    }
     0
 }
 
@@ -99,6 +102,15 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
         "child" => {
             let child = sys::fork(|| {
                 send(value.replace('|', "\n").as_bytes());
+                // so that it can be looked at while it speaks
+                std::thread::sleep(Duration::from_millis(300));
+                0
+            });
+            sys::wait(child, 0);
+        }
+        "brief-child" => {
+            let child = sys::fork(|| {
+                send(value.replace('|', "\n").as_bytes());
                 0
             });
             sys::wait(child, 0);
@@ -115,6 +127,7 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
         "say" => line(1, value),
         "err" => line(2, value),
         "listen" => std::mem::forget(listen(value)),
+        "listen6" => std::mem::forget(std::net::TcpListener::bind(("::1", value.parse().unwrap())).unwrap()),
         "child-listen" => {
             sys::fork(|| {
                 let _listener = listen(value);

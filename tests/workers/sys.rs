@@ -369,3 +369,27 @@ pub(crate) fn send_descriptors(
         libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL);
     }
 }
+
+/// Memory that a child shares with us and with its brothers.
+pub(crate) fn shared(bytes: usize) -> usize {
+    let (read, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping of our own.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, read, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+    memory as usize
+}
+
+/// Writes to every page of what [`shared`] made.
+pub(crate) fn touch(memory: usize, bytes: usize) {
+    for at in (0..bytes).step_by(4096) {
+        // SAFETY: the mapping is that long and never unmapped.
+        unsafe { std::ptr::write_volatile((memory + at) as *mut u8, 1) };
+    }
+}
+
+/// Gives this thread, and as the main one this process, another name.
+pub(crate) fn set_name(name: &str) {
+    let name = CString::new(name).unwrap();
+    // SAFETY: the kernel reads up to 16 bytes of a valid C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}

@@ -4,10 +4,11 @@
 //! the log. With --once the steps behind `--` are those of every life but the first. After the last step it sleeps.
 //!
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
-//! `stopping`, `reloading`, `extend:MS`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
-//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `flood:N`, `descriptors:N`, `close`,
+//! `stopping`, `reloading`, `extend:MS`, `health:NAME=pass,NAME=WHY`,
+//! `metrics:NAME=N`, `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
+//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `close`,
 //! `heir` and `thief` (children with the channel); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
-//! `term` (waits for TERM), and those of [`crate::notify`].
+//! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
 
 use crate::sys::{self, mono_ns};
 use crate::{Args, note, notify};
@@ -62,9 +63,13 @@ pub(crate) fn talk(args: &Args) -> i32 {
         note(file, "lived");
         before
     });
+    let steps = if again { &args.rest } else { &args.words };
+    if steps.iter().any(|step| step == "term") {
+        // from the start, so that it is never too early for one
+        sys::block(&[libc::SIGTERM]);
+    }
     let mut talker = Talker { args, fd, pending: Vec::new(), first_nonce: None };
     talker.log(&format!("start {}", sys::pid()));
-    let steps = if again { &args.rest } else { &args.words };
     for step in steps {
         if let Some(code) = talker.step(step) {
             return code;
@@ -106,6 +111,13 @@ impl Talker<'_> {
             "reloading" => self.send(&frame(6, &[])),
             "extend" => self.send(&frame(7, &number().to_le_bytes())),
             "takes" => self.send(&frame(12, &[])),
+            "health" => self.send(&frame(8, &checks(value))),
+            "metrics" => self.send(&frame(9, &metrics(value))),
+            "panic" => self.send(&frame(10, &text(value))),
+            "stack" => {
+                let (thread, frames) = value.split_once(':').unwrap();
+                self.send(&frame(13, &[text(thread), text(frames)].concat()));
+            }
             "serve" => {
                 let late = value.split_once(':').map_or(Duration::ZERO, |(_, late)| ms(late));
                 return self.listen(time().filter(|t| !t.is_zero()), Answer::Late(late));
@@ -116,6 +128,7 @@ impl Talker<'_> {
             "double" => return self.listen(time(), Answer::Double),
             "drip" => return self.listen(None, Answer::Drip(ms(value))),
             "bytes" => self.send(&unhex(value)),
+            "body" => self.send(&[&(number() as u32).to_le_bytes()[..], &vec![0xee; number() as usize]].concat()),
             "flood" => self.flood(number()),
             "descriptors" => (0..number()).for_each(|_| sys::send_descriptors(self.fd, None, &frame(4, &[]), 0, 3)),
             "close" => sys::close(self.fd),
@@ -127,7 +140,6 @@ impl Talker<'_> {
             "exit" => return value.parse().ok(),
             "note" => self.log(value),
             "term" => {
-                sys::block(&[libc::SIGTERM]);
                 sys::wait_signal(&[libc::SIGTERM], None);
                 self.log("term");
             }
@@ -239,6 +251,8 @@ impl Talker<'_> {
                 match self.args.text("at-shutdown").and_then(|what| what.split_once(':')) {
                     Some(("exit", code)) => return code.parse().ok(),
                     Some(("die", signal)) => {
+                        // the runtime's own handler would take it for a stack overflow that is none
+                        sys::set_action(sys::signal_number(signal), false);
                         sys::send(sys::pid(), sys::signal_number(signal));
                         for_ever();
                     }
@@ -254,6 +268,25 @@ impl Talker<'_> {
         }
         None
     }
+}
+
+/// `db=pass,queue=full`: a check that does not say `pass` fails with what it says.
+fn checks(list: &str) -> Vec<u8> {
+    let all: Vec<(&str, &str)> = list.split(',').filter_map(|c| c.split_once('=')).collect();
+    let mut fields = (all.len() as u64).to_le_bytes().to_vec();
+    for (name, says) in all {
+        fields.extend(text(name));
+        fields.push(u8::from(says == "pass"));
+        fields.extend(text(if says == "pass" { "" } else { says }));
+    }
+    fields
+}
+
+/// `jobs=3`: one counter, and a gauge `load` of 0.5.
+fn metrics(counter: &str) -> Vec<u8> {
+    let (name, value) = counter.split_once('=').unwrap();
+    let counters = [&1_u64.to_le_bytes()[..], &text(name), &value.parse::<u64>().unwrap().to_le_bytes()].concat();
+    [counters, [&1_u64.to_le_bytes()[..], &text("load"), &0.5_f64.to_le_bytes()].concat()].concat()
 }
 
 fn spin(time: Option<Duration>) {

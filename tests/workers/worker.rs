@@ -14,6 +14,7 @@ mod sys;
 mod talk;
 mod terminal;
 mod tree;
+mod usage;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -103,6 +104,7 @@ fn main() {
         "talk" => talk::talk(&args),
         "notify-once" => notify::once(&args),
         "flood" => output::flood(&args),
+        "usage" => usage::usage(&args),
         "tty-reader" => terminal::reader(&args),
         "repl" => terminal::repl(&args),
         "mini-shell" => terminal::shell(&args),

@@ -17,6 +17,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(200);
 /// Between two looks at a port.
 const PORT_LOOK: Duration = Duration::from_millis(50);
+/// What a worker says that it does is shown at once in `status`, and told as an event at most so often.
+const STATUS_EVERY: Duration = Duration::from_millis(100);
 /// A channel that ends so shortly before its worker is no news.
 const LOST_GRACE: Duration = Duration::from_millis(100);
 
@@ -118,9 +120,16 @@ impl Service {
         if !matches!(news, News::Hello | News::Lanes(_)) {
             run.talk.dialect.get_or_insert(dialect);
         }
-        if run.talk.note(&news) {
+        let understood = run.talk.note(&news);
+        if dialect == Dialect::Node && run.talk.hears.is_none() && !run.talk.gone.contains(&dialect) {
+            // It has no greeting: whoever speaks on this channel can be spoken to.
+            run.talk.hears = Some(dialect);
+            self.tell_worker(cx, Word::AskHealth);
+        }
+        if understood {
             return self.after_note(cx, &news);
         }
+        let Some(run) = self.run.as_mut() else { return };
         match news {
             News::Hello => {
                 run.talk.hears = Some(dialect);
@@ -132,7 +141,7 @@ impl Service {
                 run.talk.reloading = true;
                 self.tell(cx, None, What::Reload);
             }
-            News::Stopping => run.talk.stopping = true,
+            News::Stopping => self.ends_by_itself(cx),
             News::Beat if judged => self.on_life(cx, dialect, None, false),
             News::Pong(nonce) => self.on_pong(cx, dialect, nonce, judged),
             News::Trigger if judged && matches!(self.state, State::Running { .. }) => {
@@ -159,7 +168,10 @@ impl Service {
 
     fn after_note(&mut self, cx: &mut Cx<'_>, news: &News) {
         let up = matches!(self.state, State::Starting { .. } | State::Running { .. });
-        if let News::Status(text) = news {
+        if let (News::Status(text), Some(run)) = (news, self.run.as_mut())
+            && run.talk.status_told.is_none_or(|at| cx.now.since(at) >= STATUS_EVERY)
+        {
+            run.talk.status_told = Some(cx.now);
             self.tell(cx, None, What::Status { text: text.clone() });
         }
         // One that has checks is asked again; one that has none is left alone.
@@ -174,12 +186,8 @@ impl Service {
 
     fn on_pong(&mut self, cx: &mut Cx<'_>, dialect: Dialect, nonce: Option<u64>, judged: bool) {
         let Some(run) = self.run.as_mut() else { return };
-        if dialect == Dialect::Node && run.talk.hears.is_none() {
-            // It listens to messages: what it does with the word `shutdown` is its own to know.
-            run.talk.hears = Some(Dialect::Node);
-            run.talk.takes_shutdown = true;
-            self.tell_worker(cx, Word::AskHealth);
-        }
+        // It listens to messages: what it does with the word `shutdown` is its own to know.
+        run.talk.takes_shutdown |= dialect == Dialect::Node && run.talk.hears == Some(dialect);
         if judged {
             self.on_life(cx, dialect, nonce, true);
         }
@@ -216,6 +224,17 @@ impl Service {
             self.recovered(cx);
         }
         self.beat_step(cx, Duration::ZERO);
+    }
+
+    /// It is on its way down: as much silence as a stop of ours would give it, once.
+    fn ends_by_itself(&mut self, cx: &mut Cx<'_>) {
+        let Some(run) = self.run.as_mut() else { return };
+        let first = !std::mem::replace(&mut run.talk.stopping, true);
+        if first && matches!(self.state, State::Running { .. }) {
+            let until = cx.now.after(self.spec.stop.timeout);
+            run.beats.excused_until = run.beats.excused_until.max(Some(until));
+            self.beat_step(cx, Duration::ZERO);
+        }
     }
 
     /// It may take so long for what it is doing; bounded, so that no worker is beyond judgement.

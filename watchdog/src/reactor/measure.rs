@@ -6,6 +6,7 @@ use crate::spec::{LimitScope, MemoryLimit, Spec};
 use crate::sys::reap::Dead;
 use crate::sys::sample::Sampler;
 use crate::sys::{cgroup, tree};
+use std::collections::BTreeSet;
 
 /// What `auto` takes of the control group's limit, percent.
 const AUTO_PERCENT: u64 = 90;
@@ -70,7 +71,14 @@ impl Reactor {
         Some(match (scope, &worker.group) {
             (LimitScope::Main, _) => vec![main],
             (LimitScope::Tree, Some(group)) => group.pids(),
-            (LimitScope::Tree, None) => tree::descendants(&[main]),
+            (LimitScope::Tree, None) => {
+                let mut all = tree::descendants(&[main]);
+                // And who lost his parent and came to us: his memory is the worker's all the same.
+                let seen: BTreeSet<i32> = all.iter().copied().collect();
+                let escaped = tree::left(self.me, &self.known_children(), &worker.marks);
+                all.extend(escaped.into_iter().filter(|pid| !seen.contains(pid)));
+                all
+            }
         })
     }
 

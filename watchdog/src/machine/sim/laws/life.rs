@@ -22,6 +22,9 @@ const PORT_LOOK: Duration = Duration::from_millis(50);
 pub(super) struct Life {
     pub(super) hears: Option<Dialect>,
     pub(super) takes_word: bool,
+    /// It is on its way down by itself.
+    said_stopping: bool,
+    status_told: Option<MonoTime>,
     losing: Option<Dialect>,
     gone: Vec<Dialect>,
     pub(super) beats: Beats,
@@ -122,6 +125,11 @@ impl Witness {
             self.seen.saw(Rare::NewsOfTheDead);
             return Ok(());
         }
+        let life = &mut self.run.life;
+        if dialect == Dialect::Node && life.hears.is_none() && !life.gone.contains(&dialect) {
+            life.hears = Some(dialect);
+            self.say(dialect, Word::AskHealth);
+        }
         match news {
             News::Hello => {
                 self.run.life.hears = Some(dialect);
@@ -130,16 +138,27 @@ impl Witness {
             }
             News::Ready => self.said_ready(now, dialect),
             News::Reloading => self.want.tell("reload"),
-            News::Status(_) => self.want.tell("status"),
+            News::Status(_) => {
+                let told = self.run.life.status_told;
+                if told.is_none_or(|at| now.since(at) >= Duration::from_millis(100)) {
+                    self.run.life.status_told = Some(now);
+                    self.want.tell("status");
+                }
+            }
             News::TakesShutdown => self.run.life.takes_word = true,
+            News::Stopping => {
+                let first = !std::mem::replace(&mut self.run.life.said_stopping, true);
+                if first && self.running() {
+                    let grace = now.after(self.spec.stop.timeout);
+                    let beats = &mut self.run.life.beats;
+                    beats.excused = Some(beats.excused.map_or(grace, |until| until.max(grace)));
+                    self.beat_step(now, Duration::ZERO);
+                }
+            }
             News::Health(checks) if !checks.is_empty() => self.has_checks(now),
             News::Beat => self.beat(now, dialect, None),
             News::Pong(nonce) => {
-                if dialect == Dialect::Node && self.run.life.hears.is_none() {
-                    self.run.life.hears = Some(dialect);
-                    self.run.life.takes_word = true;
-                    self.say(dialect, Word::AskHealth);
-                }
+                self.run.life.takes_word |= dialect == Dialect::Node && self.run.life.hears == Some(dialect);
                 self.beat(now, dialect, Some(*nonce));
             }
             News::Trigger if self.running() && self.judged() => {

@@ -103,10 +103,13 @@ impl Witness {
         if grace.is_zero() {
             return self.kill(now);
         }
+        let due = now.after(grace);
         if self.run.dumping {
+            if self.run.dues.get(Timer::Dump).is_some_and(|old| due < old) {
+                self.run.dues.set(Timer::Dump, due);
+            }
             return;
         }
-        let due = now.after(grace);
         // So much of the grace is kept for the stop signal, where the worker is told by a word first.
         let before = grace - (grace / 4).min(Duration::from_secs(2));
         if let Some(old) = self.run.kill_due {
