@@ -138,7 +138,8 @@ impl World {
         self.fed.push(event.clone());
         if self.draw.chance(self.faults.late / 3) {
             self.seen.saw(Rare::LateSample);
-            self.post(event, false);
+            let after = self.draw.ms(&[10, 2000, 8000]);
+            self.post_after(after, event);
         }
     }
 

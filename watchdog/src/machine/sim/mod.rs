@@ -135,7 +135,8 @@ impl Run {
         // A longer pause than this is not waited for: a neighbour that is recycled each second would fill the turns.
         let patience = self.world.now.after(Duration::from_secs(100));
         self.until("settle: it does not come to rest", |laws| laws.settled(patience))?;
-        if self.laws.over() {
+        // At the end of all time nothing takes any: no world to judge.
+        if self.laws.over() || self.world.now.0 > HORIZON {
             return Ok(());
         }
         self.world.seen.saw(Rare::EndSettled);
@@ -156,7 +157,7 @@ impl Run {
 
     fn until(&mut self, law: &str, done: impl Fn(&Laws) -> bool) -> Result<(), String> {
         for _ in 0..6000 {
-            if self.laws.over() || done(&self.laws) {
+            if self.laws.over() || done(&self.laws) || self.world.now.0 > HORIZON {
                 return Ok(());
             }
             self.turn()?;

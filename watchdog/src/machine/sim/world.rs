@@ -93,6 +93,12 @@ impl World {
         self.inbox.push((self.now.after(late), serial, event));
     }
 
+    /// A letter that comes so much later.
+    pub(super) fn post_after(&mut self, after: Duration, event: Event) {
+        let serial = self.serial();
+        self.inbox.push((self.now.after(after), serial, event));
+    }
+
     pub(super) fn call_person(&mut self) {
         let pause = self.draw.ms(&[0, 1, 50, 300, 1000, 2500, 20_000]);
         self.happen(pause, Fact::Person);

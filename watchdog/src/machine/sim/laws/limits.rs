@@ -11,6 +11,8 @@ pub(super) struct Usage {
     /// Samples in a row above the limit.
     over: u32,
     cpu: Vec<Option<u32>>,
+    /// What status has to show.
+    pub(super) last: Option<Sample>,
     /// Told, and not calm since: soft level, memory, CPU.
     told: [bool; 3],
 }
@@ -31,6 +33,7 @@ impl Witness {
         }
         let limits = self.spec.limits.clone();
         let usage = &mut self.run.life.usage;
+        usage.last = Some(*sample);
         usage.cpu.push(sample.cpu_permille);
         let mut crossed = Vec::new();
         if let Some(rss) = sample.rss_bytes {

@@ -80,6 +80,10 @@ pub(super) fn state(w: &Witness, s: &Service, world: &World) -> Result<(), Strin
     if !s.state.has_process() && world.procs[n].iter().any(|p| p.lives()) {
         return Err(format!("truth: {} while something of it lives", s.state.word()));
     }
+    let shown = s.run.as_ref().and_then(|r| r.usage.last().copied());
+    if w.phase == Phase::Alive && shown != w.run.life.usage.last {
+        return Err(format!("truth: status shows {shown:?}, measured was {:?}", w.run.life.usage.last));
+    }
     timers(w, s)
 }
 
