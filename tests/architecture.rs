@@ -211,7 +211,7 @@ fn nothing_is_left_for_later() {
 #[test]
 fn the_machine_names_every_state() {
     let all = sources();
-    for file in ["service", "alive", "wishes", "judge", "state"] {
+    for file in ["service", "alive", "hang", "usage", "wishes", "judge", "state"] {
         let path = format!("watchdog/src/machine/{file}.rs");
         let source = all.iter().find(|s| s.path == path).expect("a file of the machine");
         let blind = source.code.lines().find(|l| l.trim_start().starts_with("_ =>"));
