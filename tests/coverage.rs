@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// The failure cases of the scope: a group and how many it has.
-const CASES: [(&str, usize); 12] = [
+const CASES: [(&str, usize); 14] = [
     ("LAU", 14),
     ("INH", 12),
     ("EXI", 15),
     ("RES", 19),
+    ("HAN", 26),
+    ("THR", 16),
     ("STO", 18),
     ("PID", 8),
     ("DEA", 9),

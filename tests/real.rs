@@ -4,7 +4,7 @@
 
 mod common;
 use common::procs::{self, Proc};
-use common::{Dog, Run, marked, skip, wait_for};
+use common::{Dog, Run, marked, skip, stays, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
@@ -42,6 +42,12 @@ fn ask(port: u16, words: &str) -> Option<String> {
 
 fn answers(port: u16, words: &str, wanted: &str) {
     wait_for(&format!("{wanted:?} on port {port}"), || ask(port, words).filter(|a| a.contains(wanted)));
+}
+
+/// The first question is answered: it was ready.
+fn answers_once(port: u16, words: &str, wanted: &str) {
+    let answer = ask(port, words);
+    assert!(answer.as_ref().is_some_and(|a| a.contains(wanted)), "{answer:?}");
 }
 
 const HTTP: &str = "GET / HTTP/1.0\r\n\r\n";
@@ -90,14 +96,16 @@ fn nginx_lives_and_heals() {
     lives_and_heals(dog, || answers(port, HTTP, "hello from nginx"), &[0]);
 }
 
-#[test]
-fn postgres_lives_and_heals() {
+/// A new cluster, ready to be started; `None` (and said so) where that cannot be.
+fn postgres() -> Option<(Run, PathBuf, u16)> {
     let bin = std::fs::read_dir("/usr/lib/postgresql").ok().and_then(|mut d| d.next()).and_then(Result::ok);
     let Some(bin) = bin.map(|d| d.path().join("bin")).filter(|b| b.join("postgres").exists()) else {
-        return skip("postgres is not installed");
+        skip("postgres is not installed");
+        return None;
     };
     if !common::is_root() {
-        return skip("needs root to become the user postgres");
+        skip("needs root to become the user postgres");
+        return None;
     }
     let (run, port) = (Run::new(), port());
     std::fs::set_permissions(run.dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -114,7 +122,13 @@ fn postgres_lives_and_heals() {
     let run = run.flag("--user", "postgres").flag("--stop-signal", "INT");
     let words = ["-D", &data, "-p", &port.to_string(), "-h", "127.0.0.1", "-k", &socket, "-c", "fsync=off"];
     let program = bin.join("postgres").to_string_lossy().into_owned();
-    let dog = run.program(std::iter::once(program.as_str()).chain(words)).spawn();
+    Some((run.program(std::iter::once(program.as_str()).chain(words)), bin, port))
+}
+
+#[test]
+fn postgres_lives_and_heals() {
+    let Some((run, bin, port)) = postgres() else { return };
+    let dog = run.spawn();
     // an SSL request is answered by one letter as soon as connections are taken
     let check = || {
         wait_for("psql", || {
@@ -170,4 +184,68 @@ fn a_shell_pipeline_is_one_worker() {
     let pid = dog.worker_pid(1);
     wait_for("the pipeline", || (procs::children(pid).len() == 3).then_some(()));
     dog.stop().code(143);
+}
+
+/// Ready by its own word and no other; then it lives on, for it never beats, through many intervals of a heartbeat.
+fn says_that_it_is_ready(run: Run, dialect: &str, check: impl Fn()) {
+    let run = run.flag("--ready", "reported").flag("--start-timeout", "60s");
+    let run = run.flag("--heartbeat-interval", "200ms").flag("--heartbeat-timeout", "200ms");
+    let dog = run.flag("--heartbeat-misses", "2").spawn();
+    let ready = dog.event("ready", 1);
+    assert_eq!(ready["ready_by"], dialect, "{ready}");
+    // what it said is true
+    check();
+    let pid = dog.worker_pid(1);
+    stays("it is not judged", Duration::from_millis(1600), || {
+        dog.events_of("hang").is_empty() && procs::alive(pid) && dog.events_of("exit").is_empty()
+    });
+    let status = dog.status();
+    assert_eq!((&status["heartbeat"]["armed"], &status["state"]), (&false.into(), &"running".into()), "{status}");
+    let ended = dog.stop().count("ready", 1).count("spawn", 1).count("hang", 0).count("proto-error", 0);
+    assert!(ended.of("notify-denied").is_empty(), "{}", ended.story());
+}
+
+#[test]
+fn redis_says_that_it_is_ready() {
+    let Some(redis) = find("redis-server") else { return };
+    let port = port();
+    let words = ["--port", &port.to_string(), "--save", "", "--supervised", "systemd"];
+    let program = redis.to_string_lossy().into_owned();
+    let run = Run::new().program(std::iter::once(program.as_str()).chain(words));
+    says_that_it_is_ready(run, "notify", || answers_once(port, "PING\r\n", "PONG"));
+}
+
+#[test]
+fn postgres_says_that_it_is_ready() {
+    let Some((run, bin, port)) = postgres() else { return };
+    says_that_it_is_ready(run, "notify", || {
+        let mut psql = Command::new(bin.join("psql"));
+        psql.args(["-U", "postgres", "-h", "127.0.0.1", "-p", &port.to_string(), "-Atc", "select 6*7", "postgres"]);
+        let out = psql.output().unwrap();
+        assert!(String::from_utf8_lossy(&out.stdout).contains("42"), "{out:?}");
+    });
+}
+
+#[test]
+fn gunicorn_says_that_it_is_ready() {
+    let Some(gunicorn) = find("gunicorn") else { return };
+    let (run, port) = (Run::new(), port());
+    let app = "def app(environ, start):\n    start('200 OK', [])\n    return [b'hello from gunicorn']\n";
+    std::fs::write(run.path("hello.py"), app).unwrap();
+    let bind = format!("127.0.0.1:{port}");
+    let run = run.program([&*gunicorn.to_string_lossy(), "-b", &bind, "-w", "2", "hello:app"]);
+    says_that_it_is_ready(run, "notify", || answers(port, HTTP, "hello from gunicorn"));
+}
+
+/// As it is written for pm2's `wait_ready`.
+#[test]
+fn node_says_that_it_is_ready() {
+    let Some(node) = find("node") else { return };
+    let (run, port) = (Run::new(), port());
+    let script = format!(
+        "require('http').createServer((q, r) => r.end('hello from node'))\
+         .listen({port}, '127.0.0.1', () => {{ if (process.send) process.send('ready') }});"
+    );
+    let run = run.program([&*node.to_string_lossy(), "-e", &script]);
+    says_that_it_is_ready(run, "node", || answers_once(port, HTTP, "hello from node"));
 }

@@ -4,18 +4,12 @@ use super::fault::Fault;
 use super::later;
 use super::nearest::nearest;
 use super::values;
-use super::{bounded, environ::Variable};
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use watchdog_engine::spec::{Dialects, NotifyAt, Ready};
 
 /// Longest text of `line:`. It is looked for in each line of output, and no line of a log that people read is longer.
 const LONGEST_TEXT: usize = 4096;
-/// As much of a script as is read: the kernel itself looks at 256 bytes for an interpreter.
-const FIRST_LINE: u64 = 256;
-
 /// `ready`
 pub(crate) fn ready(text: &str) -> Result<Ready, Fault> {
     match text.split_once(':') {
@@ -102,50 +96,6 @@ fn notify_at(path: &str) -> Result<NotifyAt, Fault> {
     Ok(NotifyAt::Path(PathBuf::from(path)))
 }
 
-/// Whether a program is node, and so is offered its dialect without being asked: by its name, by the ending of its name,
-/// by the first line of the script that it is.
-pub(crate) fn is_node(program: &OsStr, cwd: Option<&Path>, environment: &[Variable]) -> bool {
-    let name = base(program.as_bytes());
-    if is_node_name(name) || [&b".js"[..], b".mjs", b".cjs"].iter().any(|end| name.ends_with(end)) {
-        return true;
-    }
-    let Some(path) = found(program, cwd, environment) else { return false };
-    bounded::head(&path, FIRST_LINE).is_ok_and(|head| names_node(&head))
-}
-
-fn is_node_name(name: &[u8]) -> bool {
-    matches!(name, b"node" | b"nodejs")
-}
-
-fn base(path: &[u8]) -> &[u8] {
-    path.rsplit(|b| *b == b'/').next().unwrap_or(path)
-}
-
-/// Whether the interpreter line at this head of a file names node, itself or by way of env.
-fn names_node(head: &[u8]) -> bool {
-    let Some(line) = head.strip_prefix(b"#!").and_then(|rest| rest.split(|b| *b == b'\n').next()) else {
-        return false;
-    };
-    let mut words = line.split(u8::is_ascii_whitespace).filter(|w| !w.is_empty());
-    match words.next().map(base) {
-        Some(b"env") => {
-            words.find(|w| !w.starts_with(b"-") && !w.contains(&b'=')).is_some_and(|w| is_node_name(base(w)))
-        }
-        Some(name) => is_node_name(name),
-        None => false,
-    }
-}
-
-/// Where a program is, looked for as the worker's own exec will: by its PATH, from its directory.
-fn found(program: &OsStr, cwd: Option<&Path>, environment: &[Variable]) -> Option<PathBuf> {
-    let from = |path: PathBuf| cwd.map_or_else(|| path.clone(), |cwd| cwd.join(&path));
-    if program.as_bytes().contains(&b'/') {
-        return Some(from(PathBuf::from(program)));
-    }
-    let path: &OsString = environment.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value)?;
-    std::env::split_paths(path).map(|dir| from(dir.join(program))).find(|p| p.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,23 +144,5 @@ mod tests {
         assert!(wrong(list(&format!("notify:/{}", "x".repeat(107)))).contains("107 bytes"));
         assert!(wrong(list("natvie")).ends_with("did you mean \"native\"?"));
         assert!(wrong(list("native,none")).contains("stands alone"));
-    }
-
-    #[test]
-    fn node_is_known_by_name_ending_and_first_line() {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let script = |name: &str, line: &str| std::fs::write(dir.path().join(name), line).expect("write");
-        script("tool", "#!/usr/bin/env -S A=1 node --inspect\nnode\n");
-        script("plain", "#! /usr/local/bin/nodejs");
-        script("other", "#!/bin/sh\n# node\n");
-        script("binary", "\u{7f}ELF node");
-        let path = [(OsString::from("PATH"), dir.path().as_os_str().to_os_string())];
-        let node = |program: &str| is_node(OsStr::new(program), Some(dir.path()), &path);
-        for program in ["node", "/usr/bin/nodejs", "./server.mjs", "tool", "./tool", "plain"] {
-            assert!(node(program), "{program}");
-        }
-        for program in ["node20", "other", "./other", "binary", "none", "./none", "server.json"] {
-            assert!(!node(program), "{program}");
-        }
     }
 }

@@ -25,8 +25,13 @@ pub(crate) fn read_up_to(path: &Path, largest: u64) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// What the first read of a file gives; `None` where there is none. One read only: it is on the way of every start.
+pub(crate) fn first_bytes(path: &Path, buffer: &mut [u8]) -> Option<usize> {
+    open(path).ok()?.read(buffer).ok()
+}
+
 /// The first bytes of a file, so many at most.
-pub(crate) fn head(path: &Path, most: u64) -> Result<Vec<u8>, String> {
+fn head(path: &Path, most: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     open(path)?.take(most).read_to_end(&mut bytes).map_err(|e| reason(&e))?;
     Ok(bytes)

@@ -1,8 +1,8 @@
 //! What is being put together from the layers, and the last checks that turn it into specs.
 
-use super::alive;
 use super::environ::{self, Variable};
 use super::fault::Fault;
+use super::language::{self, Language};
 use super::raw::Raw;
 use super::{World, env_file, values};
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use watchdog_engine::spec::{
-    Control, Delays, Dialects, HeartbeatMode, Instance, LogMode, MemoryLimit, Ready, SignalNumber, Spec,
+    Control, Delays, Dialects, Heartbeat, HeartbeatMode, Instance, LogMode, MemoryLimit, Ready, SignalNumber, Spec,
 };
 
 /// How the watchdog's own lines look.
@@ -163,14 +163,24 @@ impl Draft {
     }
 
     /// The dialects that are offered: those that were asked for, or the usual ones and node's to node.
-    fn offered(&self, command: &[OsString], environment: &[Variable]) -> Dialects {
-        let mut dialects = self.dialects.clone().unwrap_or_else(|| {
-            let cwd = self.spec.launch.cwd.as_deref();
-            let node = command.first().is_some_and(|program| alive::is_node(program, cwd, environment));
-            Dialects { node, ..Dialects::default() }
-        });
+    fn offered(&self, language: Option<Language>) -> Dialects {
+        let mut dialects = self
+            .dialects
+            .clone()
+            .unwrap_or_else(|| Dialects { node: language == Some(Language::Node), ..Dialects::default() });
         dialects.fd |= self.spec.ready == Ready::Fd;
         dialects
+    }
+
+    /// Python shows its stacks on ABRT only if it is told to before it starts. Said to it only where heartbeats were asked
+    /// for by a setting: with none, its environment is as without us.
+    fn prepare_dump(&self, language: Option<Language>, env: &mut Vec<Variable>) {
+        const NAME: &str = "PYTHONFAULTHANDLER";
+        let rules = &self.spec.heartbeat;
+        let wanted = *rules != Heartbeat::default() && rules.mode != HeartbeatMode::Off;
+        if wanted && language == Some(Language::Python) && !env.iter().any(|(name, _)| name == NAME) {
+            env.push((NAME.into(), "1".into()));
+        }
     }
 
     /// Where reports go and how many are kept.
@@ -200,8 +210,11 @@ impl Draft {
             return Err(faults);
         }
         let base = if self.clear_env { Vec::new() } else { environ::inherited(&world.environment, world.pid) };
-        let env = environ::compose(base, user.as_ref(), from_files, std::mem::take(&mut self.env));
-        let dialects = self.offered(&command, &env);
+        let mut env = environ::compose(base, user.as_ref(), from_files, std::mem::take(&mut self.env));
+        let cwd = self.spec.launch.cwd.as_deref();
+        let language = command.first().and_then(|program| language::of(program, cwd, &env));
+        self.prepare_dump(language, &mut env);
+        let dialects = self.offered(language);
         let (report_dir, report_keep) = self.reports(world);
         let mut spec = self.spec;
         spec.dialects = dialects;

@@ -11,6 +11,7 @@ mod environ;
 mod fault;
 mod file;
 mod hooks;
+mod language;
 mod later;
 mod levels;
 mod limits;

@@ -89,6 +89,7 @@ impl Control {
                 Ok(0) => return None,
                 Ok(n) => self.pending.extend_from_slice(&buffer[..n]),
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => panic!("control socket: {e}"),
             }
         }

@@ -10,6 +10,7 @@ pub mod control;
 pub mod finish;
 pub mod flaky;
 pub mod procs;
+pub mod talk;
 pub mod terminal;
 
 pub use control::{Control, Verb};
@@ -172,6 +173,11 @@ impl Run {
     /// One run, never restarted.
     pub fn once() -> Run {
         Run::quick().flag("--restart", "never")
+    }
+
+    /// What its processes have in WDTEST, for one that is started beside it and to be ended with it.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// A path in the folder of this run.

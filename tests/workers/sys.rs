@@ -286,3 +286,110 @@ pub(crate) fn write_fd(fd: i32, mut bytes: &[u8]) {
         bytes = &bytes[n as usize..];
     }
 }
+
+/// Keeps what we start from inheriting it.
+pub(crate) fn close_on_exec(fd: i32) {
+    // SAFETY: no memory is involved; a descriptor that is not open is an error that means nothing here.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+/// Whether there is something to read, or its end, within this time.
+pub(crate) fn wait_readable(fd: i32, time: Option<Duration>) -> bool {
+    let mut one = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one is valid for the call.
+    unsafe { libc::poll(&mut one, 1, time.map_or(-1, |t| t.as_millis() as i32 + 1)) > 0 }
+}
+
+/// One read; 0 at the end and at an error.
+pub(crate) fn read_fd(fd: i32, buffer: &mut [u8]) -> usize {
+    // SAFETY: buffer is valid for its length.
+    unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()).max(0) as usize }
+}
+
+/// One write to a socket that may be closed at the other side.
+pub(crate) fn try_write(fd: i32, bytes: &[u8]) {
+    // SAFETY: bytes is valid for its length.
+    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) };
+}
+
+/// Reading and writing end.
+pub(crate) fn pipe() -> (i32, i32) {
+    let mut ends = [0; 2];
+    // SAFETY: room for both numbers.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    (ends[0], ends[1])
+}
+
+pub(crate) fn raw(socket: &impl std::os::fd::AsRawFd) -> i32 {
+    socket.as_raw_fd()
+}
+
+/// Sends bytes with `count` copies of a descriptor along.
+pub(crate) fn send_descriptors(
+    socket: i32,
+    to: Option<&std::os::unix::net::SocketAddr>,
+    bytes: &[u8],
+    which: i32,
+    count: usize,
+) {
+    use std::os::linux::net::SocketAddrExt;
+    // SAFETY: every pointer leads to a local that outlives the call; the control buffer has room for `count` <= 16.
+    unsafe {
+        let mut address: libc::sockaddr_un = std::mem::zeroed();
+        address.sun_family = libc::AF_UNIX as u16;
+        let mut length = 2;
+        if let Some(to) = to {
+            let (name, offset) = match to.as_abstract_name() {
+                Some(name) => (name.to_vec(), 1),
+                None => (to.as_pathname().unwrap().as_os_str().as_encoded_bytes().to_vec(), 0),
+            };
+            for (slot, byte) in address.sun_path[offset..].iter_mut().zip(&name) {
+                *slot = *byte as libc::c_char;
+            }
+            length += offset + name.len();
+        }
+        let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
+        let mut control = [0_u64; 32];
+        let mut message: libc::msghdr = std::mem::zeroed();
+        if to.is_some() {
+            message.msg_name = (&raw mut address).cast();
+            message.msg_namelen = length as u32;
+        }
+        message.msg_iov = &mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE((count * 4) as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(&message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN((count * 4) as u32) as _;
+        for at in 0..count {
+            libc::CMSG_DATA(header).cast::<i32>().add(at).write_unaligned(which);
+        }
+        libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL);
+    }
+}
+
+/// Memory that a child shares with us and with its brothers.
+pub(crate) fn shared(bytes: usize) -> usize {
+    let (read, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping of our own.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), bytes, read, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+    memory as usize
+}
+
+/// Writes to every page of what [`shared`] made.
+pub(crate) fn touch(memory: usize, bytes: usize) {
+    for at in (0..bytes).step_by(4096) {
+        // SAFETY: the mapping is that long and never unmapped.
+        unsafe { std::ptr::write_volatile((memory + at) as *mut u8, 1) };
+    }
+}
+
+/// Gives this thread, and as the main one this process, another name.
+pub(crate) fn set_name(name: &str) {
+    let name = CString::new(name).unwrap();
+    // SAFETY: the kernel reads up to 16 bytes of a valid C string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}

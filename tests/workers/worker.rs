@@ -7,18 +7,21 @@
 mod early;
 mod inherit;
 mod lives;
+mod notify;
 mod output;
 mod play;
 mod sys;
+mod talk;
 mod terminal;
 mod tree;
+mod usage;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// Arguments of a subcommand: words in order, and `--key value` or `--switch`.
 pub(crate) struct Args {
-    words: Vec<String>,
+    pub(crate) words: Vec<String>,
     options: HashMap<String, String>,
     /// Everything behind `--`.
     pub(crate) rest: Vec<String>,
@@ -98,7 +101,10 @@ fn main() {
         "zombies" => tree::zombies(&args),
         "port" => tree::port(&args),
         "play" => play::play(&args),
+        "talk" => talk::talk(&args),
+        "notify-once" => notify::once(&args),
         "flood" => output::flood(&args),
+        "usage" => usage::usage(&args),
         "tty-reader" => terminal::reader(&args),
         "repl" => terminal::repl(&args),
         "mini-shell" => terminal::shell(&args),

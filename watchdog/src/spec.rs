@@ -69,7 +69,7 @@ pub enum Ready {
 }
 
 /// Signs of life: when they are asked for, and what follows when they stop.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Heartbeat {
     /// Default `Auto`.
     pub mode: HeartbeatMode,

@@ -1,9 +1,13 @@
-//! What a program started by a worker sees of the worker's channel: nothing. Used by the tests.
+//! Small programs of the tests: what a program started by a worker sees of the worker's channel (nothing), and ends of
+//! several kinds.
 //!
 //! ```text
 //! inherit           start itself as `inherit child`
 //! inherit child     print the variable and the number of sockets
 //! inherit panic     panic, with the watchdog told
+//! inherit abort     abort, supervised
+//! inherit hang      hang in `hung_in_here`, with no lane
+//! inherit mute      the same, after more news than a watchdog that does not read can take
 //! inherit listen    print the names of the listeners handed over, and whether `web` accepts
 //! ```
 
@@ -22,7 +26,33 @@ fn main() -> io::Result<()> {
             worker.report_panics();
             panic!("asked to panic")
         }
+        Some("abort") => {
+            let _worker = Worker::from_env()?;
+            std::process::abort()
+        }
+        Some("hang") => hang(&Worker::from_env()?),
+        Some("mute") => {
+            let worker = Worker::from_env()?;
+            while worker.dropped() == 0 {
+                worker.status(&"x".repeat(4000));
+            }
+            hang(&worker)
+        }
         _ => start(),
+    }
+}
+
+fn hang(worker: &Worker) -> io::Result<()> {
+    worker.ready();
+    hung_in_here();
+    Ok(())
+}
+
+#[inline(never)]
+fn hung_in_here() {
+    println!("hung");
+    loop {
+        std::thread::park();
     }
 }
 

@@ -36,10 +36,11 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Says something, now or at one of the next looks.
-    pub(crate) fn send(&mut self, stream: &UnixStream, message: &ToWatchdog) {
-        self.queue(message);
+    /// Says something, now or at one of the next looks. `false`: there was no room, or there is no channel.
+    pub(crate) fn send(&mut self, stream: &UnixStream, message: &ToWatchdog) -> bool {
+        let taken = self.queue(message);
         self.flush(stream);
+        taken
     }
 
     /// Says where the lanes are. `false`: there was no room, to be tried again.
@@ -100,6 +101,23 @@ impl Channel {
             }
             self.sent = 0;
         }
+    }
+
+    /// Sends these bytes behind what waits, allocating nothing; calls `wait` while the other side takes nothing, until that
+    /// says no. For a process that is about to die: a frame may be left cut off, and then nothing follows it.
+    pub(crate) fn last_words(&mut self, stream: &UnixStream, bytes: &[u8], wait: impl Fn() -> bool) -> bool {
+        let mut rest = bytes;
+        while self.ended.is_none() && !rest.is_empty() {
+            self.flush(stream);
+            match { stream }.write(if self.outbox.is_empty() { rest } else { &[] }) {
+                Ok(count) if count > 0 => rest = &rest[count..],
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) if wait() => {}
+                // Not by `end`, which gives memory back.
+                Ok(_) | Err(_) => self.ended = Some(Ended::Gone),
+            }
+        }
+        rest.is_empty()
     }
 
     /// Hands over what has arrived.

@@ -263,3 +263,65 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectionEvent, ConnectionTracker, DrainPhase, DrainPlan};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn whoever_comes_and_goes_is_told_of_and_listed() {
+        let tracker = ConnectionTracker::default();
+        let (tell, told) = mpsc::channel();
+        tracker.on_event(move |event| tell.send(event.clone()).expect("heard"));
+        let (one, two) = (tracker.add("http", "::1").expect("welcome"), tracker.add("ws", "::2").expect("welcome"));
+        let added = |id, kind: &str, peer: &str| ConnectionEvent::Added { id, kind: kind.into(), peer: peer.into() };
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [added(1, "http", "::1"), added(2, "ws", "::2")]);
+        two.touch();
+        let list = tracker.list();
+        assert_eq!(
+            list.iter().map(|c| (c.kind.as_str(), c.peer.as_str())).collect::<Vec<_>>(),
+            [("http", "::1"), ("ws", "::2")]
+        );
+        assert!(
+            list[0].active == list[0].since && list[1].active > list[1].since && two.since() == Some(list[1].since)
+        );
+        drop(one);
+        assert!(matches!(told.try_recv(), Ok(ConnectionEvent::Removed { id: 1, lasted }) if lasted > Duration::ZERO));
+        let totals = tracker.totals();
+        assert_eq!((totals.open, totals.most, totals.accepted, totals.refused), (1, 2, 2, 0));
+        assert_eq!(totals.by_kind.into_iter().collect::<Vec<_>>(), [("ws".to_string(), 1)]);
+        assert!(totals.mean_age == totals.oldest && totals.longest_idle < totals.oldest);
+    }
+
+    #[test]
+    fn a_drain_tells_its_phases_and_refuses_and_waits() {
+        let tracker = ConnectionTracker::default();
+        let connection = tracker.add("http", "::1").expect("welcome");
+        let (tell, told) = mpsc::channel();
+        tracker.on_event(move |event| tell.send(event.clone()).expect("heard"));
+        connection.on_force(|| panic!("there is time left"));
+        tracker.drain(DrainPlan { notice: Duration::ZERO, force: Duration::from_secs(3600) });
+        assert_eq!((connection.phase(), tracker.turn()), (DrainPhase::Waiting, DrainPhase::Waiting));
+        assert!(tracker.add("http", "::1").is_err_and(|refused| refused.to_string().ends_with("again in 60 s")));
+        assert_eq!(tracker.totals().refused, 1);
+        drop(connection);
+        assert_eq!(tracker.turn(), DrainPhase::Drained);
+        let phase = |event| if let ConnectionEvent::Phase(phase) = event { Some(phase) } else { None };
+        assert_eq!(told.try_iter().filter_map(phase).collect::<Vec<_>>(), [DrainPhase::Waiting, DrainPhase::Drained]);
+    }
+
+    #[test]
+    fn what_is_left_is_ended_by_force_outside_of_the_lock() {
+        let tracker = ConnectionTracker::default();
+        let connection = tracker.add("http", "::1").expect("welcome");
+        // What ends a connection takes it out of the table, as a rule.
+        connection.on_force({
+            let other = tracker.add("http", "::2").expect("welcome");
+            move || drop(other)
+        });
+        tracker.drain(DrainPlan { notice: Duration::ZERO, force: Duration::ZERO });
+        assert_eq!((connection.phase(), tracker.totals().open), (DrainPhase::Forcing, 1));
+    }
+}

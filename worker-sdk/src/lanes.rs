@@ -4,6 +4,7 @@
 //! message, no lock. The layout is in `docs/protocol.md`. memfd_create(2), mmap(2) and sendmsg(2) are declared here: std
 //! links the C library but does not offer them, and workers shall inherit no other crate.
 
+use crate::stacks::Seat;
 use crate::wire::{LANES_MAX, cut};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::fs::File;
@@ -205,17 +206,25 @@ fn offset(slot: u32) -> usize {
 #[derive(Debug, Default)]
 pub struct Lane {
     place: Option<(Arc<LaneFile>, u32)>,
+    /// What its thread is asked by when it hangs.
+    seat: Option<Seat>,
 }
 
 impl Lane {
     /// The caller holds the worker's lock.
     pub(crate) fn in_file(file: &Arc<LaneFile>, name: &str, deadline: Duration) -> Lane {
-        Lane { place: file.reserve(name, deadline).map(|slot| (Arc::clone(file), slot)) }
+        let place = file.reserve(name, deadline).map(|slot| (Arc::clone(file), slot));
+        let seat = place.as_ref().and_then(|_| Seat::take(name));
+        Lane { place, seat }
     }
 
     /// The loop has gone round. The first beat arms the deadline; it is late when the next one does not come in time.
-    /// An atomic addition and a store: it may be called a million times a second.
+    /// An atomic addition and a few reads: it may be called a million times a second. Whose stack is shown when the lane
+    /// hangs is the thread that called it last.
     pub fn beat(&self) {
+        if let Some(seat) = &self.seat {
+            seat.sit();
+        }
         if let Some((file, slot)) = &self.place {
             file.number(*slot, BEATS).fetch_add(1, Ordering::Relaxed);
             let state = file.state(*slot);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Names kept free for what the SDK itself counts (requests, connections).
-const RESERVED: usize = 16;
+const RESERVED: usize = 40;
 /// Most counters, and most gauges, of a worker's own.
 const OWN_MAX: usize = wire::METRICS_MAX - RESERVED;
 

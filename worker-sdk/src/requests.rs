@@ -189,7 +189,7 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::Record;
+    use super::{Record, RequestRecorder};
     use crate::clock;
     use std::time::Duration;
 
@@ -210,6 +210,23 @@ mod tests {
         (0..8).for_each(|_| small.record(start, 200, MS, None));
         small.record(start, 503, MS, None);
         assert!(small.health(start).is_err(), "one of nine");
+    }
+
+    #[test]
+    fn a_request_is_timed_from_its_start_and_counted_at_its_end() {
+        let recorder = RequestRecorder::default();
+        drop(recorder.start());
+        recorder.start().finish(200);
+        let slow = recorder.start();
+        std::thread::park_timeout(MS * 2);
+        slow.fail(404, &"why".repeat(200));
+        recorder.clone().start().finish(503);
+        let totals = recorder.totals();
+        assert_eq!((totals.count, totals.errors, totals.classes[2], totals.classes[5]), (3, 2, 1, 1));
+        assert!(totals.longest >= MS && totals.took >= totals.longest, "{totals:?}");
+        let last = recorder.last_errors();
+        assert_eq!((last.len(), last[0].status, last[0].message.len(), last[1].status), (2, 404, 256, 503));
+        assert!(last[0].took >= MS && last[0].at <= last[1].at);
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub const LANES_MAX: u32 = 64;
 pub const NAME_MAX: usize = 64;
 /// Bytes of a status text, a panic or an operator's word that are kept: the SDK cuts longer ones.
 pub const TEXT_MAX: usize = 4096;
+/// Bytes of a thread's stack that are kept: the SDK cuts longer ones, at the outermost frames.
+pub const STACK_MAX: usize = 32 * 1024;
 /// Bytes of a check's message that are kept: the SDK cuts longer ones.
 pub const MESSAGE_MAX: usize = 256;
 
@@ -100,6 +102,15 @@ pub enum ToWatchdog {
     Lanes {
         /// Slots in the file, at most [`LANES_MAX`].
         count: u32,
+    },
+    /// It acts on [`ToWorker::Shutdown`]. Without this word the watchdog sends none, and a stop begins with its signal.
+    TakesShutdown,
+    /// Where one of its threads is, said before a death that the watchdog brought about because of a hang.
+    Stack {
+        /// The lane whose thread it is; `main` for a main thread without a lane.
+        thread: String,
+        /// The frames in lines, the innermost first; at most [`STACK_MAX`] bytes.
+        text: String,
     },
 }
 
@@ -183,7 +194,7 @@ pub trait Message: sealed::Sealed + Encode + Decode<()> {
 }
 
 impl Message for ToWatchdog {
-    const VARIANTS: u32 = 12;
+    const VARIANTS: u32 = 14;
 
     fn fits(&self) -> bool {
         match self {
@@ -198,7 +209,9 @@ impl Message for ToWatchdog {
             | ToWatchdog::Stopping
             | ToWatchdog::Reloading
             | ToWatchdog::Extend { .. }
-            | ToWatchdog::Panic { .. } => true,
+            | ToWatchdog::Panic { .. }
+            | ToWatchdog::TakesShutdown
+            | ToWatchdog::Stack { .. } => true,
         }
     }
 

@@ -6,20 +6,24 @@ mod helper;
 pub use helper::Helper;
 
 use crate::channel::{Channel, Ended};
+use crate::clock;
 use crate::connections::{ConnectionTracker, DrainPlan};
 use crate::env;
 use crate::lanes::{Lane, LaneFile};
 use crate::metrics::{Counter, Gauge, Registry};
 use crate::requests::RequestRecorder;
+use crate::stacks::{self, Hold};
 use crate::wire::{LANES_MAX, PROTOCOL, TEXT_MAX, ToWatchdog, cut};
 use events::{Inbox, Listeners};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::time::{Duration, Instant};
 
 /// What a worker does when the watchdog is gone without having asked for a shutdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,30 @@ struct State {
     lanes: Option<Arc<LaneFile>>,
     /// Whether the watchdog has been told of the lanes.
     lanes_told: bool,
+    /// Whether the worker acts on a shutdown, and whether the watchdog has been told so.
+    takes_shutdown: bool,
+    takes_shutdown_told: bool,
+}
+
+/// The state, as long as this thread has it.
+struct Held<'a> {
+    // Dropped in this order: the lock is free when a question that has waited is answered.
+    state: MutexGuard<'a, State>,
+    _hold: Hold,
+}
+
+impl Deref for Held<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
 }
 
 struct Shared {
@@ -88,6 +116,8 @@ impl Worker {
     pub fn on(stream: UnixStream) -> io::Result<Worker> {
         stream.set_nonblocking(true)?;
         let worker = Worker::new(stream, None);
+        let shared = Arc::downgrade(&worker.0);
+        stacks::install(move |frames, until| last_words(&shared, frames, until));
         worker.say(&ToWatchdog::Hello { protocol: PROTOCOL });
         Ok(worker)
     }
@@ -166,8 +196,7 @@ impl Worker {
     pub fn beat(&self) {
         self.look();
         if self.0.nobody.is_none() {
-            let Shared { stream, state, .. } = &*self.0;
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (stream, mut state) = (&self.0.stream, self.state());
             let State { channel, inbox, beaten, .. } = &mut *state;
             if !*beaten {
                 *beaten = true;
@@ -189,8 +218,7 @@ impl Worker {
             return;
         }
         let news = {
-            let Shared { stream, state, .. } = &*self.0;
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (stream, mut state) = (&self.0.stream, self.state());
             let State { channel, inbox, gone, .. } = &mut *state;
             channel.receive(stream, |message| inbox.take(message));
             channel.flush(stream);
@@ -199,22 +227,25 @@ impl Worker {
             }
             inbox.news()
         };
-        self.tell_lanes();
+        self.tell_rest();
         // Without the lock: callbacks may use the worker.
         for event in news {
             self.dispatch(event);
         }
     }
 
-    /// Whether to end. Reads the channel, as [`Worker::look`] does.
+    /// Whether to end. Reads the channel, as [`Worker::look`] does. The first call tells the watchdog that the worker acts on
+    /// a shutdown.
     #[must_use]
     pub fn should_stop(&self) -> bool {
         self.shutdown_requested().is_some()
     }
 
-    /// Whether to end, and how long that may take, counted from when it was asked. Reads the channel.
+    /// Whether to end, and how long that may take, counted from when it was asked. Reads the channel. The first call tells
+    /// the watchdog that the worker acts on a shutdown.
     #[must_use]
     pub fn shutdown_requested(&self) -> Option<Duration> {
+        self.takes_shutdown();
         self.look();
         self.state().inbox.shutdown
     }
@@ -238,17 +269,17 @@ impl Worker {
             }
             state.lanes.as_ref().map_or_else(Lane::default, |file| Lane::in_file(file, name, deadline))
         };
-        self.tell_lanes();
+        self.tell_rest();
         lane
     }
 
-    /// A number that only grows, told when the watchdog asks. 368 names at most, cut to 64 bytes.
+    /// A number that only grows, told when the watchdog asks. 344 names at most, cut to 64 bytes.
     #[must_use]
     pub fn counter(&self, name: &str) -> Counter {
         self.0.metrics.counter(name)
     }
 
-    /// A number that goes up and down, told when the watchdog asks. 368 names at most, cut to 64 bytes.
+    /// A number that goes up and down, told when the watchdog asks. 344 names at most, cut to 64 bytes.
     #[must_use]
     pub fn gauge(&self, name: &str) -> Gauge {
         self.0.metrics.gauge(name)
@@ -261,9 +292,10 @@ impl Worker {
     }
 
     /// The table of connections. From the first call on it is part of the numbers, and a shutdown drains it within its
-    /// grace.
+    /// grace; the watchdog is told that the worker acts on one.
     #[must_use]
     pub fn connections(&self) -> ConnectionTracker {
+        self.takes_shutdown();
         let connections = self.0.connections.get_or_init(ConnectionTracker::default).clone();
         // Asked for after the shutdown was: nobody has drained it then.
         if let Some(grace) = self.0.listeners.shutdown_told() {
@@ -300,10 +332,23 @@ impl Worker {
         }
     }
 
-    /// Sends the file of the lanes, once; later if there is no room now.
-    fn tell_lanes(&self) {
+    /// The worker acts on a shutdown: from now on the watchdog asks before it sends a signal.
+    fn takes_shutdown(&self) {
+        if self.0.nobody.is_none() && !mem::replace(&mut self.state().takes_shutdown, true) {
+            self.tell_rest();
+        }
+    }
+
+    /// Says what must be said once and not get lost: later if there is no room now.
+    fn tell_rest(&self) {
         let mut state = self.state();
-        if state.lanes_told || state.channel.ended().is_some() {
+        if state.channel.ended().is_some() {
+            return;
+        }
+        if state.takes_shutdown && !state.takes_shutdown_told {
+            state.takes_shutdown_told = state.channel.send(&self.0.stream, &ToWatchdog::TakesShutdown);
+        }
+        if state.lanes_told {
             return;
         }
         if let Some(file) = state.lanes.as_ref().and_then(|lanes| lanes.to_send().ok()) {
@@ -311,15 +356,45 @@ impl Worker {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Held<'_> {
+        let hold = Hold::begin();
+        Held { state: self.0.state.lock().unwrap_or_else(PoisonError::into_inner), _hold: hold }
+    }
+}
+
+/// Says something in a signal handler, by then. `false`: whoever was interrupted has the lock, or the watchdog does not
+/// read.
+fn last_words(shared: &Weak<Shared>, frames: &[u8], until: Instant) -> bool {
+    let Some(shared) = shared.upgrade() else { return false };
+    let wait = || {
+        stacks::pause();
+        clock::now() < until
+    };
+    loop {
+        let mut state = match shared.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) if wait() => continue,
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        return state.channel.last_words(&shared.stream, frames, wait);
     }
 }
 
 impl AsFd for Worker {
     /// The channel, for one's own poll loop: when it is readable, call [`Worker::beat`]. Without a watchdog it is never
     /// readable.
+    ///
+    /// In such a loop only `beat` should read it: [`Worker::look`], and [`Worker::should_stop`], which calls it, would take a
+    /// ping out of it, and nothing would be readable to call for the beat that answers. [`Worker::on_shutdown`] says when to end.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Worker {
+    /// The same, for reactors that want a number.
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.stream.as_raw_fd()
     }
 }

@@ -3,6 +3,7 @@
 mod fake;
 
 use fake::Fake;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use std::fs::File;
 use std::io::IoSliceMut;
@@ -46,7 +47,7 @@ fn what_a_worker_says_arrives_in_order() {
 fn only_a_beat_answers_a_ping() {
     let (mut fake, worker) = pair();
     fake.say(&ToWorker::Ping { nonce: 7 });
-    assert!(!worker.should_stop());
+    worker.look();
     worker.ready();
     fake.expect(&ToWatchdog::Ready);
     assert_eq!(beat_and_hear(&mut fake, &worker), ToWatchdog::Beat);
@@ -82,6 +83,70 @@ fn a_shutdown_is_seen_called_back_and_drains() {
 }
 
 #[test]
+fn whoever_acts_on_a_shutdown_says_so_once_whichever_way() {
+    type Way = fn(&Worker);
+    let ways: [(&str, Way); 4] = [
+        ("on_shutdown", |worker| worker.on_shutdown(|_| {})),
+        ("should_stop", |worker| assert!(!worker.should_stop())),
+        ("shutdown_requested", |worker| assert_eq!(worker.shutdown_requested(), None)),
+        ("connections", |worker| drop(worker.connections())),
+    ];
+    for (name, way) in ways {
+        let (mut fake, worker) = pair();
+        worker.ready();
+        fake.expect(&ToWatchdog::Ready);
+        way(&worker);
+        way(&worker);
+        drop(worker);
+        assert_eq!((fake.hear(), fake.hear()), (Some(ToWatchdog::TakesShutdown), None), "{name}");
+    }
+    let (mut fake, worker) = pair();
+    worker.beat();
+    worker.when_watchdog_is_gone(WatchdogGone::Stop(Duration::ZERO));
+    drop(worker);
+    assert_eq!((fake.hear(), fake.hear()), (Some(ToWatchdog::Beat), None), "no use, no word");
+}
+
+#[test]
+fn that_a_shutdown_is_acted_on_is_said_later_when_there_is_no_room() {
+    let (mut fake, worker) = pair();
+    let text = "x".repeat(4000);
+    while worker.dropped() == 0 {
+        worker.status(&text);
+    }
+    while worker.dropped() < 10_000 {
+        worker.ready(); // the last bytes of room
+    }
+    let fill = worker.dropped();
+    assert!(!worker.should_stop());
+    assert!(worker.dropped() > fill, "no room");
+    loop {
+        worker.look();
+        if fake.hear() == Some(ToWatchdog::TakesShutdown) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_descriptor_is_readable_when_there_is_something_to_act_on() {
+    let (mut fake, worker) = pair();
+    let readable = |worker: &Worker| {
+        let mut descriptors = [PollFd::new(worker.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::ZERO).expect("polled") == 1
+    };
+    worker.beat();
+    assert!(!readable(&worker));
+    fake.say(&ToWorker::Ping { nonce: 1 });
+    assert!(readable(&worker) && worker.as_raw_fd() == worker.as_fd().as_raw_fd());
+    worker.beat();
+    assert!(!readable(&worker));
+    fake.say(&ToWorker::Shutdown { grace_ms: 1 });
+    assert!(readable(&worker) && worker.should_stop() && !readable(&worker));
+    assert!(!readable(&Worker::unsupervised().expect("descriptors")), "never alone");
+}
+
+#[test]
 fn words_reloads_and_low_memory_are_called_back() {
     let (mut fake, worker) = pair();
     let (tell, told) = mpsc::channel();
@@ -109,8 +174,9 @@ fn health_and_numbers_are_told_when_asked() {
     worker.health_check("db", || Err("x".repeat(1000)));
     worker.counter("jobs").add(3);
     worker.gauge("depth").set(1.5);
-    (0..5).for_each(|_| worker.requests().record(500, Duration::ZERO, None));
+    (0..5).for_each(|_| worker.requests().record(500, Duration::from_millis(3), None));
     drop(worker.connections());
+    fake.expect(&ToWatchdog::TakesShutdown);
     fake.say(&ToWorker::AskHealth);
     fake.say(&ToWorker::AskMetrics);
     worker.look();
@@ -121,6 +187,8 @@ fn health_and_numbers_are_told_when_asked() {
     let Some(ToWatchdog::Metrics { counters, gauges }) = fake.hear() else { panic!("no numbers") };
     let counter = |name: &str| counters.iter().find(|c| c.name == name).map(|c| c.value);
     assert_eq!((counter("jobs"), counter("request_errors_total")), (Some(3), Some(5)));
+    assert_eq!((counter("requests_5xx_total"), counter("requests_2xx_total")), (Some(5), Some(0)));
+    assert_eq!((counter("requests_within_2_ms_total"), counter("requests_within_10_ms_total")), (Some(0), Some(5)));
     assert!(gauges.iter().any(|g| g.name == "depth" && g.value == 1.5));
 }
 
@@ -134,11 +202,12 @@ fn the_fullest_health_and_numbers_fit_into_a_frame() {
         worker.gauge(&name).set(1.0);
     }
     drop((worker.requests(), worker.connections()));
+    fake.expect(&ToWatchdog::TakesShutdown);
     fake.say(&ToWorker::AskHealth);
     fake.say(&ToWorker::AskMetrics);
     worker.look();
     assert!(matches!(fake.hear(), Some(ToWatchdog::Health { checks }) if checks.len() == wire::CHECKS_MAX));
-    assert!(matches!(fake.hear(), Some(ToWatchdog::Metrics { counters, .. }) if counters.len() > 368));
+    assert!(matches!(fake.hear(), Some(ToWatchdog::Metrics { counters, .. }) if counters.len() > 344));
     assert_eq!(worker.dropped(), 0);
 }
 

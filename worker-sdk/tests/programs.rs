@@ -2,40 +2,17 @@
 
 mod fake;
 
-use fake::Fake;
+use fake::start::{example, finish, start};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use worker_sdk::wire::{Check, Count, Level, PROTOCOL, ToWatchdog, ToWorker};
 
 /// Longer than anything takes that is not lost.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// An example of this package, built by the same `cargo test`.
-fn example(name: &str) -> String {
-    let mut path = std::env::current_exe().expect("a path").ancestors().nth(2).map(PathBuf::from).expect("target");
-    path.push(format!("examples/{name}"));
-    assert!(path.exists(), "{} is not built: cargo build --package worker-sdk --examples", path.display());
-    path.to_string_lossy().into_owned()
-}
-
-/// Starts a command with descriptor 7 as its channel. std hands over standard input only, so a shell moves it there.
-#[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
-fn start(command: &str) -> (Fake, Child) {
-    let (fake, theirs) = Fake::new();
-    let script = format!("exec 7<&0 </dev/null; WATCHDOG_CHANNEL=7; export WATCHDOG_CHANNEL; exec {command}");
-    let child = Command::new("/bin/sh")
-        .args(["-c", &script])
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a shell");
-    (fake, child)
-}
 
 #[expect(clippy::disallowed_methods, reason = "a test has no reaper")]
 fn has_python() -> bool {
@@ -50,14 +27,14 @@ fn greeting() -> ToWatchdog {
     ToWatchdog::Hello { protocol: PROTOCOL }
 }
 
-fn code(mut child: Child) -> Option<i32> {
-    child.wait().expect("it ends").code()
+fn code(child: Child) -> Option<i32> {
+    finish(child).status.code()
 }
 
 #[test]
 fn the_minimal_worker_lives_and_ends_when_asked() {
     let (mut fake, child) = start(&example("minimal"));
-    for message in [greeting(), ToWatchdog::Ready, ToWatchdog::Beat] {
+    for message in [greeting(), ToWatchdog::Ready, ToWatchdog::Beat, ToWatchdog::TakesShutdown] {
         fake.expect(&message);
     }
     fake.say(&ToWorker::Ping { nonce: 42 });
@@ -72,7 +49,7 @@ fn the_minimal_worker_lives_and_ends_when_asked() {
 fn the_minimal_worker_ends_with_its_watchdog() {
     let (fake, child) = start(&example("minimal"));
     drop(fake);
-    assert_eq!(child.wait_with_output().expect("it ends").status.signal(), None, "and not by SIGPIPE");
+    assert_eq!(finish(child).status.signal(), None, "and not by SIGPIPE");
 }
 
 #[test]
@@ -92,7 +69,7 @@ fn what_a_worker_starts_cannot_speak_for_it() {
     let probe = example("inherit");
     let (mut fake, child) = start(&probe);
     fake.expect(&greeting());
-    let out = child.wait_with_output().expect("it ends");
+    let out = finish(child);
     // What the tests themselves have inherited is not the worker's doing.
     let alone = Command::new(probe).stdin(Stdio::null()).output().expect("it runs");
     let seen = String::from_utf8_lossy(&out.stdout);
@@ -115,7 +92,7 @@ fn listeners_are_handed_over_by_name() {
     let mut answer = String::new();
     client.read_to_string(&mut answer).expect("an answer");
     assert_eq!(answer, "welcome");
-    let out = child.wait_with_output().expect("it ends");
+    let out = finish(child);
     let expected = "names: web unknown\nunix: false, tcp: true, again: false\nvariable: none\n";
     assert_eq!(String::from_utf8_lossy(&out.stdout), expected);
 }
@@ -142,7 +119,8 @@ fn ask(stream: &mut TcpStream, path: &str) -> String {
 #[test]
 fn the_http_server_parts_from_its_clients_in_order() {
     let (mut fake, mut child) = start(&example("http"));
-    for message in [greeting(), ToWatchdog::Lanes { count: 64 }, ToWatchdog::Ready, ToWatchdog::Beat] {
+    let first = [ToWatchdog::Lanes { count: 64 }, ToWatchdog::Ready, ToWatchdog::TakesShutdown, ToWatchdog::Beat];
+    for message in [greeting()].into_iter().chain(first) {
         fake.expect(&message);
     }
     let mut output = BufReader::new(child.stdout.take().expect("piped"));
@@ -179,6 +157,60 @@ fn the_http_server_parts_from_its_clients_in_order() {
 }
 
 #[test]
+fn the_tokio_service_has_its_worker_in_the_reactor() {
+    let (mut fake, mut child) = start(&example("tokio"));
+    for message in [greeting(), ToWatchdog::TakesShutdown, ToWatchdog::Ready, ToWatchdog::Beat] {
+        fake.expect(&message);
+    }
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("its address");
+    let address = line.trim().rsplit(' ').next().expect("an address").to_string();
+    let say = |stream: &mut TcpStream, word: &str| {
+        writeln!(stream, "{word}").expect("sent");
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).expect("an answer");
+        answer
+    };
+    let mut client = TcpStream::connect(&address).expect("it listens");
+    client.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    for nonce in 1..=3 {
+        fake.say(&ToWorker::Ping { nonce });
+        fake.expect(&ToWatchdog::Pong { nonce });
+        assert_eq!(say(&mut client, "hello"), "hello\n");
+    }
+    fake.say(&ToWorker::AskMetrics);
+    let Some(ToWatchdog::Metrics { gauges, .. }) = fake.hear() else { panic!("no numbers") };
+    assert!(gauges.contains(&Level { name: "connections_open".into(), value: 1.0 }), "{gauges:?}");
+    fake.say(&ToWorker::Shutdown { grace_ms: 60_000 });
+    // Pings are answered while it drains, and it waits for its client.
+    fake.say(&ToWorker::Ping { nonce: 4 });
+    fake.expect(&ToWatchdog::Pong { nonce: 4 });
+    let mut late = TcpStream::connect(&address).expect("it listens");
+    late.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    assert_eq!(late.read(&mut [0]).expect("hung up on"), 0);
+    assert_eq!(say(&mut client, "bye"), "bye\n");
+    fake.expect(&ToWatchdog::Stopping);
+    assert_eq!((fake.hear(), code(child)), (None, Some(0)));
+}
+
+#[test]
+fn the_tokio_service_ends_by_force_and_with_its_watchdog() {
+    let (mut fake, mut child) = start(&example("tokio"));
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut line).expect("its address");
+    let client = TcpStream::connect(line.trim().rsplit(' ').next().expect("an address")).expect("it listens");
+    fake.say(&ToWorker::Shutdown { grace_ms: 600 });
+    while fake.hear().expect("still there") != ToWatchdog::Stopping {}
+    assert_eq!((fake.hear(), code(child)), (None, Some(0)), "a client that says nothing holds nobody up");
+    drop(client);
+    let (mut fake, child) = start(&example("tokio"));
+    while fake.hear().expect("still there") != ToWatchdog::Ready {}
+    drop(fake);
+    assert_eq!(code(child), Some(0));
+}
+
+#[test]
 fn a_panic_says_its_last_words() {
     let (mut fake, child) = start(&format!("{} panic 2>/dev/null", example("inherit")));
     fake.expect(&greeting());
@@ -195,7 +227,7 @@ fn a_worker_in_python_speaks_from_the_document_alone() {
     let script = format!("python3 {}/tests/worker.py", env!("CARGO_MANIFEST_DIR"));
     let (mut fake, child) = start(&script);
     let status = |text: &str| ToWatchdog::Status { text: text.into() };
-    for message in [greeting(), status("warm"), ToWatchdog::Ready, ToWatchdog::Beat] {
+    for message in [greeting(), ToWatchdog::TakesShutdown, status("warm"), ToWatchdog::Ready, ToWatchdog::Beat] {
         fake.expect(&message);
     }
     let talk = [

@@ -36,6 +36,8 @@ fn from_worker() -> Vec<ToWatchdog> {
         },
         ToWatchdog::Panic { message: "no".into() },
         ToWatchdog::Lanes { count: 64 },
+        ToWatchdog::TakesShutdown,
+        ToWatchdog::Stack { thread: "eat".into(), text: "0:f".into() },
     ]
 }
 
@@ -194,13 +196,14 @@ fn any_from_worker() -> impl Strategy<Value = ToWatchdog> {
     let lists = (proptest::collection::vec(count, 0..20), proptest::collection::vec(level, 0..20));
     prop_oneof![
         Just(ToWatchdog::Hello { protocol: PROTOCOL }),
-        (0..12_usize).prop_map(|i| from_worker().swap_remove(i)),
+        (0..from_worker().len()).prop_map(|i| from_worker().swap_remove(i)),
         text().prop_map(|text| ToWatchdog::Status { text }),
         any::<u64>().prop_map(|nonce| ToWatchdog::Pong { nonce }),
         any::<u64>().prop_map(|millis| ToWatchdog::Extend { millis }),
         proptest::collection::vec(one_check, 0..20).prop_map(|checks| ToWatchdog::Health { checks }),
         lists.prop_map(|(counters, gauges)| ToWatchdog::Metrics { counters, gauges }),
         text().prop_map(|message| ToWatchdog::Panic { message }),
+        (text(), text()).prop_map(|(thread, text)| ToWatchdog::Stack { thread, text }),
     ]
 }
 
@@ -217,7 +220,7 @@ proptest! {
     }
 
     #[test]
-    fn any_body_is_survived_and_has_one_spelling(variant in 0..14_u32, rest in proptest::collection::vec(0..4_u8, 0..80)) {
+    fn any_body_is_survived_and_has_one_spelling(variant in 0..16_u32, rest in proptest::collection::vec(0..4_u8, 0..80)) {
         let body = [&variant.to_le_bytes()[..], &rest].concat();
         let bytes = [&(body.len() as u32).to_le_bytes()[..], &body].concat();
         for (seen, _) in [all(&mut greeted::<ToWatchdog>(), &bytes), all(&mut greeted::<ToWorker>(), &bytes)] {

@@ -9,6 +9,7 @@ import sys
 
 PROTOCOL, BODY_MAX = 1, 65536
 HELLO, READY, STATUS, PONG, BEAT, STOPPING, RELOADING, _EXTEND, HEALTH, METRICS = range(10)
+TAKES_SHUTDOWN = 12
 IN_HELLO, IN_PING, IN_SHUTDOWN, IN_RELOAD, IN_TELL, IN_LOW_MEMORY, IN_ASK_HEALTH, IN_ASK_METRICS = range(8)
 
 
@@ -54,6 +55,7 @@ def main():
         return 0
     channel = Channel(int(number))
     channel.say(HELLO, struct.pack("<I", PROTOCOL))
+    channel.say(TAKES_SHUTDOWN)
     channel.say(STATUS, text("warm"))
     channel.say(READY)
     channel.say(BEAT)

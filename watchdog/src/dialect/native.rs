@@ -3,7 +3,8 @@
 use super::{Said, as_millis, line_of, lines_of, millis};
 use crate::machine::{HealthCheck, News, Numbers, Word};
 use worker_sdk::wire::{
-    self, BODY_MAX, Check, Decoder, FrameError, MESSAGE_MAX, NAME_MAX, PROTOCOL, TEXT_MAX, ToWatchdog, ToWorker,
+    self, BODY_MAX, Check, Decoder, FrameError, MESSAGE_MAX, NAME_MAX, PROTOCOL, STACK_MAX, TEXT_MAX, ToWatchdog,
+    ToWorker,
 };
 
 /// What is read from one worker's channel.
@@ -13,14 +14,14 @@ pub(crate) struct Native {
 }
 
 impl Native {
-    /// Takes bytes and adds what they say to `out`. A heartbeat allocates nothing once the buffers have grown.
+    /// Takes bytes and gives what they say. A heartbeat allocates nothing once the buffers have grown.
     ///
     /// # Errors
-    /// The channel is to be ended; what was said before stays in `out`. Every later call gives the same error.
-    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<Said>) -> Result<(), FrameError> {
+    /// The channel is to be ended; what was said before was given. Every later call gives the same error.
+    pub(crate) fn push(&mut self, bytes: &[u8], mut give: impl FnMut(Said)) -> Result<(), FrameError> {
         self.decoder.push(bytes);
         while let Some(message) = self.decoder.next_frame()? {
-            out.push(said(message));
+            give(said(message));
         }
         Ok(())
     }
@@ -48,6 +49,10 @@ fn said(message: ToWatchdog) -> Said {
             gauges: gauges.into_iter().map(|n| (line_of(&n.name, NAME_MAX), n.value)).collect(),
         }),
         ToWatchdog::Panic { message } => News::Panic(lines_of(&message, TEXT_MAX)),
+        ToWatchdog::TakesShutdown => News::TakesShutdown,
+        ToWatchdog::Stack { thread, text } => {
+            News::Stack { thread: line_of(&thread, NAME_MAX), text: lines_of(&text, STACK_MAX) }
+        }
         ToWatchdog::Lanes { .. } => return Said::LanesFile,
     })
 }
@@ -123,10 +128,12 @@ mod tests {
                 gauges: vec![Level { name: "load".into(), value: 0.5 }],
             },
             ToWatchdog::Panic { message: "a\nb\x1b".into() },
+            ToWatchdog::TakesShutdown,
+            ToWatchdog::Stack { thread: "consumer\n".into(), text: "0: f\n1: g\x1b".into() },
             ToWatchdog::Lanes { count: 64 },
         ];
         let mut out = Vec::new();
-        Native::default().push(&bytes(&sent), &mut out).expect("a good channel");
+        Native::default().push(&bytes(&sent), |said| out.push(said)).expect("a good channel");
         assert_eq!(out.pop(), Some(Said::LanesFile));
         let out: Vec<News> = out
             .into_iter()
@@ -147,6 +154,8 @@ mod tests {
             News::Health(vec![HealthCheck { name: "db".into(), pass: true, message: "ok".into() }]),
             News::Metrics(Numbers { counters: vec![("n".into(), 3)], gauges: vec![("load".into(), 0.5)] }),
             News::Panic("a\nb".into()),
+            News::TakesShutdown,
+            News::Stack { thread: "consumer".into(), text: "0: f\n1: g".into() },
         ];
         assert_eq!(out, want);
     }
@@ -187,12 +196,15 @@ mod tests {
         let mut sent = bytes(&[hello()]);
         sent.extend_from_slice(&[4, 0, 0, 0, 0xff, 0, 0, 0]);
         sent.extend_from_slice(&bytes(&[ToWatchdog::Beat]));
-        native.push(&sent, &mut out).expect("a good channel");
+        native.push(&sent, |said| out.push(said)).expect("a good channel");
         assert_eq!((out.len(), native.unknown()), (2, 1));
-        let error = native.push(&[0xff; 64], &mut out).expect_err("garbage");
-        assert_eq!(native.push(&bytes(&[ToWatchdog::Beat]), &mut out), Err(error));
+        let error = native.push(&[0xff; 64], |said| out.push(said)).expect_err("garbage");
+        assert_eq!(native.push(&bytes(&[ToWatchdog::Beat]), |said| out.push(said)), Err(error));
         assert_eq!(out.len(), 2);
-        assert_eq!(Native::default().push(&bytes(&[ToWatchdog::Ready]), &mut out), Err(FrameError::NoHello));
+        assert_eq!(
+            Native::default().push(&bytes(&[ToWatchdog::Ready]), |said| out.push(said)),
+            Err(FrameError::NoHello)
+        );
     }
 
     #[test]
@@ -200,7 +212,7 @@ mod tests {
         let (mut native, mut out) = (Native::default(), Vec::new());
         for byte in bytes(&[hello(), ToWatchdog::Pong { nonce: 9 }]) {
             assert!(!out.contains(&Said::News(News::Pong(Some(9)))));
-            native.push(&[byte], &mut out).expect("a good channel");
+            native.push(&[byte], |said| out.push(said)).expect("a good channel");
         }
         assert_eq!(out, [Said::News(News::Hello), Said::News(News::Pong(Some(9)))]);
     }
@@ -210,9 +222,9 @@ mod tests {
         fn any_bytes_do_no_harm(greets: bool, bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
             let (mut native, mut out) = (Native::default(), Vec::new());
             if greets {
-                native.push(&super::tests::bytes(&[hello()]), &mut out).expect("a greeting");
+                native.push(&super::tests::bytes(&[hello()]), |said| out.push(said)).expect("a greeting");
             }
-            let _ = native.push(&bytes, &mut out);
+            let _ = native.push(&bytes, |said| out.push(said));
             // The shortest frame has eight bytes.
             prop_assert!(out.len() <= 1 + bytes.len() / 8);
         }

@@ -110,7 +110,8 @@ impl Beats {
 
     /// Silence is judged from now on.
     pub fn begin(&mut self, now: MonoTime, rules: &Heartbeat) {
-        self.outstanding = None;
+        // A first ping, sent to find out whether it speaks, may still be answered.
+        self.outstanding = self.outstanding.filter(|_| self.dialect.is_none()).map(|(nonce, _)| (nonce, now));
         self.first_unanswered = None;
         self.misses = 0;
         self.next_ping = now;
@@ -131,14 +132,15 @@ impl Beats {
         Some(self.nonce)
     }
 
-    /// An answer. False: it is not one to the ping that is out, so it says nothing.
-    pub fn pong(&mut self, now: MonoTime, nonce: Option<u64>, rules: &Heartbeat) -> bool {
+    /// An answer. False: it is not one to the ping that is out, so it says nothing. One that comes too late is a miss, but
+    /// of a worker that is found silent already it says that it has come back.
+    pub fn pong(&mut self, now: MonoTime, nonce: Option<u64>, rules: &Heartbeat, silent: bool) -> bool {
         let Some((asked, sent)) = self.outstanding.filter(|(n, _)| nonce.is_none_or(|given| given == *n)) else {
             return false;
         };
         debug_assert_eq!(asked, self.nonce);
         let took = now.since(sent);
-        if self.armed && took > rules.timeout {
+        if self.armed && !silent && took > rules.timeout {
             return false;
         }
         self.outstanding = None;
@@ -170,6 +172,8 @@ impl Beats {
         if !self.armed {
             return Step::default();
         }
+        // Words that waited while we did not run come before the timer: then the end of the patience says it.
+        let late = late.max(self.due(rules).map_or(Duration::ZERO, |due| now.since(due)));
         if late >= LATE && self.late_times < LATE_TIMES && self.over(now, rules) {
             // We did not run ourselves: ask again before anybody is judged (case HAN-25).
             self.late_times += 1;
@@ -300,7 +304,7 @@ mod tests {
             pongs.retain(|(when, nonce)| {
                 let due = *when <= now;
                 if due {
-                    beats.pong(at(*when), Some(*nonce), &RULES());
+                    beats.pong(at(*when), Some(*nonce), &RULES(), false);
                 }
                 !due
             });
@@ -334,9 +338,17 @@ mod tests {
     fn only_the_nonce_that_is_out_counts() {
         let mut beats = asked();
         let first = beats.step(at(0), Duration::ZERO, &RULES()).ping;
-        assert!(!beats.pong(at(1), Some(99), &RULES()) && beats.pong(at(2), first, &RULES()));
-        assert!(!beats.pong(at(3), first, &RULES()), "twice");
-        assert!(!beats.pong(at(3), None, &RULES()), "unasked");
+        assert!(!beats.pong(at(1), Some(99), &RULES(), false) && beats.pong(at(2), first, &RULES(), false));
+        assert!(!beats.pong(at(3), first, &RULES(), false), "twice");
+        assert!(!beats.pong(at(3), None, &RULES(), false), "unasked");
+    }
+
+    #[test]
+    fn a_late_answer_is_a_miss_and_from_a_silent_worker_its_return() {
+        let mut beats = asked();
+        let first = beats.step(at(0), Duration::ZERO, &RULES()).ping;
+        assert!(!beats.pong(at(9000), first, &RULES(), false));
+        assert!(beats.pong(at(90_000), first, &RULES(), true) && beats.last == Some(at(90_000)));
     }
 
     #[test]

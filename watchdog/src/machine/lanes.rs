@@ -68,7 +68,9 @@ impl Lanes {
     /// When to look again: in a part of the shortest deadline, and at least as often as pings are sent, because a lane is
     /// made without a word.
     pub fn next_look(&self, now: MonoTime, interval: Duration) -> Option<MonoTime> {
-        let shortest = self.all.iter().filter(|l| l.view.armed).map(|l| l.view.deadline / LOOKS).min();
+        // One that is idle may be armed at any moment, and is found to be so within its deadline.
+        let part = |l: &Lane| if l.view.armed { l.view.deadline / LOOKS } else { l.view.deadline };
+        let shortest = self.all.iter().map(part).min();
         self.told.then(|| now.after(shortest.unwrap_or(interval).min(interval).max(LOOK_LEAST)))
     }
 }
@@ -115,6 +117,8 @@ mod tests {
         assert_eq!(lanes.next_look(at(0), Duration::from_secs(10)), Some(at(10_000)));
         lanes.see(at(0), vec![view(0, 0, true)]);
         assert_eq!(lanes.next_look(at(0), Duration::from_secs(10)), Some(at(250)));
+        lanes.see(at(0), vec![view(0, 0, false)]);
+        assert_eq!(lanes.next_look(at(0), Duration::from_secs(10)), Some(at(1000)), "idle");
         lanes.all[0].view.deadline = Duration::ZERO;
         assert_eq!(lanes.next_look(at(0), Duration::from_secs(10)), Some(at(20)));
     }

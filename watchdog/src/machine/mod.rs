@@ -2,6 +2,7 @@
 //! give the same actions, in the world and in the simulator.
 
 mod alive;
+mod hang;
 mod heartbeat;
 mod judge;
 mod lanes;
@@ -19,6 +20,7 @@ mod talk;
 #[cfg(test)]
 mod tests;
 mod time;
+mod usage;
 mod verdict;
 mod wishes;
 mod words;

@@ -192,7 +192,8 @@ impl Service {
     /// The exec succeeded.
     pub fn on_spawned(&mut self, cx: &mut Cx<'_>, generation: Generation, pid: i32) {
         let State::Starting { child } = self.state else { return };
-        if child != generation {
+        // One that lives and is not ready yet was told of already.
+        if child != generation || self.living().is_some() {
             return;
         }
         let mut early = None;
@@ -243,7 +244,8 @@ impl Service {
     /// No process came of it.
     pub fn on_spawn_failed(&mut self, cx: &mut Cx<'_>, generation: Generation, failure: SpawnFailure) {
         let State::Starting { child } = self.state else { return };
-        if child != generation {
+        // One that lives and is not ready yet was told of already.
+        if child != generation || self.living().is_some() {
             return;
         }
         let kind = failure.kind();
@@ -259,6 +261,10 @@ impl Service {
         }
         self.busy_since = None;
         let SpawnFailure { step, errno, path } = failure;
+        if step == Step::PreStart && errno == libc::ECANCELED && self.goal == Goal::Up {
+            // A stop or a restart called its hook off, and it is wanted up: that is no failure of its own.
+            return self.spawn(cx, Some(Cause::Requested), "start asked for".into());
+        }
         self.tell(cx, Some(Cause::SpawnFailed), What::SpawnFailed { path, step, errno });
         if self.goal == Goal::Down {
             return self.rest(cx, Some(Cause::Requested), reason);

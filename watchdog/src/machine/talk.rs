@@ -24,6 +24,8 @@ pub struct Talk {
     pub stopping: bool,
     /// What it is doing, in its words.
     pub status: Option<String>,
+    /// When that was told last.
+    pub status_told: Option<super::time::MonoTime>,
     /// Its own reason for a failure.
     pub errno: Option<i32>,
     /// Its checks; `None`: it has not been heard about them.
@@ -36,6 +38,8 @@ pub struct Talk {
     pub stacks: Vec<(String, String)>,
     /// The channel that has ended, until it is known whether the worker ends as well.
     pub losing: Option<Dialect>,
+    /// Channels that have ended: each is told of once.
+    pub gone: Vec<Dialect>,
 }
 
 impl Talk {

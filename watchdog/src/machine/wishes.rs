@@ -151,10 +151,15 @@ impl Service {
                 let (cause, reason) = (self.cause, std::mem::take(&mut self.reason));
                 self.kill(cx, child, cause, ladder.grace, reason);
             }
-            State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
-            State::Stopping {
-                step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, ..
+            State::Stopping { step: StopStep::Dump, .. } => {
+                // Whoever waits for the stop waits no longer than for any other.
+                let at = cx.now.after(ladder.grace);
+                if self.timers.get(Timer::Dump).is_some_and(|old| at < old) {
+                    self.timers.set(Timer::Dump, at);
+                }
             }
+            State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
+            State::Stopping { step: StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
             | State::Stopped
             | State::Backoff { .. }
             | State::CrashLoop { .. }

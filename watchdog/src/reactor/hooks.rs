@@ -244,11 +244,15 @@ impl Reactor {
                 self.hook_ended(&dead);
             }
             if self.hook_pids().next().is_none() || self.clock.now() >= until || self.asked_to_end() {
-                return;
+                break;
             }
             if self.poll.poll(&mut events, Some(Duration::from_millis(100))).is_err() {
                 events.clear();
             }
+        }
+        for pid in self.hook_pids() {
+            // Not reaped yet: the number is still its own, and its group's.
+            let _ = signals::kill(-pid, libc::SIGKILL);
         }
     }
 }

@@ -65,6 +65,14 @@ impl Reactor {
         }
     }
 
+    /// The same, where a look that led to the kill did not do so: what it is doing now is why it has to be killed.
+    pub(super) fn gather_once(&mut self, id: ServiceId, generation: Generation) {
+        let gathered = self.workers.get(id.0 as usize).and_then(|w| w.gathered.as_ref());
+        if gathered.is_none_or(|g| g.generation != generation) {
+            self.gather(id, generation);
+        }
+    }
+
     /// Whether a process of its tree listens on this port.
     pub(super) fn look_at_port(&self, service: ServiceId, generation: Generation, port: u16) -> Option<Event> {
         let main = self.main_of(service, generation)?;

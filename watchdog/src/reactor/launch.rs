@@ -45,7 +45,7 @@ impl Reactor {
         let mark = format!("{}.{}.{}", self.invocation, id.0, generation.0);
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode)?;
-        let mut offer = links::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
+        let offer = links::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
         let null = match spec.launch.stdin {
             Stdin::Null => Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?),
             Stdin::Inherit => None,
@@ -63,9 +63,9 @@ impl Reactor {
         }
         let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
         ends.clear();
-        offer.theirs.clear();
         let (pid, pidfd) = (child.pid, child.pidfd);
-        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init;
+        // A hook may leave a daemon with us, which is not the worker's.
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && spec.hooks.is_empty();
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])

@@ -5,7 +5,7 @@ use super::Reactor;
 use crate::dialect::{Said, lanes, line, native, node, notify};
 use crate::machine::*;
 use crate::spec::{NotifyAt, Ready, Spec};
-use crate::sys::channel::{self, Received};
+use crate::sys::channel;
 use crate::sys::{clock, proc, tree};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
@@ -16,9 +16,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// Read from one channel per turn, so that a chatty worker does not starve a silent one.
-const SHARE: usize = 64 * 1024;
+const SHARE: usize = 16 * 1024;
+/// News of one read at most: what is left comes in the next turn.
+const NEWS: usize = 1024;
 /// Bytes of one read; a datagram that is longer than its own limit is ignored whole.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = notify::MAX;
 /// What a dying worker may still have said: a channel holds no more.
 const LAST_SHARE: usize = 1024 * 1024;
 /// Bytes that wait for a worker that does not read. What does not fit is lost: it does not answer either.
@@ -33,6 +35,9 @@ pub(super) struct Link {
     pub(super) service: ServiceId,
     pub(super) generation: Generation,
     fd: OwnedFd,
+    /// The worker's own end, until it has spoken: as long as we hold it too, the end of a worker that never did is not
+    /// the end of its channel, and wakes us once, not twice.
+    theirs: Option<OwnedFd>,
     ear: Ear,
     outbox: Vec<u8>,
     /// Something is to go out: the worker has spoken, or is asked whether it does.
@@ -61,11 +66,10 @@ impl Ear {
     }
 }
 
-/// The worker's ends, and the variables that lead to them.
+/// Channels, and the variables that lead to the worker's ends of them.
 #[derive(Default)]
 pub(super) struct Offer {
     pub(super) links: Vec<Link>,
-    pub(super) theirs: Vec<OwnedFd>,
     pub(super) variables: Vec<(&'static str, OsString)>,
 }
 
@@ -82,10 +86,11 @@ pub(super) struct Denied {
 /// No descriptors, no memory, or no room at the path of a notify socket.
 pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> io::Result<Offer> {
     let mut offer = Offer::default();
-    let link = |fd, ear| Link {
+    let link = |fd, theirs, ear| Link {
         service,
         generation,
         fd,
+        theirs,
         ear,
         outbox: Vec::new(),
         spoken: false,
@@ -97,10 +102,9 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
         let (ours, theirs) = channel::pair()?;
         offer.variables.push(("WATCHDOG_CHANNEL", number(&theirs)));
         // Our greeting waits there until the worker has said its own: most never do.
-        let mut native = link(ours, Ear::Native(native::Native::default()));
+        let mut native = link(ours, Some(theirs), Ear::Native(native::Native::default()));
         native::greet(&mut native.outbox);
         offer.links.push(native);
-        offer.theirs.push(theirs);
     }
     if let Some(at) = &dialects.notify {
         let path = match at {
@@ -110,21 +114,19 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
         let owner = spec.launch.identity.as_ref().and_then(|i| i.uid.map(|uid| (uid, i.gid)));
         let (ours, name) = channel::notify_socket(path, owner)?;
         offer.variables.push(("NOTIFY_SOCKET", name));
-        offer.links.push(link(ours, Ear::Notify));
+        offer.links.push(link(ours, None, Ear::Notify));
     }
     if dialects.node {
         let (ours, theirs) = channel::pair()?;
         offer.variables.push(("NODE_CHANNEL_FD", number(&theirs)));
         offer.variables.push(("NODE_CHANNEL_SERIALIZATION_MODE", "json".into()));
-        offer.links.push(link(ours, Ear::Node(node::Node::default())));
-        offer.theirs.push(theirs);
+        offer.links.push(link(ours, Some(theirs), Ear::Node(node::Node::default())));
     }
     if dialects.fd || spec.ready == Ready::Fd {
         let (ours, theirs) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         offer.variables.push(("WATCHDOG_READY_FD", number(&theirs)));
-        offer.links.push(link(ours, Ear::Fd(line::Line::default())));
-        offer.theirs.push(theirs);
+        offer.links.push(link(ours, Some(theirs), Ear::Fd(line::Line::default())));
     }
     Ok(offer)
 }
@@ -132,6 +134,19 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
 /// The number that it has here is free in the caller, so the worker gets it there too.
 fn number(fd: &OwnedFd) -> OsString {
     fd.as_raw_fd().to_string().into()
+}
+
+/// What came over a channel, understood as far as it can be without knowing the worker.
+pub(super) enum Came {
+    News(News),
+    /// The file of its lanes.
+    Lanes(OwnedFd),
+    /// Of somebody: whether he may speak is still to be seen.
+    Datagram {
+        pid: i32,
+        uid: u32,
+        bytes: Vec<u8>,
+    },
 }
 
 /// What one read of a link came to.
@@ -144,6 +159,70 @@ enum Heard {
     End,
     /// What came is no word of the dialect.
     Bad(String),
+}
+
+impl Link {
+    /// One read, and what it brought.
+    fn hear(&mut self, buffer: &mut [u8], out: &mut Vec<Came>, taken: &mut usize) -> Heard {
+        if let Ear::Fd(line) = &mut self.ear {
+            let read = match nix::unistd::read(&self.fd, buffer) {
+                Ok(0) => return Heard::End,
+                Ok(n) => n,
+                Err(nix::errno::Errno::EINTR) => return Heard::More,
+                Err(nix::errno::Errno::EAGAIN) => return Heard::Empty,
+                Err(_) => return Heard::End,
+            };
+            *taken += read;
+            self.theirs = None;
+            let mut news = Vec::new();
+            line.push(&buffer[..read], &mut news);
+            out.extend(news.into_iter().map(Came::News));
+            return Heard::More;
+        }
+        // Descriptors that come along are closed with `received`, except for the file of the lanes. So is that of a
+        // BARRIER=1, whose sender waits for just this: all that it said before is heard by then.
+        let mut received = match channel::receive(self.fd.as_fd(), buffer) {
+            Ok(received) => received,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
+            Err(_) => return Heard::End,
+        };
+        // An empty datagram costs a share of the turn as well.
+        *taken += received.bytes.max(64);
+        let bytes = &buffer[..received.bytes];
+        if matches!(self.ear, Ear::Notify) {
+            if let (Some((pid, uid, _)), false) = (received.credentials, received.truncated) {
+                out.push(Came::Datagram { pid, uid, bytes: bytes.to_vec() });
+            }
+            return Heard::More;
+        }
+        if received.bytes == 0 {
+            return Heard::End;
+        }
+        (self.spoken, self.theirs) = (true, None);
+        let (done, unknown) = match &mut self.ear {
+            Ear::Native(ear) => {
+                let done = ear.push(bytes, |said| match said {
+                    Said::News(news) => out.push(Came::News(news)),
+                    // A frame without a file means nothing (docs/protocol.md).
+                    Said::LanesFile => out.extend(received.descriptors.pop().map(Came::Lanes)),
+                });
+                (done.map_err(|e| e.to_string()), ear.unknown())
+            }
+            Ear::Node(ear) => {
+                let mut news = Vec::new();
+                let done = ear.push(bytes, &mut news);
+                out.extend(news.into_iter().map(Came::News));
+                (done.map_err(|e| e.to_string()), ear.unknown())
+            }
+            Ear::Notify | Ear::Fd(_) => (Ok(()), 0),
+        };
+        // A later SDK, a message of Node's own: worth a line once per generation.
+        if unknown > 0 && !std::mem::replace(&mut self.unknown_told, true) {
+            log::info!("generation {}: a word that means nothing here is skipped", self.generation.0);
+        }
+        done.map_or_else(Heard::Bad, |()| Heard::More)
+    }
 }
 
 impl Reactor {
@@ -189,9 +268,8 @@ impl Reactor {
     }
 
     fn close_link(&mut self, token: usize) {
+        // Closing takes it out of the loop as well: nobody else has our end (it is close-on-exec).
         let Some(link) = self.links.remove(&token) else { return };
-        let fd = link.fd.as_raw_fd();
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         if let (Ear::Notify, Some(service)) = (&link.ear, self.machine.services().get(link.service.0 as usize))
             && let Some(NotifyAt::Path(path)) = &service.spec.dialects.notify
         {
@@ -201,22 +279,27 @@ impl Reactor {
 
     /// True: there may be more.
     fn hear(&mut self, token: usize, share: usize) -> bool {
-        let Some(mut link) = self.links.remove(&token) else { return false };
+        let Some(link) = self.links.get_mut(&token) else { return false };
         let mut buffer = std::mem::take(&mut self.scratch);
+        let mut heard = std::mem::take(&mut self.heard);
         buffer.resize(PIECE, 0);
         let (id, generation, dialect) = (link.service, link.generation, link.ear.dialect());
         let mut taken = 0;
         let how = loop {
-            if taken >= share {
+            if taken >= share || heard.len() >= NEWS {
                 break Heard::More;
             }
-            match self.hear_once(&mut link, &mut buffer, &mut taken) {
+            match link.hear(&mut buffer, &mut heard, &mut taken) {
                 Heard::More => {}
-                other => break other,
+                other @ (Heard::Empty | Heard::End | Heard::Bad(_)) => break other,
             }
         };
         self.scratch = buffer;
-        self.links.insert(token, link);
+        // Only now: what follows from it may be said on this very channel.
+        for one in heard.drain(..) {
+            self.give(id, generation, dialect, one);
+        }
+        self.heard = heard;
         match how {
             Heard::More => return true,
             Heard::Empty => {}
@@ -244,102 +327,26 @@ impl Reactor {
         }
     }
 
-    fn hear_once(&mut self, link: &mut Link, buffer: &mut [u8], taken: &mut usize) -> Heard {
-        if let Ear::Fd(line) = &mut link.ear {
-            return match nix::unistd::read(&link.fd, buffer) {
-                Ok(0) => Heard::End,
-                Ok(n) => {
-                    *taken += n;
-                    let mut news = Vec::new();
-                    line.push(&buffer[..n], &mut news);
-                    self.give(link, news);
-                    Heard::More
+    /// One thing that came over a channel.
+    fn give(&mut self, service: ServiceId, generation: Generation, dialect: Dialect, came: Came) {
+        match came {
+            Came::News(News::MainPid(pid)) => self.note_main(service, generation, pid),
+            Came::News(news) => {
+                if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
+                    worker.slept = clock::slept_offset();
                 }
-                Err(nix::errno::Errno::EINTR) => Heard::More,
-                Err(nix::errno::Errno::EAGAIN) => Heard::Empty,
-                Err(_) => Heard::End,
-            };
-        }
-        // Descriptors that come along are closed with `received`, except for the file of the lanes.
-        let mut received = match channel::receive(link.fd.as_fd(), buffer) {
-            Ok(received) => received,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
-            Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
-            Err(_) => return Heard::End,
-        };
-        // An empty datagram costs a share of the turn as well.
-        *taken += received.bytes.max(64);
-        let bytes = &buffer[..received.bytes];
-        if matches!(link.ear, Ear::Notify) {
-            self.hear_datagram(link, &received, bytes);
-            return Heard::More;
-        }
-        if received.bytes == 0 {
-            return Heard::End;
-        }
-        link.spoken = true;
-        match &mut link.ear {
-            Ear::Native(ear) => {
-                let mut said = std::mem::take(&mut self.said);
-                let done = ear.push(bytes, &mut said);
-                let unknown = ear.unknown();
-                for one in said.drain(..) {
-                    match one {
-                        Said::News(news) => self.give_one(link, news),
-                        Said::LanesFile => self.take_lanes(link, received.descriptors.drain(..).next_back()),
-                    }
+                self.feed(Event::News { service, generation, dialect, news });
+            }
+            Came::Lanes(file) => self.take_lanes(service, generation, file),
+            Came::Datagram { pid, uid, bytes } => {
+                if !self.is_of_tree(service, pid) {
+                    return self.deny(service, pid, uid);
                 }
-                self.said = said;
-                self.note_unknown(link, unknown);
-                done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
+                for news in notify::decode(&bytes).news {
+                    self.give(service, generation, dialect, Came::News(news));
+                }
             }
-            Ear::Node(ear) => {
-                let mut news = Vec::new();
-                let done = ear.push(bytes, &mut news);
-                let unknown = ear.unknown();
-                self.give(link, news);
-                self.note_unknown(link, unknown);
-                done.map_or_else(|e| Heard::Bad(e.to_string()), |()| Heard::More)
-            }
-            Ear::Notify | Ear::Fd(_) => Heard::Empty,
         }
-    }
-
-    fn give(&mut self, link: &Link, news: Vec<News>) {
-        for one in news {
-            self.give_one(link, one);
-        }
-    }
-
-    fn give_one(&mut self, link: &Link, news: News) {
-        let (service, generation, dialect) = (link.service, link.generation, link.ear.dialect());
-        if let News::MainPid(pid) = news {
-            return self.note_main(service, generation, pid);
-        }
-        if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
-            worker.slept = clock::slept_offset();
-        }
-        self.feed(Event::News { service, generation, dialect, news });
-    }
-
-    /// It says something that means nothing here (a later SDK, a message of Node's own): worth a line once per generation.
-    fn note_unknown(&self, link: &mut Link, unknown: u64) {
-        if unknown > 0 && !std::mem::replace(&mut link.unknown_told, true) {
-            log::info!("generation {}: a word that means nothing here is skipped", link.generation.0);
-        }
-    }
-
-    fn hear_datagram(&mut self, link: &Link, received: &Received, bytes: &[u8]) {
-        let Some((pid, uid, _)) = received.credentials else { return };
-        if !self.is_of_tree(link.service, pid) {
-            return self.deny(link.service, pid, uid);
-        }
-        if received.truncated || bytes.len() > notify::MAX {
-            return;
-        }
-        // BARRIER=1 asks for the descriptor that came along to be closed when all before it is heard: it is, by the caller.
-        let notified = notify::decode(bytes);
-        self.give(link, notified.news);
     }
 
     /// Whether a sender belongs to the worker: it is the main process, descends from it, or bears its marks.
@@ -390,12 +397,12 @@ impl Reactor {
 
     // --- lanes ---
 
-    fn take_lanes(&mut self, link: &Link, file: Option<OwnedFd>) {
-        let Some(worker) = self.workers.get_mut(link.service.0 as usize) else { return };
-        // A second file, or a frame without one, means nothing (docs/protocol.md).
-        if let (Some(file), None) = (file, &worker.lanes) {
+    fn take_lanes(&mut self, service: ServiceId, generation: Generation, file: OwnedFd) {
+        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
+        // A second file means nothing (docs/protocol.md).
+        if worker.lanes.is_none() {
             worker.lanes = Some(file);
-            self.look_at_lanes(link.service, link.generation);
+            self.look_at_lanes(service, generation);
         }
     }
 
@@ -471,10 +478,10 @@ pub(super) fn beat_variable(spec: &Spec) -> Option<OsString> {
 
 /// The worker's ends by number, for the spawn.
 pub(super) fn numbers(offer: &Offer) -> Vec<RawFd> {
-    offer.theirs.iter().map(AsRawFd::as_raw_fd).collect()
+    offer.links.iter().filter_map(|link| link.theirs.as_ref()).map(AsRawFd::as_raw_fd).collect()
 }
 
 /// A variable of an offer.
-pub(super) fn variable<'a>(offer: &'a Offer) -> impl Iterator<Item = (&'static str, &'a OsStr)> {
+pub(super) fn variable(offer: &Offer) -> impl Iterator<Item = (&'static str, &OsStr)> {
     offer.variables.iter().map(|(key, value)| (*key, value.as_os_str()))
 }

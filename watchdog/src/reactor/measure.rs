@@ -6,6 +6,7 @@ use crate::spec::{LimitScope, MemoryLimit, Spec};
 use crate::sys::reap::Dead;
 use crate::sys::sample::Sampler;
 use crate::sys::{cgroup, tree};
+use std::collections::BTreeSet;
 
 /// What `auto` takes of the control group's limit, percent.
 const AUTO_PERCENT: u64 = 90;
@@ -18,6 +19,12 @@ pub(super) struct OomCount {
 }
 
 impl OomCount {
+    /// Before the first worker, as cheap as can be: the count of our own group needs two more files to be found, and is
+    /// known without only where the group is as old as we are (PID 1 of a container).
+    fn at_start(init: bool) -> OomCount {
+        OomCount { own: init.then_some(0), system: cgroup::system_oom_kills() }
+    }
+
     fn now() -> OomCount {
         OomCount { own: cgroup::own_oom_kills(), system: cgroup::system_oom_kills() }
     }
@@ -64,7 +71,14 @@ impl Reactor {
         Some(match (scope, &worker.group) {
             (LimitScope::Main, _) => vec![main],
             (LimitScope::Tree, Some(group)) => group.pids(),
-            (LimitScope::Tree, None) => tree::descendants(&[main]),
+            (LimitScope::Tree, None) => {
+                let mut all = tree::descendants(&[main]);
+                // And who lost his parent and came to us: his memory is the worker's all the same.
+                let seen: BTreeSet<i32> = all.iter().copied().collect();
+                let escaped = tree::left(self.me, &self.known_children(), &worker.marks);
+                all.extend(escaped.into_iter().filter(|pid| !seen.contains(pid)));
+                all
+            }
         })
     }
 
@@ -75,9 +89,10 @@ impl Reactor {
         }
     }
 
-    /// How things stood when the first worker was started, to compare with.
+    /// How things stood when the first worker was started, to compare with. Read while that worker is still loading.
     pub(super) fn count_oom_kills(&mut self) {
-        self.oom_before.get_or_insert_with(OomCount::now);
+        let init = self.init;
+        self.oom_before.get_or_insert_with(|| OomCount::at_start(init));
     }
 
     /// Whether this was a kill for want of memory. The counter of the worker's own control group says so for sure, that

@@ -120,7 +120,7 @@ struct Reactor {
     links: BTreeMap<usize, links::Link>,
     /// What is read from a channel, and what it said: kept, so that a beat allocates nothing.
     scratch: Vec<u8>,
-    said: Vec<crate::dialect::Said>,
+    heard: Vec<links::Came>,
     spare: Actions,
     /// Workers whose output has just shown that they are ready.
     lines_seen: Vec<(ServiceId, Generation)>,

@@ -35,6 +35,9 @@ impl Reactor {
                 None
             }
             Action::Signal { service, generation, signal, scope, wake } => {
+                if signal == libc::SIGKILL {
+                    self.gather_once(service, generation);
+                }
                 self.signal(service, generation, signal, scope, wake);
                 None
             }

@@ -29,6 +29,9 @@ pub(super) struct Pending {
 impl Reactor {
     /// Takes an order down, with what was gathered for it.
     pub(super) fn take_report(&mut self, order: ReportOrder) {
+        if self.instance.report_keep == 0 {
+            return;
+        }
         let Some(worker) = self.workers.get_mut(order.service.0 as usize) else { return };
         let gathered = worker.gathered.take_if(|g| g.generation == order.generation);
         let (now, wall) = (MonoTime(self.clock.now()), clock::wall());
@@ -280,8 +283,5 @@ fn fitted(mut report: Value) -> Vec<u8> {
 }
 
 fn object(value: Value) -> Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    if let Value::Object(map) = value { map } else { Map::new() }
 }

@@ -75,7 +75,7 @@ impl Reactor {
             outputs: BTreeMap::new(),
             links: BTreeMap::new(),
             scratch: Vec::new(),
-            said: Vec::new(),
+            heard: Vec::new(),
             spare: Actions::new(),
             lines_seen: Vec::new(),
             store,

@@ -3,7 +3,7 @@
 
 use super::fds;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, setsockopt, socket, socketpair,
@@ -36,15 +36,13 @@ pub(crate) struct Received {
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// A stream for one worker: our end, which never waits, and its end, which does as usual. Both are close-on-exec.
+/// A stream for one worker: our end and its end, both close-on-exec. That ours never waits is said at each call ([`send`],
+/// [`receive`]), which saves one at the start.
 ///
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-    // The flag belongs to the open file description, and each end has its own.
-    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
-    Ok((ours, theirs))
+    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
 /// A socket for datagrams whose senders the kernel names, and the value of NOTIFY_SOCKET that leads to it. `at`: a path,

@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::io::Read;
 
+/// Bytes that a read of a small file is prepared for.
+const READ: usize = 8 * 1024;
+
 /// One line of /proc/PID/stat, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -27,7 +30,8 @@ pub(crate) fn is_there() -> bool {
 /// The beginning of a file of the kernel's, `max` bytes at most. `None`: gone, or not for us.
 #[must_use]
 pub(crate) fn text(path: impl AsRef<std::path::Path>, max: u64) -> Option<String> {
-    let mut bytes = Vec::new();
+    // Large enough for nearly all files of /proc: each further read is a system call.
+    let mut bytes = Vec::with_capacity(READ);
     File::open(path).ok()?.take(max).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }

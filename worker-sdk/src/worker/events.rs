@@ -2,6 +2,7 @@
 
 use super::{WatchdogGone, Worker};
 use crate::connections::DrainPlan;
+use crate::requests::LATENCY_BOUNDS_MS;
 use crate::wire::{CHECKS_MAX, Check, Count, Level, MESSAGE_MAX, NAME_MAX, ToWatchdog, ToWorker, cut};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -111,8 +112,10 @@ fn all<T: Clone>(list: &Mutex<T>) -> T {
 /// Callbacks run on the thread that calls [`Worker::beat`] or [`Worker::look`] (or on the helper thread), one after the
 /// other, and should be short. They may use the worker.
 impl Worker {
-    /// Calls `callback` with the grace when a shutdown is asked for; at once if it has been.
+    /// Calls `callback` with the grace when a shutdown is asked for; at once if it has been. Tells the watchdog that the
+    /// worker acts on one.
     pub fn on_shutdown(&self, callback: impl Fn(Duration) + Send + Sync + 'static) {
+        self.takes_shutdown();
         let told = {
             let mut shutdown = self.0.listeners.shutdown.lock().unwrap_or_else(PoisonError::into_inner);
             match shutdown.1 {
@@ -200,6 +203,15 @@ impl Worker {
             let totals = requests.totals();
             count("requests_total", totals.count);
             count("request_errors_total", totals.errors);
+            for (class, number) in totals.classes.iter().enumerate() {
+                count(&format!("requests_{class}xx_total"), *number);
+            }
+            // As histograms are told: each bound counts those before it too. All of them is requests_total.
+            let mut within = 0;
+            for (bound, number) in LATENCY_BOUNDS_MS.iter().zip(totals.latency) {
+                within += number;
+                count(&format!("requests_within_{bound}_ms_total"), within);
+            }
             level("request_seconds_total", totals.took.as_secs_f64());
             level("request_longest_seconds", totals.longest.as_secs_f64());
         }

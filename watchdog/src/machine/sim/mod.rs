@@ -4,13 +4,16 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "an observer picks a few kinds out of all")]
 
 mod draw;
+mod heard;
 mod laws;
 mod people;
 mod process;
+mod rest;
 mod sometimes;
 mod specs;
 #[cfg(test)]
 mod tests;
+mod voice;
 mod world;
 
 pub use sometimes::{Rare, Sometimes};
@@ -96,7 +99,7 @@ impl Run {
         let chaos = draw.pick(&[10, 30, 60, 120, 300]);
         let mut run = Run {
             laws: Laws::new(&specs, setup),
-            world: World::new(specs.len(), draw, faults),
+            world: World::new(specs.clone(), draw, faults),
             machine: Supervisor::new(specs.clone(), setup),
             mode,
             hash: DefaultHasher::new(),
@@ -120,7 +123,7 @@ impl Run {
 
     fn all(&mut self) -> Result<(), String> {
         let actions = self.call(Call::Begin)?;
-        self.perform(&actions);
+        self.perform(&actions)?;
         for _ in 0..self.chaos {
             if self.laws.over() {
                 return Ok(());
@@ -132,7 +135,8 @@ impl Run {
         // A longer pause than this is not waited for: a neighbour that is recycled each second would fill the turns.
         let patience = self.world.now.after(Duration::from_secs(100));
         self.until("settle: it does not come to rest", |laws| laws.settled(patience))?;
-        if self.laws.over() {
+        // At the end of all time nothing takes any: no world to judge.
+        if self.laws.over() || self.world.now.0 > HORIZON {
             return Ok(());
         }
         self.world.seen.saw(Rare::EndSettled);
@@ -152,13 +156,13 @@ impl Run {
     }
 
     fn until(&mut self, law: &str, done: impl Fn(&Laws) -> bool) -> Result<(), String> {
-        for _ in 0..600 {
-            if self.laws.over() || done(&self.laws) {
+        for _ in 0..6000 {
+            if self.laws.over() || done(&self.laws) || self.world.now.0 > HORIZON {
                 return Ok(());
             }
             self.turn()?;
         }
-        Err(law.into())
+        Err(format!("{law}: {}", self.laws.unrest()))
     }
 
     /// One turn of the loop: time passes, letters are handed over, deadlines fire, actions are performed.
@@ -185,27 +189,28 @@ impl Run {
             self.deadlines(&mut todo)?;
         }
         for mut event in events {
-            self.world.hand_over(&mut event);
+            if !self.world.hand_over(&mut event) {
+                continue;
+            }
             let actions = self.call(Call::Handle(event))?;
-            self.keep(actions, &mut todo);
+            self.keep(actions, &mut todo)?;
         }
         self.deadlines(&mut todo)?;
-        self.perform(&todo);
-        Ok(())
+        self.perform(&todo)
     }
 
-    fn keep(&mut self, actions: Actions, todo: &mut Actions) {
+    fn keep(&mut self, actions: Actions, todo: &mut Actions) -> Result<(), String> {
         if self.world.faults.perform_at_once {
-            self.perform(&actions);
-        } else {
-            todo.extend(actions);
+            return self.perform(&actions);
         }
+        todo.extend(actions);
+        Ok(())
     }
 
     fn deadlines(&mut self, todo: &mut Actions) -> Result<(), String> {
         for _ in 0..10 {
             let actions = self.call(Call::Time)?;
-            self.keep(actions, todo);
+            self.keep(actions, todo)?;
             if self.machine.next_deadline().is_none_or(|at| at > self.world.now) {
                 return Ok(());
             }
@@ -216,10 +221,23 @@ impl Run {
         Err("spin: deadlines at once, for ever".into())
     }
 
-    fn perform(&mut self, actions: &[Action]) {
+    /// Does all this, and hands over at once what a look or a measurement has shown, as the loop does.
+    fn perform(&mut self, actions: &[Action]) -> Result<(), String> {
         for action in actions {
             self.world.perform(action);
         }
+        for _ in 0..20 {
+            let fed = std::mem::take(&mut self.world.fed);
+            for mut event in fed {
+                self.world.hand_over(&mut event);
+                let actions = self.call(Call::Handle(event))?;
+                actions.iter().for_each(|a| self.world.perform(a));
+            }
+            if self.world.fed.is_empty() {
+                return Ok(());
+            }
+        }
+        Err("spin: looks at once, for ever".into())
     }
 
     fn call(&mut self, call: Call) -> Result<Actions, String> {

@@ -59,7 +59,9 @@ fn request(draw: &mut Draw, services: usize, ends: u64) -> Request {
     } else if draw.chance(3) {
         names = vec![ServiceId(77)];
     }
-    match draw.below(20) {
+    match draw.below(23) {
+        20 => Request::Reload { services: names },
+        21 => Request::Tell { services: names, word: "flush".into() },
         0..5 => Request::Start { services: names },
         5..10 => {
             let timeout = draw.pick(&[None, None, Some(0), Some(700), Some(60_000)]).map(Duration::from_millis);

@@ -1,8 +1,9 @@
 //! What is true of the processes, whatever the machine believes: scripts, deaths, and what outlives them.
 
 use super::draw::{Draw, Faults};
-use crate::machine::{Exit, Generation, MonoTime, Oom, SpawnFailure, Step};
-use crate::spec::SignalNumber;
+use super::voice::Voice;
+use crate::machine::{Event, Exit, Generation, MonoTime, Oom, SpawnFailure, Step};
+use crate::spec::{SignalNumber, Spec};
 use std::time::Duration;
 
 /// What a process will do; drawn when it is asked for.
@@ -24,6 +25,8 @@ pub(super) struct Script {
     pub(super) freezes: Option<Duration>,
     /// What outlives it.
     pub(super) leaves: Vec<LeftScript>,
+    /// What it says and uses.
+    pub(super) voice: Voice,
 }
 
 /// A descendant that outlives its worker.
@@ -58,6 +61,15 @@ pub(super) struct Proc {
     /// Waits for a CONT.
     pub(super) held: Option<SignalNumber>,
     pub(super) seen_alive: MonoTime,
+    /// When its program began.
+    pub(super) born: MonoTime,
+    /// The news of its start was handed over; what it said before that waits here, for nobody listens yet.
+    pub(super) announced: bool,
+    pub(super) early: Vec<Event>,
+    /// Born when all troubles were over.
+    pub(super) healthy: bool,
+    /// Times it was measured.
+    pub(super) measured: usize,
     pub(super) left: Vec<Left>,
 }
 
@@ -97,7 +109,7 @@ pub(super) fn exit_signal(signal: SignalNumber) -> Exit {
 
 impl Script {
     /// One that comes up, obeys, and leaves nothing.
-    pub(super) fn healthy() -> Script {
+    pub(super) fn healthy(spec: &Spec) -> Script {
         Script {
             exec: Duration::from_millis(1),
             fails: None,
@@ -107,11 +119,16 @@ impl Script {
             killed: Some(Duration::from_millis(1)),
             freezes: None,
             leaves: Vec::new(),
+            voice: Voice::healthy(spec),
         }
     }
 
-    pub(super) fn draw(draw: &mut Draw, faults: &Faults) -> Script {
-        let own = draw.chance(10 + faults.crashes * 3 / 2).then(|| (draw_life(draw), draw_end(draw)));
+    pub(super) fn draw(draw: &mut Draw, faults: &Faults, spec: &Spec) -> Script {
+        let mut own = draw.chance(10 + faults.crashes * 3 / 2).then(|| (draw_life(draw), draw_end(draw)));
+        if let Some((_, exit)) = own.as_mut().filter(|_| draw.chance(faults.ooms / 2)) {
+            let oom = draw.pick(&[Oom::Worker, Oom::Child, Oom::Probable]);
+            *exit = if oom == Oom::Child { Exit { oom, ..*exit } } else { Exit { oom, ..exit_signal(9) } };
+        }
         let asked = (!draw.chance(faults.ignores_term)).then(|| {
             let end = match draw.below(5) {
                 0 | 1 => exit_signal(15),
@@ -134,6 +151,7 @@ impl Script {
             killed: draw_kill(draw, faults),
             freezes: draw.chance(faults.frozen / 2).then(|| draw.ms(&[1, 1000])),
             leaves,
+            voice: Voice::draw(draw, faults, spec),
         }
     }
 }
@@ -157,7 +175,7 @@ fn draw_life(draw: &mut Draw) -> Duration {
     base + Duration::from_micros(draw.pick(&[0, 0, 0, 1, 300]))
 }
 
-fn draw_end(draw: &mut Draw) -> Exit {
+pub(super) fn draw_end(draw: &mut Draw) -> Exit {
     if draw.chance(30) {
         return exit_signal(draw.pick(&[1, 2, 6, 9, 11, 13, 15, 64]));
     }

@@ -2,7 +2,10 @@
 
 use super::draw::Draw;
 use crate::machine::Setup;
-use crate::spec::{Delays, Ends, GiveUp, Policy, Restart, Scope, Spec, Stop};
+use crate::spec::{
+    Delays, Ends, GiveUp, Heartbeat, HeartbeatMode, Hook, LimitAction, Limits, MemoryLimit, OnHang, Policy, Ready,
+    Restart, Scope, Spec, Stop,
+};
 use std::time::Duration;
 
 /// The services of one run and the surroundings of the watchdog.
@@ -14,10 +17,55 @@ pub(super) fn draw_house(draw: &mut Draw) -> (Vec<Spec>, Setup) {
     (specs, setup)
 }
 
+/// A limit in these worlds; scripts hold more and less.
+pub(super) const MEMORY: u64 = 100 << 20;
+
+fn draw_life(draw: &mut Draw, spec: &mut Spec) {
+    let plain = [Ready::Auto, Ready::Auto, Ready::Auto, Ready::Spawned, Ready::Reported, Ready::Reported];
+    spec.ready = match draw.below(10) {
+        0 => Ready::Fd,
+        1 => Ready::Line("listening".into()),
+        2 => Ready::Port(80),
+        _ => draw.pick(&plain),
+    };
+    spec.start_timeout = draw.ms(&[200, 2000, 30_000, u64::MAX]);
+    if spec.start_timeout > Duration::from_secs(1 << 40) {
+        spec.start_timeout = Duration::MAX;
+    }
+    spec.heartbeat = Heartbeat {
+        mode: draw.pick(&[HeartbeatMode::Auto, HeartbeatMode::Auto, HeartbeatMode::Required, HeartbeatMode::Off]),
+        interval: draw.ms(&[500, 2000, 10_000]),
+        timeout: draw.ms(&[100, 1000, 5000, 15_000]),
+        misses: draw.pick(&[1, 2, 3]),
+        on_hang: if draw.chance(75) { OnHang::Restart } else { OnHang::Record },
+        hang_signal: draw.pick(&[6, 6, 3]),
+        hang_dump_timeout: draw.ms(&[0, 500, 5000]),
+    };
+    spec.dialects.node = draw.chance(30);
+    spec.dialects.native = draw.chance(90);
+    if draw.chance(50) {
+        spec.limits = Limits {
+            memory: draw.pick(&[None, Some(MemoryLimit::Bytes(MEMORY)), Some(MemoryLimit::Auto)]),
+            memory_soft: draw.pick(&[None, Some(MEMORY / 10 * 8)]),
+            memory_samples: draw.pick(&[1, 2, 3]),
+            memory_action: draw.pick(&[LimitAction::Restart, LimitAction::Restart, LimitAction::Warn]),
+            cpu: draw.pick(&[None, Some(80)]),
+            cpu_samples: draw.pick(&[1, 2, 5]),
+            cpu_action: draw.pick(&[LimitAction::Restart, LimitAction::Restart, LimitAction::Warn]),
+            interval: draw.ms(&[500, 1000, 5000]),
+            ..Limits::default()
+        };
+    }
+    spec.reload_signal = draw.pick(&[None, None, Some(1)]);
+    if draw.chance(20) {
+        spec.hooks.push(Hook { events: Vec::new(), pre_start: draw.chance(70), command: vec!["true".into()] });
+    }
+}
+
 fn draw_spec(draw: &mut Draw) -> Spec {
     let rewrites = [vec![], vec![], vec![], vec![(15, 3)], vec![(1, 15)], vec![(10, 0)], vec![(2, 15)], vec![(15, 0)]];
     let max_age = if draw.chance(20) { Some(draw.ms(&[1000, 60_000])) } else { None };
-    Spec {
+    let mut spec = Spec {
         name: "w".into(),
         restart: draw_restart(draw),
         stop: draw_stop(draw),
@@ -25,7 +73,12 @@ fn draw_spec(draw: &mut Draw) -> Spec {
         max_age,
         max_age_jitter: draw.pick(&[0, 10, 100]),
         ..Spec::default()
+    };
+    // Some worlds are those of workers that say nothing.
+    if draw.chance(70) {
+        draw_life(draw, &mut spec);
     }
+    spec
 }
 
 fn draw_restart(draw: &mut Draw) -> Restart {

@@ -2,15 +2,15 @@
 //! keeps its own truth about who lives and takes nothing on trust.
 
 use super::draw::{Draw, Faults};
-use super::process::{Left, LeftScript, Proc, Script, Stage, exit_signal};
+use super::process::{Left, Proc, Script, Stage, exit_signal};
 use super::sometimes::{Rare, Sometimes};
-use crate::machine::{Action, Event, Exit, Generation, MonoTime, ServiceId};
-use crate::spec::SignalNumber;
+use crate::machine::{Action, Dialect, Event, Exit, Generation, MonoTime, News, ReadyBy, ServiceId};
+use crate::spec::{Scope, SignalNumber, Spec};
 use std::time::Duration;
 
 /// Something that happens at a moment, whoever looks.
 #[derive(Clone, Debug)]
-enum Fact {
+pub(super) enum Fact {
     ExecOver(ServiceId, Generation),
     Dies(ServiceId, Generation, Exit),
     Freezes(ServiceId, Generation),
@@ -18,6 +18,11 @@ enum Fact {
     GiveUpEnds(ServiceId, u32),
     Alone,
     Person,
+    Says(ServiceId, Generation, Dialect, News),
+    SeenReady(ServiceId, Generation, ReadyBy),
+    /// It beats by itself.
+    Beats(ServiceId, Generation),
+    Closes(ServiceId, Generation, Dialect, Option<String>),
 }
 
 /// The world.
@@ -28,19 +33,25 @@ pub(super) struct World {
     pub(super) seen: Sometimes,
     /// Troubles are over: everybody is healthy from now on.
     pub(super) calm: bool,
-    facts: Vec<(MonoTime, u64, Fact)>,
+    pub(super) facts: Vec<(MonoTime, u64, Fact)>,
     inbox: Vec<(MonoTime, u64, Event)>,
     pub(super) procs: Vec<Vec<Proc>>,
     give_up_runs: Vec<u32>,
     stalled_since: Option<MonoTime>,
     serial: u64,
-    next_pid: i32,
+    pub(super) next_pid: i32,
     pub(super) person_due: bool,
+    pub(super) specs: Vec<Spec>,
+    /// What looks and measurements have shown: handed over at once.
+    pub(super) fed: Vec<Event>,
 }
 
 impl World {
-    pub(super) fn new(services: usize, draw: Draw, faults: Faults) -> World {
+    pub(super) fn new(specs: Vec<Spec>, draw: Draw, faults: Faults) -> World {
+        let services = specs.len();
         let mut world = World {
+            specs,
+            fed: Vec::new(),
             now: MonoTime::ZERO,
             draw,
             faults,
@@ -64,7 +75,7 @@ impl World {
         self.serial
     }
 
-    fn happen(&mut self, after: Duration, fact: Fact) {
+    pub(super) fn happen(&mut self, after: Duration, fact: Fact) {
         let serial = self.serial();
         self.facts.push((self.now.after(after), serial, fact));
     }
@@ -80,6 +91,12 @@ impl World {
         }
         let serial = self.serial();
         self.inbox.push((self.now.after(late), serial, event));
+    }
+
+    /// A letter that comes so much later.
+    pub(super) fn post_after(&mut self, after: Duration, event: Event) {
+        let serial = self.serial();
+        self.inbox.push((self.now.after(after), serial, event));
     }
 
     pub(super) fn call_person(&mut self) {
@@ -105,7 +122,7 @@ impl World {
         self.stalled_since = None;
     }
 
-    fn proc(&mut self, id: ServiceId, generation: Generation) -> Option<&mut Proc> {
+    pub(super) fn proc(&mut self, id: ServiceId, generation: Generation) -> Option<&mut Proc> {
         self.procs[id.0 as usize].iter_mut().find(|p| p.generation == generation)
     }
 
@@ -131,18 +148,30 @@ impl World {
             }
             Fact::Alone => self.post(Event::Alone, true),
             Fact::Person => self.person_due = true,
+            Fact::Says(id, generation, dialect, news) => self.says(id, generation, dialect, news),
+            Fact::SeenReady(service, generation, by) => {
+                if self.proc(service, generation).is_some_and(|p| p.stage == Stage::Alive && !p.frozen) {
+                    self.post(Event::SeenReady { service, generation, by }, true);
+                }
+            }
+            Fact::Beats(id, generation) => self.beats(id, generation),
+            Fact::Closes(service, generation, dialect, fault) => {
+                if self.proc(service, generation).is_some_and(|p| p.stage == Stage::Alive && !p.frozen) {
+                    self.post(Event::ChannelLost { service, generation, dialect, fault }, true);
+                }
+            }
         }
     }
 
     fn exec_over(&mut self, service: ServiceId, generation: Generation) {
         self.next_pid += 1;
         let (now, pid) = (self.now, self.next_pid);
-        let Some(p) = self.proc(service, generation) else { return };
+        let Some(p) = self.proc(service, generation).filter(|p| p.stage == Stage::Exec) else { return };
         if let Some(failure) = p.script.fails.clone() {
             p.stage = Stage::Gone;
             return self.post(Event::SpawnFailed { service, generation, failure }, true);
         }
-        (p.stage, p.pid, p.seen_alive) = (Stage::Alive, pid, now);
+        (p.stage, p.pid, p.seen_alive, p.born) = (Stage::Alive, pid, now, now);
         let (own, freezes) = (p.script.own, p.script.freezes);
         if let Some((after, exit)) = own {
             self.happen(after, Fact::Dies(service, generation, exit));
@@ -151,6 +180,7 @@ impl World {
             self.happen(after, Fact::Freezes(service, generation));
         }
         self.post(Event::Spawned { service, generation, pid }, true);
+        self.begin_talk(service, generation);
     }
 
     fn dies(&mut self, service: ServiceId, generation: Generation, exit: Exit) {
@@ -167,9 +197,13 @@ impl World {
         let count = scripts.len() as i32;
         p.left =
             scripts.into_iter().zip(first..).map(|(script, pid)| Left { pid, script, was_killed: false }).collect();
+        let eof = p.script.voice.eof.then_some(p.script.voice.dialect);
         self.next_pid += count;
         if self.stalled_since.is_some() {
             self.seen.saw(Rare::StallHidesDeath);
+        }
+        if let Some(dialect) = eof.filter(|d| d.is_asked()) {
+            self.post(Event::ChannelLost { service, generation, dialect, fault: None }, true);
         }
         self.post(Event::Exited { service, generation, exit, seen_alive, left: Vec::new() }, true);
     }
@@ -188,22 +222,54 @@ impl World {
         due.into_iter().map(|l| l.2).collect()
     }
 
-    /// The last touch before an event is handed over.
-    pub(super) fn hand_over(&mut self, event: &mut Event) {
+    /// The last touch before an event is handed over. False: it waits for the news that there is a process.
+    pub(super) fn hand_over(&mut self, event: &mut Event) -> bool {
+        match event {
+            Event::Spawned { service, generation, .. } => {
+                let Some(p) = self.proc(*service, *generation) else { return true };
+                p.announced = true;
+                for early in std::mem::take(&mut p.early) {
+                    let serial = self.serial();
+                    self.inbox.push((self.now, serial, early));
+                }
+            }
+            Event::News { service, generation, .. }
+            | Event::SeenReady { service, generation, .. }
+            | Event::ChannelLost { service, generation, .. } => {
+                if let Some(p) = self.proc(*service, *generation).filter(|p| !p.announced) {
+                    p.early.push(event.clone());
+                    return false;
+                }
+            }
+            _ => {}
+        }
         if let Event::Exited { service, generation, left, .. } = event
             && let Some(p) = self.procs[service.0 as usize].iter_mut().find(|p| p.generation == *generation)
         {
             p.stage = Stage::Gone;
             *left = p.left_pids();
         }
+        // The file of the lanes is read when the word is heard.
+        let now = self.now;
+        if let Event::News { service, generation, news: News::Lanes(views), .. } = event
+            && let Some(p) = self.procs[service.0 as usize].iter().find(|p| p.generation == *generation)
+        {
+            *views = p.script.voice.views(now.since(p.born));
+        }
+        true
     }
 
     /// Does what the machine asked for.
     pub(super) fn perform(&mut self, action: &Action) {
         match action {
             Action::Spawn { service, generation } => self.spawn(*service, *generation),
-            Action::Signal { service, generation, signal, wake, .. } => {
-                self.signal(*service, *generation, *signal, *wake);
+            Action::Signal { service, generation, signal, scope, wake } => {
+                let dumps =
+                    *wake && *scope == Scope::Main && self.specs[service.0 as usize].heartbeat.hang_signal == *signal;
+                match dumps {
+                    true => self.dump(*service, *generation, *signal),
+                    false => self.signal(*service, *generation, *signal, *wake),
+                }
             }
             Action::Sweep { service, generation, signal } => self.sweep(*service, *generation, *signal),
             Action::LookAtTree { service, generation } => {
@@ -225,12 +291,13 @@ impl World {
                     self.happen(Duration::from_millis(3), Fact::Alone);
                 }
             }
-            Action::CancelSpawn { .. }
-            | Action::Say { .. }
-            | Action::LookAtLanes { .. }
-            | Action::LookAtPort { .. }
-            | Action::Inspect { .. }
-            | Action::Measure { .. }
+            Action::CancelSpawn { service, generation } => self.cancel_spawn(*service, *generation),
+            Action::Say { service, generation, dialect, word } => self.told(*service, *generation, *dialect, word),
+            Action::LookAtLanes { service, generation } => self.look_at_lanes(*service, *generation),
+            Action::LookAtPort { service, generation, .. } => self.look_at_port(*service, *generation),
+            Action::Inspect { service, generation, second: true } => self.inspect(*service, *generation),
+            Action::Measure { service, generation } => self.measure(*service, *generation),
+            Action::Inspect { second: false, .. }
             | Action::Gather { .. }
             | Action::Report(_)
             | Action::Suspend
@@ -241,7 +308,9 @@ impl World {
     }
 
     fn spawn(&mut self, service: ServiceId, generation: Generation) {
-        let script = if self.calm { Script::healthy() } else { Script::draw(&mut self.draw, &self.faults) };
+        let spec = &self.specs[service.0 as usize];
+        let script = if self.calm { Script::healthy(spec) } else { Script::draw(&mut self.draw, &self.faults, spec) };
+        let healthy = self.calm;
         let exec = script.exec;
         let all = &mut self.procs[service.0 as usize];
         all.retain(|p| p.lives() || matches!(p.stage, Stage::Zombie(_)));
@@ -255,6 +324,11 @@ impl World {
             was_asked: false,
             held: None,
             seen_alive: self.now,
+            born: self.now,
+            announced: false,
+            early: Vec::new(),
+            healthy,
+            measured: 0,
             left: Vec::new(),
         });
         self.happen(exec, Fact::ExecOver(service, generation));
@@ -294,65 +368,6 @@ impl World {
         }
         if thawed {
             self.seen.saw(Rare::Thawed);
-        }
-    }
-
-    fn sweep(&mut self, service: ServiceId, generation: Generation, signal: SignalNumber) {
-        let (calm, mut pid) = (self.calm, self.next_pid);
-        let mut deaths = Vec::new();
-        let mut forked = 0;
-        let Some(p) = self.proc(service, generation) else { return };
-        let mut born = Vec::new();
-        for left in &mut p.left {
-            let after = match signal {
-                libc::SIGKILL if left.was_killed => continue,
-                libc::SIGKILL => {
-                    left.was_killed = true;
-                    if left.script.chain > 0 && !calm {
-                        pid += 1;
-                        forked += 1;
-                        let script = LeftScript { chain: left.script.chain - 1, ..left.script.clone() };
-                        born.push(Left { pid, script, was_killed: false });
-                    }
-                    if calm { Some(Duration::from_millis(1)) } else { left.script.kill }
-                }
-                _ => left.script.term,
-            };
-            deaths.extend(after.map(|after| (after, left.pid)));
-        }
-        p.left.extend(born);
-        self.next_pid = pid;
-        if forked > 0 {
-            self.seen.saw(Rare::ForkChain);
-        }
-        for (after, pid) in deaths {
-            self.happen(after, Fact::LeftDies(service, generation, pid));
-        }
-    }
-
-    /// The troubles end: nobody fails, is late or deaf any more, and who was killed is gone at last.
-    pub(super) fn calm_down(&mut self) {
-        self.calm = true;
-        self.faults = Faults::default();
-        self.facts.retain(|f| !matches!(f.2, Fact::Person | Fact::Freezes(..)));
-        let soon = Duration::from_millis(1);
-        let mut facts = Vec::new();
-        for (n, procs) in self.procs.iter_mut().enumerate() {
-            let id = ServiceId(n as u32);
-            for p in procs {
-                p.frozen = false;
-                p.script = Script { own: p.script.own, fails: p.script.fails.take(), ..Script::healthy() };
-                if p.stage == Stage::Alive && p.was_killed {
-                    facts.push(Fact::Dies(id, p.generation, exit_signal(9)));
-                } else if p.stage == Stage::Alive && (p.was_asked || p.held.is_some()) {
-                    facts.push(Fact::Dies(id, p.generation, exit_signal(15)));
-                }
-                facts.extend(p.left.iter().map(|l| Fact::LeftDies(id, p.generation, l.pid)));
-            }
-        }
-        facts.push(Fact::Alone);
-        for fact in facts {
-            self.happen(soon, fact);
         }
     }
 }

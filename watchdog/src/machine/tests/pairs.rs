@@ -3,6 +3,7 @@
 use super::stage::{ID, Stage, deeds, exit, places};
 use crate::machine::service::{Cx, Dice};
 use crate::machine::*;
+use crate::spec::Ready;
 
 fn all_places() -> Vec<(&'static str, Stage)> {
     places(false).into_iter().chain(places(true)).collect()
@@ -81,12 +82,25 @@ fn news_of_another_generation_or_service_changes_nothing() {
         let last = stage.service().last.0;
         for (service, generation) in [(ID, last + 1), (ID, last - 1), (ServiceId(9), last)] {
             let generation = Generation(generation);
+            let second = std::time::Duration::from_secs(1);
+            let sample = Sample { at: stage.now, rss_bytes: Some(1 << 40), cpu_permille: Some(99_999) };
             let failure = SpawnFailure { step: Step::Exec, errno: 2, path: String::new() };
             let stale = [
                 Event::Spawned { service, generation, pid: 5 },
                 Event::SpawnFailed { service, generation, failure },
                 Event::Exited { service, generation, exit: exit(1), seen_alive: stage.now, left: vec![4] },
                 Event::Tree { service, generation, left: vec![] },
+                Event::News { service, generation, dialect: Dialect::Notify, news: News::Ready },
+                Event::News { service, generation, dialect: Dialect::Native, news: News::Hello },
+                Event::News { service, generation, dialect: Dialect::Native, news: News::Pong(Some(1)) },
+                Event::News { service, generation, dialect: Dialect::Notify, news: News::Trigger },
+                Event::News { service, generation, dialect: Dialect::Notify, news: News::Extend(second) },
+                Event::News { service, generation, dialect: Dialect::Native, news: News::Status("late".into()) },
+                Event::SeenReady { service, generation, by: ReadyBy::Port },
+                Event::ChannelLost { service, generation, dialect: Dialect::Native, fault: None },
+                Event::ChannelLost { service, generation, dialect: Dialect::Native, fault: Some("late".into()) },
+                Event::Evidence { service, generation, evidence: Evidence::default() },
+                Event::Sampled { service, generation, sample },
             ];
             for event in stale {
                 let after = stage.clone().give(event.clone());
@@ -122,9 +136,19 @@ fn settings_of_ten_thousand_years_and_of_nothing_never_overflow() {
         (spec.stop.timeout, spec.stop.shutdown_timeout, spec.stop.kill_wait) = (d, d, d);
         (spec.max_age, spec.restart.stable_after) = (Some(d), d);
         (spec.restart.crash_loop_window, spec.restart.crash_loop_pause) = (d, d);
-        for (_, first) in deeds() {
-            for (_, second) in deeds() {
-                second(first(Stage::new(spec.clone(), Setup::default()).up()));
+        (spec.heartbeat.interval, spec.heartbeat.timeout, spec.heartbeat.hang_dump_timeout) = (d, d, d);
+        (spec.start_timeout, spec.limits.interval) = (d, d);
+        (spec.heartbeat.misses, spec.limits.memory_samples, spec.limits.cpu_samples) = (0, 0, u32::MAX);
+        spec.limits.cpu = Some(u32::MAX);
+        for ready in [Ready::Auto, Ready::Reported, Ready::Port(1)] {
+            spec.ready = ready;
+            let up = Stage::new(spec.clone(), Setup::default()).up();
+            for stage in [up.clone(), up.native(News::Hello).pong().native(News::TakesShutdown)] {
+                for (_, first) in deeds() {
+                    for (_, second) in deeds() {
+                        second(first(stage.clone()).notify(News::BeatEvery(d)).notify(News::Extend(d)));
+                    }
+                }
             }
         }
     }

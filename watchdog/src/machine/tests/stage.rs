@@ -1,7 +1,7 @@
 //! A machine on a stage: events by short names, and every state as a place that can be reached.
 
 use crate::machine::*;
-use crate::spec::{Delays, GiveUp, Scope, Spec};
+use crate::spec::{Delays, GiveUp, MemoryLimit, Ready, Scope, Spec};
 use std::time::Duration;
 
 pub(super) const ID: ServiceId = ServiceId(0);
@@ -113,7 +113,100 @@ impl Stage {
         self.give(Event::Signalled { signal, origin: Origin::Kernel })
     }
 
+    // --- what a worker says, and what is seen of it ---
+
+    pub(super) fn says(self, dialect: Dialect, news: News) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::News { service: ID, generation, dialect, news })
+    }
+
+    pub(super) fn notify(self, news: News) -> Stage {
+        self.says(Dialect::Notify, news)
+    }
+
+    pub(super) fn native(self, news: News) -> Stage {
+        self.says(Dialect::Native, news)
+    }
+
+    /// The answer to the last ping.
+    pub(super) fn pong(self) -> Stage {
+        let nonce = self.service().run.as_ref().map(|r| r.beats.nonce);
+        self.native(News::Pong(nonce))
+    }
+
+    /// A native worker that has answered once.
+    pub(super) fn armed(self) -> Stage {
+        self.up().native(News::Hello).pong()
+    }
+
+    pub(super) fn lost(self, dialect: Dialect, fault: Option<&str>) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::ChannelLost { service: ID, generation, dialect, fault: fault.map(Into::into) })
+    }
+
+    /// The evidence of two looks, at rest unless told otherwise.
+    pub(super) fn evidence(self, facts: fn(&mut Evidence)) -> Stage {
+        let mut evidence = Evidence { span: Duration::from_millis(200), threads: 3, ..Evidence::default() };
+        facts(&mut evidence);
+        let generation = self.service().last;
+        self.give(Event::Evidence { service: ID, generation, evidence })
+    }
+
+    /// Both looks, and what they show.
+    pub(super) fn looked_at(self, facts: fn(&mut Evidence)) -> Stage {
+        let looking = |s: &Stage| s.service().timers.get(Timer::Verdict);
+        let mut stage = self;
+        while let Some(at) = looking(&stage) {
+            let d = at.since(stage.now);
+            stage = stage.wait(d);
+        }
+        stage.evidence(facts)
+    }
+
+    pub(super) fn holds(self, bytes: u64) -> Stage {
+        self.sample(Some(bytes), None)
+    }
+
+    pub(super) fn sample(self, rss_bytes: Option<u64>, cpu_permille: Option<u32>) -> Stage {
+        let (generation, at) = (self.service().last, self.now);
+        self.give(Event::Sampled { service: ID, generation, sample: Sample { at, rss_bytes, cpu_permille } })
+    }
+
+    pub(super) fn seen_ready(self, by: ReadyBy) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::SeenReady { service: ID, generation, by })
+    }
+
+    /// From deadline to deadline until this is told; how long that took.
+    pub(super) fn until(mut self, name: &str) -> (Stage, Duration) {
+        let begun = self.now;
+        for _ in 0..10_000 {
+            self = self.due();
+            if self.told().contains(&name) {
+                break;
+            }
+        }
+        let took = self.now.since(begun);
+        (self, took)
+    }
+
     // --- what came of the last call ---
+
+    /// What it was told.
+    pub(super) fn words(&self) -> Vec<Word> {
+        let word = |a: &Action| if let Action::Say { word, .. } = a { Some(word.clone()) } else { None };
+        self.out.iter().filter_map(word).collect()
+    }
+
+    pub(super) fn pinged(&self) -> bool {
+        self.words().iter().any(|w| matches!(w, Word::Ping(_)))
+    }
+
+    /// Causes of the reports that were ordered.
+    pub(super) fn reports(&self) -> Vec<Cause> {
+        let cause = |a: &Action| if let Action::Report(order) = a { Some(order.cause) } else { None };
+        self.out.iter().filter_map(cause).collect()
+    }
 
     pub(super) fn spawned(&self) -> bool {
         self.out.iter().any(|a| matches!(a, Action::Spawn { .. }))
@@ -169,6 +262,9 @@ pub(super) fn every_state() -> Spec {
     spec.restart.limit = 0;
     spec.restart.crash_loop_limit = 1;
     spec.restart.give_up = GiveUp::Exec(vec!["true".into()]);
+    spec.limits.memory = Some(MemoryLimit::Bytes(100));
+    spec.limits.memory_samples = 1;
+    spec.limits.interval = Duration::from_secs(3600);
     spec
 }
 
@@ -176,6 +272,8 @@ pub(super) fn every_state() -> Spec {
 pub(super) fn places(down: bool) -> Vec<(&'static str, Stage)> {
     let new = || Stage::new(every_state(), Setup::default());
     let up = || new().up();
+    let waiting = || Stage::new(Spec { ready: Ready::Reported, ..every_state() }, Setup::default()).up();
+    let silent = || new().armed().until("hang").0;
     // The same way down or up: a stop or a restart that climbs the ladder.
     let end = |s: Stage| if down { s.stop(None) } else { s.restart(false) };
     let wish = |s: Stage| if down { s.stop(None) } else { s };
@@ -189,11 +287,17 @@ pub(super) fn places(down: bool) -> Vec<(&'static str, Stage)> {
         ("Stuck tree", wish(up().ends_leaving(1, &[7])).secs(2).secs(1).tree(&[7])),
         ("Done", wish(up().ends(0))),
         ("Failed", wish(up().ends(78).give(Event::GiveUpRan { service: ID }))),
+        ("Stopping ask", end(new().armed().native(News::TakesShutdown))),
+        ("Stopping dump", wish(silent().looked_at(|_| ()))),
     ];
     if down {
         all.push(("Stopped", up().stop(None).ends(0)));
     } else {
+        all.push(("Starting, waits for READY", waiting()));
         all.push(("Running", up()));
+        all.push(("Running, armed", new().armed()));
+        all.push(("Running, silent, first look", silent()));
+        all.push(("Running, silent, second look", silent().due()));
         all.push(("Backoff", up().ends(1)));
         all.push(("CrashLoop", up().ends(1).due().up().ends(1)));
         all.push(("Failed command", up().ends(78)));
@@ -218,6 +322,16 @@ pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
         ("Exited 1, others left", |s| s.ends_leaving(1, &[7, 8])),
         ("Tree empty", |s| s.tree(&[])),
         ("Tree not empty", |s| s.tree(&[7])),
+        ("Ready", |s| s.notify(News::Ready)),
+        ("Pong", |s| s.pong()),
+        ("Beat in another dialect", |s| s.notify(News::Beat)),
+        ("Trigger", |s| s.notify(News::Trigger)),
+        ("Extend 1 min", |s| s.notify(News::Extend(Duration::from_secs(60)))),
+        ("ChannelLost", |s| s.lost(Dialect::Native, None)),
+        ("ChannelLost, garbage", |s| s.lost(Dialect::Native, Some("bad frame"))),
+        ("Evidence deadlocked", |s| s.evidence(|_| ())),
+        ("Evidence stopped", |s| s.evidence(|e| e.stopped = true)),
+        ("Sampled over the limit", |s| s.holds(101)),
         ("GiveUpRan", |s| s.give(Event::GiveUpRan { service: ID })),
         ("Start", |s| s.start()),
         ("Stop", |s| s.stop(None)),
@@ -225,6 +339,8 @@ pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
         ("Restart", |s| s.restart(false)),
         ("Restart by force", |s| s.restart(true)),
         ("Signal HUP (client)", |s| s.ask(Request::Signal { services: vec![ID], signal: 1 })),
+        ("Reload", |s| s.ask(Request::Reload { services: vec![ID] })),
+        ("Tell", |s| s.ask(Request::Tell { services: vec![ID], word: "flush".into() })),
         ("Wait stopped", |s| s.ask(Request::Wait { service: ID, want: Want::Stopped, timeout: None })),
         ("Shutdown", |s| s.ask(Request::Shutdown)),
         ("TERM", |s| s.signal(15)),

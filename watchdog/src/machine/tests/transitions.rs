@@ -2,7 +2,7 @@
 //! change of behaviour then shows as a changed cell.
 
 use super::stage::{Stage, deeds, places};
-use crate::machine::{Action, State, StopStep, Word};
+use crate::machine::{Action, State, StopStep, Timer, Word};
 use std::fmt::Write;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/machine/TRANSITIONS.md");
@@ -24,8 +24,10 @@ fn the_table_of_transitions_is_up_to_date() {
 fn table() -> String {
     let mut text = String::from(
         "# Transitions\n\nWritten by a test (`machine/tests/transitions.rs`), not by hand. Rows are events, columns are \
-         states; a cell is the new\nstate and what is done. `·`: nothing. Settings: on-failure, delay 1 s, the second \
-         crash is a crash loop, 78 gives up with a\ncommand. Wishes told to people are left out.\n",
+         states; a cell is the new\nstate and what is done. `·`: nothing; in brackets what changes without a deed. \
+         Settings: on-failure, delay 1 s, the second\ncrash is a crash loop, 78 gives up with a command, memory_limit \
+         judged by one sample. An armed worker is a native one that\nanswered; the one that waits for READY has ready = \
+         reported. Wishes told to people are left out.\n",
     );
     for down in [false, true] {
         let columns = places(down);
@@ -52,7 +54,32 @@ fn cell(before: &Stage, after: &Stage) -> String {
         words.push(format!("→{}", name(after.state())));
     }
     words.extend(after.out.iter().filter_map(word));
+    words.extend(unseen(before, after));
     if words.is_empty() { "·".into() } else { words.join(" ") }
+}
+
+/// What changed in a run that goes on, without anything being done.
+fn unseen(before: &Stage, after: &Stage) -> Vec<String> {
+    let (was, is) = (before.service(), after.service());
+    let (Some(old), Some(new)) = (&was.run, &is.run) else { return Vec::new() };
+    if old.generation != new.generation || name(was.state) != name(is.state) || before.now != after.now {
+        return Vec::new();
+    }
+    let mut words = Vec::new();
+    let mut say = |it_is_so: bool, word: &str| it_is_so.then(|| words.push(word.to_string()));
+    say(!old.beats.armed && new.beats.armed, "(armed)");
+    say(old.beats.armed && !new.beats.armed, "(disarmed)");
+    say(old.hang.is_some() && new.hang.is_none(), "(forgiven)");
+    say(old.beats.excused_until != new.beats.excused_until, "(excused)");
+    say(
+        old.beats.recent.last() != new.beats.recent.last() || old.beats.recent.len() < new.beats.recent.len(),
+        "(alive)",
+    );
+    say(was.timers.get(Timer::Lost).is_none() && is.timers.get(Timer::Lost).is_some(), "(lost in 100 ms)");
+    for (timer, word) in [(Timer::Start, "(start put off)"), (Timer::Stop, "(stop put off)")] {
+        say(was.timers.get(timer) < is.timers.get(timer), word);
+    }
+    words
 }
 
 fn name(state: State) -> String {

@@ -66,8 +66,16 @@ impl Clients {
                 let alive = list.iter().all(|(n, _)| all.get(*n).is_some_and(|w| w.phase == Phase::Alive));
                 (list, Hope::Now(alive))
             }
-            // Nobody in this world has a channel.
-            Request::Reload { services } | Request::Tell { services, .. } => (ids(services), Hope::Now(false)),
+            Request::Reload { services } => {
+                let list = ids(services);
+                let able = list.iter().all(|(n, _)| all.get(*n).is_some_and(Witness::can_reload));
+                (list, Hope::Now(able))
+            }
+            Request::Tell { services, .. } => {
+                let list = ids(services);
+                let able = list.iter().all(|(n, _)| all.get(*n).is_some_and(Witness::can_be_told));
+                (list, Hope::Now(able))
+            }
             Request::Shutdown => (Vec::new(), Hope::Now(true)),
             Request::Wait { service, want, timeout } => {
                 (ids(std::slice::from_ref(service)), Hope::Want(*want, timeout.map(|d| now.after(d))))

@@ -125,7 +125,7 @@ impl House {
         for w in all {
             let signal = if int { libc::SIGINT } else { w.stop_signal() };
             let grace = w.spec.stop.shutdown_timeout;
-            let stopping = w.phase == Phase::Alive && w.run.kill_due.is_some() && !w.run.stuck;
+            let stopping = w.phase == Phase::Alive && w.ending() && !w.run.stuck;
             if first {
                 w.stop(now, signal, grace);
                 if stopping && int {

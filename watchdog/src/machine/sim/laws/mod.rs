@@ -1,8 +1,12 @@
 //! The laws: an outsider follows every call and says what it must lead to. It knows the events and the contract; of the
 //! machine it sees only what it does. Each broken law begins with its name.
 
+mod beats;
 mod clients;
+mod hang;
 mod house;
+mod life;
+mod limits;
 mod truth;
 mod verdict;
 mod wanted;
@@ -11,7 +15,7 @@ mod witness;
 
 use super::sometimes::Sometimes;
 use super::world::World;
-use crate::machine::{Action, ByKind, Event, MonoTime, Request, ServiceId, Setup, Supervisor, What};
+use crate::machine::{Action, Event, MonoTime, Request, ServiceId, Setup, Supervisor, What};
 use crate::spec::Spec;
 use clients::Clients;
 use house::House;
@@ -62,6 +66,13 @@ impl Laws {
             && (self.clients.impatient() == 0 || self.all.iter().any(far))
     }
 
+    /// Who is where, for a run that does not settle.
+    pub(super) fn unrest(&self) -> String {
+        let of = |w: &Witness| format!("{:?}, ready {:?}, next {:?}", w.phase, w.run.ready, w.next.map(|n| n.due));
+        let all: Vec<String> = self.all.iter().map(of).collect();
+        format!("{}; {} clients wait", all.join("; "), self.clients.impatient())
+    }
+
     /// Judges one call.
     pub(super) fn observe(
         &mut self,
@@ -79,11 +90,13 @@ impl Laws {
         for (n, w) in self.all.iter_mut().enumerate() {
             w.announced = announced(n, actions);
         }
-        self.digest(now, call, actions, &saw)?;
+        self.digest(now, call, &saw)?;
         self.house.settle(now, &self.all);
         truth::actions(actions, &self.all, &before, world)?;
-        for (w, saw) in self.all.iter_mut().zip(saw) {
+        for (n, (w, saw)) in self.all.iter_mut().zip(saw).enumerate() {
+            healthy(n, w, &saw, world)?;
             std::mem::take(&mut w.want).compare(saw)?;
+            w.learn_age(&machine.services()[n])?;
         }
         self.house.compare(actions)?;
         for (w, s) in self.all.iter().zip(machine.services()) {
@@ -93,12 +106,12 @@ impl Laws {
         self.counters(actions, machine)
     }
 
-    fn digest(&mut self, now: MonoTime, call: &Call, actions: &[Action], saw: &[Deeds]) -> Result<(), String> {
+    fn digest(&mut self, now: MonoTime, call: &Call, saw: &[Deeds]) -> Result<(), String> {
         match call {
-            Call::Begin => self.all.iter_mut().for_each(Witness::start),
+            Call::Begin => self.all.iter_mut().for_each(|w| w.start(now)),
             Call::Time => {
-                for (n, w) in self.all.iter_mut().enumerate() {
-                    w.time(now, aged(n, actions), &saw[n])?;
+                for w in &mut self.all {
+                    w.time(now)?;
                 }
                 self.house.time(now);
             }
@@ -125,11 +138,25 @@ impl Laws {
                 w.leave |= w.give_up_due.take().is_some();
                 Ok(())
             }
-            Event::News { .. }
-            | Event::SeenReady { .. }
-            | Event::ChannelLost { .. }
-            | Event::Evidence { .. }
-            | Event::Sampled { .. } => Ok(()),
+            Event::News { service, generation, dialect, news } => {
+                self.all[at(service)].says(now, generation.0, *dialect, news)
+            }
+            Event::SeenReady { service, generation, by } => {
+                self.all[at(service)].seen_ready(now, generation.0, *by);
+                Ok(())
+            }
+            Event::ChannelLost { service, generation, dialect, fault } => {
+                self.all[at(service)].channel_lost(now, generation.0, *dialect, fault.is_some());
+                Ok(())
+            }
+            Event::Evidence { service, generation, evidence } => {
+                self.all[at(service)].evidence(now, generation.0, *evidence);
+                Ok(())
+            }
+            Event::Sampled { service, generation, sample } => {
+                self.all[at(service)].sampled(now, generation.0, sample);
+                Ok(())
+            }
             Event::Asked { ticket, request, .. } => {
                 let refused = self.refuses(request);
                 self.clients.asked(now, *ticket, request, &self.all, refused);
@@ -163,7 +190,12 @@ impl Laws {
             }
             Request::Stop { services, .. } => unknown(services),
             Request::Wait { service, .. } => unknown(std::slice::from_ref(service)),
-            Request::Reload { .. } | Request::Tell { .. } => true,
+            Request::Reload { services } => {
+                up || unknown(services) || services.iter().any(|id| !self.all[at(id)].can_reload())
+            }
+            Request::Tell { services, .. } => {
+                up || unknown(services) || services.iter().any(|id| !self.all[at(id)].can_be_told())
+            }
             Request::Shutdown => false,
         }
     }
@@ -177,14 +209,16 @@ impl Laws {
             }
         };
         match request {
-            Request::Start { services } => each(services, &|w| w.start()),
+            Request::Start { services } => each(services, &|w| w.start(now)),
             Request::Stop { services, timeout } => {
                 each(services, &|w| w.stop(now, w.stop_signal(), timeout.unwrap_or(w.spec.stop.timeout)));
             }
             Request::Restart { services, force } => each(services, &|w| w.restart(now, *force)),
             Request::Signal { services, signal } => each(services, &|w| w.forward(*signal)),
             Request::Shutdown => self.house.end(now, &mut self.all, libc::SIGTERM, None),
-            Request::Wait { .. } | Request::Reload { .. } | Request::Tell { .. } => {}
+            Request::Reload { services } => each(services, &Witness::reload),
+            Request::Tell { services, word } => each(services, &|w| w.tell_it(word)),
+            Request::Wait { .. } => {}
         }
     }
 
@@ -197,7 +231,7 @@ impl Laws {
             *known = s.book.total;
         }
         let answers = actions.iter().filter(|a| matches!(a, Action::Answer { .. })).count();
-        if actions.len() - answers > 12 * self.all.len() + 2 {
+        if actions.len() - answers > 24 * self.all.len() + 2 {
             return Err(format!("bounds: {} actions in one call", actions.len()));
         }
         Ok(())
@@ -223,10 +257,12 @@ fn announced(n: usize, actions: &[Action]) -> Option<std::time::Duration> {
     })
 }
 
-/// Whether the machine says that this service is old enough.
-fn aged(n: usize, actions: &[Action]) -> bool {
-    actions.iter().any(|a| {
-        matches!(a, Action::Tell(notice) if notice.service == Some(ServiceId(n as u32))
-            && matches!(&notice.what, What::RestartRequested { by } if by.kind == ByKind::Policy))
-    })
+/// A worker that was born when the troubles were over comes up, answers and is modest: nobody suspects it.
+fn healthy(n: usize, w: &Witness, saw: &Deeds, world: &World) -> Result<(), String> {
+    let healthy = world.procs[n].iter().any(|p| p.healthy && p.generation.0 == w.generation);
+    let blamed = saw.told.iter().find(|t| ["hang", "threshold", "channel-lost", "proto-error"].contains(t));
+    match blamed.filter(|_| healthy) {
+        Some(what) => Err(format!("settle: a healthy worker is blamed: {what}")),
+        None => Ok(()),
+    }
 }

@@ -130,6 +130,6 @@ impl Witness {
             self.window.retain(|at| now.since(*at) <= window);
             self.window.push(now);
         }
-        self.start_now();
+        self.start_now(now);
     }
 }

@@ -1,19 +1,18 @@
 //! What people want of a service, and the ladder, as the contract words them.
 
-use super::wanted::Deeds;
 use super::witness::{Phase, Witness};
-use crate::machine::MonoTime;
 use crate::machine::sim::sometimes::Rare;
+use crate::machine::{MonoTime, Service, Timer, Word};
 use crate::spec::SignalNumber;
 use std::time::Duration;
 
 impl Witness {
-    pub(super) fn start(&mut self) {
+    pub(super) fn start(&mut self, now: MonoTime) {
         self.up = true;
         match self.phase {
             Phase::Idle if self.next.is_some() => {
                 self.seen.saw(Rare::StartInPause);
-                self.start_now();
+                self.start_now(now);
             }
             Phase::Idle => {
                 if self.give_up_due.take().is_some() {
@@ -22,10 +21,11 @@ impl Witness {
                 }
                 (self.streak, self.total, self.last_delay, self.busy_since) = (0, 0, Duration::ZERO, None);
                 self.window.clear();
-                self.start_now();
+                self.start_now(now);
             }
-            Phase::Sweep => self.owed = true,
-            Phase::Alive => self.owed |= self.run.kill_due.is_some(),
+            Phase::Sweep => (self.owed, self.aged) = (true, false),
+            Phase::Alive if self.ending() => (self.owed, self.aged) = (true, false),
+            Phase::Alive => {}
             Phase::Exec => {
                 if !self.owed {
                     if self.run.requested {
@@ -59,7 +59,7 @@ impl Witness {
 
     pub(super) fn restart(&mut self, now: MonoTime, force: bool) {
         if self.phase == Phase::Idle {
-            return self.start();
+            return self.start(now);
         }
         if self.phase == Phase::Exec {
             self.seen.saw(Rare::RestartInExec);
@@ -68,7 +68,7 @@ impl Witness {
             self.seen.saw(Rare::ForcedRestart);
         }
         self.up = true;
-        self.owed = true;
+        (self.owed, self.aged) = (true, false);
         let grace = if force { Duration::ZERO } else { self.spec.stop.timeout };
         self.ask(now, self.stop_signal(), grace);
     }
@@ -80,6 +80,9 @@ impl Witness {
         }
         self.run.requested = true;
         if self.phase == Phase::Exec {
+            if self.spec.hooks.iter().any(|h| h.pre_start) {
+                self.want.cancels += 1;
+            }
             let least = self.run.ladder.map_or(grace, |(_, old)| old.min(grace));
             self.run.ladder = Some((signal, least));
         } else {
@@ -97,51 +100,74 @@ impl Witness {
         if self.phase != Phase::Alive || self.run.killed.is_some() {
             return;
         }
-        let due = now.after(grace);
-        let begun = self.run.kill_due.is_some();
-        self.run.kill_due = Some(self.run.kill_due.map_or(due, |old| old.min(due)));
         if grace.is_zero() {
-            self.kill(now);
-        } else if !begun {
-            self.want.signals.push((signal, true));
+            return self.kill(now);
+        }
+        let due = now.after(grace);
+        if self.run.dumping {
+            if self.run.dues.get(Timer::Dump).is_some_and(|old| due < old) {
+                self.run.dues.set(Timer::Dump, due);
+            }
+            return;
+        }
+        // So much of the grace is kept for the stop signal, where the worker is told by a word first.
+        let before = grace - (grace / 4).min(Duration::from_secs(2));
+        if let Some(old) = self.run.kill_due {
+            if due < old {
+                self.run.kill_due = Some(due);
+                let signal_due = now.after(before);
+                if self.run.dues.get(Timer::StopSignal).is_some_and(|at| signal_due < at) {
+                    self.run.dues.set(Timer::StopSignal, signal_due);
+                }
+            }
+            return;
+        }
+        self.run.dues.clear_all();
+        self.run.kill_due = Some(due);
+        self.run.latest = now.after(grace.saturating_mul(10));
+        let life = &self.run.life;
+        match life.hears.filter(|_| life.takes_word && signal == self.stop_signal()) {
+            Some(dialect) => {
+                self.seen.saw(Rare::WordFirst);
+                self.say(dialect, Word::Shutdown(before));
+                self.run.dues.set(Timer::StopSignal, now.after(before));
+            }
+            None => self.want.signals.push((signal, true, self.spec.stop.scope)),
         }
     }
 
-    fn kill(&mut self, now: MonoTime) {
+    pub(super) fn kill(&mut self, now: MonoTime) {
+        self.run.dues.clear_all();
         self.run.killed = Some(now);
-        self.want.signals.push((libc::SIGKILL, false));
+        self.want.signals.push((libc::SIGKILL, false, self.spec.stop.scope));
         self.want.tell("kill-escalated");
+        self.run.dues.set(Timer::KillWait, now.after(self.spec.stop.kill_wait));
     }
 
     pub(super) fn forward(&mut self, signal: SignalNumber) {
         if self.phase == Phase::Alive {
-            self.want.signals.push((signal, false));
+            self.want.signals.push((signal, false, self.spec.stop.scope));
         }
     }
 
-    /// All that is due at `now`.
-    pub(super) fn time(&mut self, now: MonoTime, aged: bool, saw: &Deeds) -> Result<(), String> {
-        if aged {
-            self.age(now)?;
-        } else if let (true, Some(age), Some(ready)) = (self.running(), self.spec.max_age, self.run.ready) {
-            let spread = age.mul_f64(f64::from(self.spec.max_age_jitter) / 100.0);
-            if now > ready.after(age + spread + Duration::from_micros(1)) {
-                return Err("age: older than max_age and its jitter".into());
+    /// When the grace of a living worker is over.
+    pub(super) fn grace_over(&self) -> Option<MonoTime> {
+        self.run.kill_due.filter(|_| self.phase == Phase::Alive && self.run.killed.is_none())
+    }
+
+    /// All that is due at `now`: of a living worker in the order of time.
+    pub(super) fn time(&mut self, now: MonoTime) -> Result<(), String> {
+        for _ in Timer::ALL {
+            if self.phase != Phase::Alive {
+                break;
             }
-        }
-        if self.phase == Phase::Alive {
-            if self.run.killed.is_none() && self.run.kill_due.is_some_and(|due| due <= now) {
-                self.seen.saw(Rare::Killed);
-                self.kill(now);
+            let grace = self.grace_over().filter(|at| *at <= now);
+            if let Some(at) = grace.filter(|at| self.run.dues.next().is_none_or(|next| *at <= next)) {
+                self.fire(now, Timer::Stop, now.since(at))?;
+                continue;
             }
-            let due = self.run.killed.map(|at| at.after(self.spec.stop.kill_wait));
-            if !self.run.stuck && due.is_some_and(|due| due <= now) && saw.told.contains(&"stuck") {
-                self.seen.saw(Rare::Stuck);
-                self.run.stuck = true;
-                self.want.tell("stuck");
-            } else if !self.run.stuck && due.is_some_and(|due| due < now) {
-                return Err("stuck: kill_wait is over and nobody says so".into());
-            }
+            let Some((timer, late)) = self.run.dues.take_due(now) else { break };
+            self.fire(now, timer, late)?;
         }
         if self.phase == Phase::Sweep && self.run.sweep_killed.is_none() && self.run.sweep_due.is_some_and(|d| d <= now)
         {
@@ -158,16 +184,28 @@ impl Witness {
         Ok(())
     }
 
-    fn age(&mut self, now: MonoTime) -> Result<(), String> {
-        let (true, Some(age), Some(ready)) = (self.running(), self.spec.max_age, self.run.ready) else {
+    /// The spread of an age is the machine's own chance: what it chose has to be within the rule.
+    pub(super) fn learn_age(&mut self, s: &Service) -> Result<(), String> {
+        let (true, Some(age), Some(ready)) = (self.running(), self.spec.max_age, self.run.ready) else { return Ok(()) };
+        if self.run.dues.get(Timer::MaxAge).is_some() {
+            return Ok(());
+        }
+        let spread = age.mul_f64(f64::from(self.spec.max_age_jitter) / 100.0) + Duration::from_micros(1);
+        let chosen = s.timers.get(Timer::MaxAge).ok_or("age: nobody looks at its age")?;
+        if chosen < ready.after(age.saturating_sub(spread)) || chosen > ready.after(age + spread) {
+            return Err(format!("age: {chosen:?} is not max_age and its jitter after {ready:?}"));
+        }
+        self.run.dues.set(Timer::MaxAge, chosen);
+        Ok(())
+    }
+
+    pub(super) fn age(&mut self, now: MonoTime) -> Result<(), String> {
+        if !self.running() {
             return Err("age: recycled while it does not run".into());
-        };
-        let spread = age.mul_f64(f64::from(self.spec.max_age_jitter) / 100.0);
-        if now.after(Duration::from_micros(1)) < ready.after(age.saturating_sub(spread)) {
-            return Err("age: recycled too early".into());
         }
         self.seen.saw(Rare::MaxAge);
-        self.owed = true;
+        self.want.aged += 1;
+        (self.owed, self.aged) = (true, true);
         self.ask(now, self.stop_signal(), self.spec.stop.timeout);
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! One service as an outsider sees it: from the events that were handed over and the contract, not from the machine. It
 //! says what every call must lead to; `Deeds::compare` does the rest.
 
+use super::life::Life;
 use super::wanted::Deeds;
 use crate::machine::sim::sometimes::{Rare, Sometimes};
-use crate::machine::{Exit, FailureKind, MonoTime, SpawnFailure};
+use crate::machine::{Cause, Exit, FailureKind, MonoTime, Oom, SpawnFailure, Timers};
 use crate::spec::{SignalNumber, Spec};
 use std::time::Duration;
 
@@ -47,6 +48,17 @@ pub(super) struct View {
     pub(super) stuck: bool,
     pub(super) exit: Option<Exit>,
     pub(super) stable: bool,
+    pub(super) asked_for: MonoTime,
+    /// What it says and does while it is up.
+    pub(super) life: Life,
+    /// Its end is our doing.
+    pub(super) doomed: Option<Cause>,
+    /// Made to show its stacks.
+    pub(super) dumping: bool,
+    /// No stop is put off beyond this.
+    pub(super) latest: MonoTime,
+    /// All that is due of a living worker, but the end of a grace.
+    pub(super) dues: Timers,
 }
 
 /// What the outsider remembers.
@@ -56,6 +68,8 @@ pub(super) struct Witness {
     pub(super) up: bool,
     /// A start free of limits is owed.
     pub(super) owed: bool,
+    /// That is for its age.
+    pub(super) aged: bool,
     pub(super) generation: u64,
     pub(super) phase: Phase,
     pub(super) run: View,
@@ -82,6 +96,7 @@ impl Witness {
             spec,
             up: true,
             owed: false,
+            aged: false,
             generation: 0,
             phase: Phase::Idle,
             run: View::default(),
@@ -107,18 +122,23 @@ impl Witness {
     }
 
     pub(super) fn running(&self) -> bool {
-        self.phase == Phase::Alive && self.run.kill_due.is_none()
+        self.phase == Phase::Alive && self.run.ready.is_some() && !self.ending()
+    }
+
+    /// On its way down.
+    pub(super) fn ending(&self) -> bool {
+        self.run.kill_due.is_some() || self.run.killed.is_some() || self.run.dumping
     }
 
     pub(super) fn stop_signal(&self) -> SignalNumber {
         self.spec.stop.signal.unwrap_or(libc::SIGTERM)
     }
 
-    pub(super) fn start_now(&mut self) {
+    pub(super) fn start_now(&mut self, now: MonoTime) {
         self.generation += 1;
         self.phase = Phase::Exec;
-        self.run = View::default();
-        (self.owed, self.next, self.leave) = (false, None, false);
+        self.run = View { asked_for: now, ..View::default() };
+        (self.owed, self.aged, self.next, self.leave) = (false, false, None, false);
         self.want.spawns.push(self.generation);
     }
 
@@ -137,8 +157,7 @@ impl Witness {
             return self.exited(now, generation, exit, seen, empty);
         }
         if self.up && !self.owed {
-            self.run.ready = Some(now);
-            self.want.tell("ready");
+            self.await_ready(now);
         } else if let Some((signal, grace)) = self.run.ladder {
             self.climb(now, signal, grace);
         }
@@ -165,6 +184,11 @@ impl Witness {
             }
         }
         self.busy_since = None;
+        if (why.step, why.errno) == (crate::machine::Step::PreStart, libc::ECANCELED) && self.up {
+            self.seen.saw(Rare::HookCalledOffInVain);
+            self.start_now(now);
+            return Ok(());
+        }
         self.want.tell("spawn-failed");
         if !self.up {
             self.want.tell("stopped");
@@ -173,7 +197,7 @@ impl Witness {
             self.leave = true;
             self.owed = false;
         } else if self.owed {
-            self.start_now();
+            self.start_now(now);
         } else {
             self.seen.saw(Rare::LaterExecFails);
             return self.verdict(now, None, true, false);
@@ -199,6 +223,7 @@ impl Witness {
         if self.phase != Phase::Alive {
             return Ok(());
         }
+        let requested_for_age = self.owed && self.aged;
         let stop = &self.spec.stop;
         if let Some(at) = self.run.key {
             if seen.since(at) <= stop.timeout {
@@ -220,6 +245,7 @@ impl Witness {
         self.status = Some(exit.code.unwrap_or_else(|| 128 + exit.signal.unwrap_or(0)) as u8);
         self.want.tell("exit");
         self.want.exit = Some((self.run.requested, seen.since(self.run.spawned)));
+        self.report_end(exit, requested_for_age);
         if self.run.stuck {
             self.seen.saw(Rare::StuckFreed);
         }
@@ -238,6 +264,29 @@ impl Witness {
             self.run.sweep_due = Some(now.after(grace));
         }
         Ok(())
+    }
+
+    /// Its cause, and the flight recorder's page: for every kill of ours, and for every unclean death nobody asked for.
+    fn report_end(&mut self, exit: Exit, for_its_age: bool) {
+        let own = match (exit.oom, exit.signal) {
+            (Oom::Worker, _) => Cause::Oom,
+            (_, Some(_)) => Cause::Signalled,
+            (_, None) => Cause::Exited,
+        };
+        let asked = if for_its_age { Cause::MaxAge } else { Cause::Requested };
+        let cause = if self.run.requested { asked } else { self.run.doomed.unwrap_or(own) };
+        self.want.ended_by = Some(cause);
+        if exit.oom != Oom::No {
+            self.seen.saw(Rare::OomDeath);
+            self.want.tell("oom");
+        }
+        if self.run.doomed.is_some() && self.run.requested {
+            self.seen.saw(Rare::DoomedAndAsked);
+        }
+        let unclean = !self.spec.restart.success_on.has(exit.code, exit.signal);
+        if self.run.killed.is_some() || self.run.doomed.is_some() || (unclean && !self.run.requested) {
+            self.report(cause, true);
+        }
     }
 
     pub(super) fn sweep_kill(&mut self, now: MonoTime) {
@@ -279,7 +328,7 @@ impl Witness {
             return Ok(());
         }
         if self.owed {
-            self.start_now();
+            self.start_now(now);
             return Ok(());
         }
         let good = &self.spec.restart.success_on;
@@ -287,6 +336,11 @@ impl Witness {
         let success = asked
             || exit.code.is_some_and(|c| good.codes.contains(&c))
             || exit.signal.is_some_and(|s| good.signals.contains(&s));
-        self.verdict(now, Some(exit), !success, self.run.stable)
+        // An end of our doing is a failure, whatever the code, and the code forbids nothing.
+        let doomed = self.run.doomed.is_some();
+        if doomed && success {
+            self.seen.saw(Rare::DoomedSuccess);
+        }
+        self.verdict(now, Some(exit).filter(|_| !doomed), doomed || !success, self.run.stable)
     }
 }

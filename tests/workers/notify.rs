@@ -1,0 +1,139 @@
+//! Steps of `talk` in the dialect of sd_notify(3), and ways to be ready that are no dialect.
+//!
+//! `n:TEXT` (a datagram; `|` parts its lines, `%P` is the own pid, `%F` that of the last fork), `n-beats:MS:N`, `zero`,
+//! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
+//! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
+//! WATCHDOG_READY_FD), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
+
+use crate::sys;
+use crate::talk::Talker;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+static FORKED: AtomicI32 = AtomicI32::new(0);
+
+/// The address in NOTIFY_SOCKET.
+fn address() -> SocketAddr {
+    let name = std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
+    match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name.as_bytes()).unwrap(),
+        None => SocketAddr::from_pathname(&name).unwrap(),
+    }
+}
+
+fn send(bytes: &[u8]) {
+    // a full queue makes us wait; one that is gone is an error that the test sees by what is missing
+    let _ = UnixDatagram::unbound().unwrap().send_to_addr(bytes, &address());
+}
+
+/// `notify-once TEXT [--times N]`: datagrams from whoever runs this.
+pub(crate) fn once(args: &crate::Args) -> i32 {
+    let text = args.word(0).replace('|', "\n");
+    for _ in 0..args.number("times", 1) {
+        send(text.as_bytes());
+    }
+    0
+}
+
+fn pair(value: &str) -> (u64, u64) {
+    let (first, second) = value.split_once(':').unwrap_or((value, "0"));
+    (first.parse().unwrap(), second.parse().unwrap())
+}
+
+fn listen(port: &str) -> std::net::TcpListener {
+    std::net::TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap()
+}
+
+fn line(fd: i32, text: &str) {
+    sys::write_fd(fd, format!("{text}\n").as_bytes());
+}
+
+fn live() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn forked(talker: &Talker<'_>, life: impl FnOnce() -> i32) {
+    let pid = sys::fork(life);
+    FORKED.store(pid, Ordering::Relaxed);
+    talker.log(&format!("forked {pid}"));
+}
+
+pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
+    match name {
+        "n" => {
+            let text = value.replace('|', "\n").replace("%P", &sys::pid().to_string());
+            send(text.replace("%F", &FORKED.load(Ordering::Relaxed).to_string()).as_bytes());
+        }
+        "n-beats" => {
+            let (every, count) = pair(value);
+            for _ in 0..count {
+                send(b"WATCHDOG=1");
+                std::thread::sleep(Duration::from_millis(every));
+            }
+        }
+        "zero" => send(b""),
+        "huge" => send(&[b"READY=1\nSTATUS=".as_slice(), &[b'h'; 100_000]].concat()),
+        "n-flood" => {
+            let socket = UnixDatagram::unbound().unwrap();
+            for _ in 0..value.parse::<u64>().unwrap() {
+                let _ = socket.send_to_addr(b"WATCHDOG=1", &address());
+            }
+        }
+        "n-descriptors" => {
+            let socket = UnixDatagram::unbound().unwrap();
+            for _ in 0..value.parse::<u64>().unwrap() {
+                sys::send_descriptors(sys::raw(&socket), Some(&address()), b"FDSTORE=1", 0, 3);
+            }
+        }
+        "barrier" => {
+            let (mine, theirs) = sys::pipe();
+            let socket = UnixDatagram::unbound().unwrap();
+            sys::send_descriptors(sys::raw(&socket), Some(&address()), b"BARRIER=1", theirs, 1);
+            sys::close(theirs);
+            // the end of the file comes when the other side has closed what it was sent
+            let closed =
+                sys::wait_readable(mine, Some(Duration::from_secs(10))) && sys::read_fd(mine, &mut [0; 1]) == 0;
+            talker.log(if closed { "barrier closed" } else { "barrier open" });
+        }
+        "child" => {
+            let child = sys::fork(|| {
+                send(value.replace('|', "\n").as_bytes());
+                // so that it can be looked at while it speaks
+                std::thread::sleep(Duration::from_millis(300));
+                0
+            });
+            sys::wait(child, 0);
+        }
+        "brief-child" => {
+            let child = sys::fork(|| {
+                send(value.replace('|', "\n").as_bytes());
+                0
+            });
+            sys::wait(child, 0);
+        }
+        "fork" => forked(talker, || live()),
+        "hand-over" => {
+            let (time, code) = pair(value);
+            forked(talker, || {
+                std::thread::sleep(Duration::from_millis(time));
+                code as i32
+            });
+        }
+        "fd" => line(std::env::var("WATCHDOG_READY_FD").unwrap().parse().unwrap(), value),
+        "say" => line(1, value),
+        "err" => line(2, value),
+        "listen" => std::mem::forget(listen(value)),
+        "listen6" => std::mem::forget(std::net::TcpListener::bind(("::1", value.parse().unwrap())).unwrap()),
+        "child-listen" => {
+            sys::fork(|| {
+                let _listener = listen(value);
+                live()
+            });
+        }
+        other => panic!("no step {other}"),
+    }
+}
