@@ -32,7 +32,7 @@ fn report(dog: &Dog) -> (Value, String) {
     (report, text)
 }
 
-/// Section 6: PYTHONFAULTHANDLER=1 with ABRT
+/// Section 6: PYTHONFAULTHANDLER=1 with ABRT, set because heartbeats were asked for
 #[test]
 fn the_report_on_a_deadlocked_python_program_holds_the_stack_of_every_thread() {
     let script = "a, b = threading.Lock(), threading.Lock()\n\
@@ -43,7 +43,7 @@ fn the_report_on_a_deadlocked_python_program_holds_the_stack_of_every_thread() {
         [(beat(), time.sleep(0.1)) for _ in range(3)]\n\
         def wait_for_all():\n    [t.join() for t in threads]\n\
         wait_for_all()\n";
-    let run = Run::beating().flag("--env", "PYTHONFAULTHANDLER=1").flag("--restart-delay", "60s");
+    let run = Run::beating().flag("--restart-delay", "60s");
     let Some(run) = python(run, script) else { return };
     let dog = run.spawn();
     let exit = dog.event("exit", 1);

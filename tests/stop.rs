@@ -1,6 +1,6 @@
 //! Stopping: ask, wait, kill, sweep, and be sure that nothing is left (STO-*).
 //!
-//! STO-15 (shutdown by IPC) and STO-18 (order of several services) are not of the prefix form.
+//! STO-15 (shutdown by a word) is in tests/words.rs; STO-18 (order of several services) is not of the prefix form.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;

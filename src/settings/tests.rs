@@ -343,3 +343,23 @@ fn limits_known_from_other_supervisors_need_their_units_too() {
     assert!(lines[0].ends_with("memoryThreshold: \"512\" has no unit: did you mean \"512MiB\"?"), "{lines:?}");
     assert!(lines[1].ends_with("cpuThreshold: \"80\" has no unit: did you mean \"80%\"?"), "{lines:?}");
 }
+
+/// Python shows its stacks only if it is told to before it starts; with no word about heartbeats nothing is added.
+#[test]
+fn python_is_told_to_show_its_stacks_where_heartbeats_are_asked_for() {
+    let told = |flags: &[Flag], environment: &[(&str, &str)], program: &str| -> Vec<String> {
+        let spec = resolve(flags, vec![program.into()], &world(environment)).unwrap_or_else(|f| panic!("{f:?}")).spec;
+        let value = |(name, value): &(OsString, OsString)| {
+            (name == "PYTHONFAULTHANDLER").then(|| value.to_string_lossy().into_owned())
+        };
+        spec.launch.env.iter().filter_map(value).collect()
+    };
+    let beats = [flag("heartbeat_interval", "2s")];
+    assert_eq!(told(&beats, &[], "/usr/bin/python3"), ["1"]);
+    assert_eq!(told(&beats, &[("PYTHONFAULTHANDLER", "0")], "/usr/bin/python3"), ["0"], "their own word");
+    for (flags, program) in
+        [(&[][..], "/usr/bin/python3"), (&beats, "/usr/bin/ruby"), (&[flag("heartbeat", "off")], "python3")]
+    {
+        assert!(told(flags, &[], program).is_empty(), "{program}");
+    }
+}

@@ -1,6 +1,6 @@
 //! From a spec to a process: the worker's environment, its pipes, its group, and what a failure is about.
 
-use super::links::{self, Link, Offer};
+use super::link::{self, Link, Offer};
 use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
@@ -45,7 +45,7 @@ impl Reactor {
         let mark = format!("{}.{}.{}", self.invocation, id.0, generation.0);
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode)?;
-        let offer = links::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
+        let offer = link::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
         let null = match spec.launch.stdin {
             Stdin::Null => Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?),
             Stdin::Inherit => None,
@@ -53,7 +53,7 @@ impl Reactor {
         let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
         let own_group = !self.shared_group;
         let mut plan = plan(spec, environment(spec, &mark, control, &offer), own_group);
-        plan.keep = links::numbers(&offer);
+        plan.keep = link::numbers(&offer);
         plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
         if let Some(null) = &null {
             plan.take(0, null);
@@ -83,7 +83,7 @@ impl Reactor {
 
 /// The worker's variables: what the settings gave, and what the contract promises.
 fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -> Vec<CString> {
-    let beat = links::beat_variable(spec);
+    let beat = link::beat_variable(spec);
     let ours = [
         ("WATCHDOG_ENABLED", Some(OsStr::new("true"))),
         ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
@@ -93,7 +93,7 @@ fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -
         (WATCHDOG_USEC, beat.as_deref()),
     ];
     let ours: Vec<(&str, Option<&OsStr>)> =
-        ours.into_iter().chain(links::variable(offer).map(|(key, value)| (key, Some(value)))).collect();
+        ours.into_iter().chain(link::variable(offer).map(|(key, value)| (key, Some(value)))).collect();
     let taken = |key: &OsStr| key == LISTEN_PID || key == WATCHDOG_PID || ours.iter().any(|(name, _)| key == *name);
     let given = spec.launch.env.iter().filter(|(key, _)| !taken(key)).map(|(k, v)| (k.as_os_str(), v.as_os_str()));
     let ours = ours.iter().filter_map(|(key, value)| value.map(|v| (OsStr::new(*key), v)));
@@ -119,7 +119,7 @@ fn plan(spec: &Spec, env: Vec<CString>, own_group: bool) -> Plan<'_> {
             .any(|(key, _)| key == LISTEN_PID)
             .then_some(LISTEN_PID)
             .into_iter()
-            .chain(links::beat_variable(spec).is_some().then_some(WATCHDOG_PID))
+            .chain(link::beat_variable(spec).is_some().then_some(WATCHDOG_PID))
             .collect(),
         own_group,
         umask: launch.umask,

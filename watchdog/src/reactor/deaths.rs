@@ -1,0 +1,140 @@
+//! Who is dead: signals first, then every child that can be reaped, then what is left of its tree.
+
+use super::Reactor;
+use crate::machine::*;
+use crate::sys::reap::{self, Rest};
+use crate::sys::signals::Received;
+use crate::sys::{panic, tree};
+
+impl Reactor {
+    /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
+    pub(super) fn on_signals(&mut self, received: &[Received]) {
+        for r in received.iter().filter(|r| r.signal != libc::SIGCHLD) {
+            let origin = match r.from_kernel {
+                true => Origin::Kernel,
+                false => Origin::Process { pid: r.pid, uid: r.uid },
+            };
+            self.feed(Event::Signalled { signal: r.signal, origin });
+        }
+        if received.iter().any(|r| r.signal == libc::SIGCHLD) {
+            // If we were stopped meanwhile, nobody can say when the worker died: it lived when we last looked.
+            let stopped = received.iter().any(|r| r.signal == libc::SIGCONT);
+            let seen_alive = if stopped { MonoTime(self.awake) } else { self.now() };
+            self.reap(seen_alive);
+        }
+    }
+
+    /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
+    fn reap(&mut self, seen_alive: MonoTime) {
+        let mut ended = Vec::new();
+        let mut orphans = false;
+        let rest = loop {
+            match reap::reap_one() {
+                Ok(dead) => match self.whose(dead.pid).inspect(|_| panic::forget(dead.pid)) {
+                    Some(service) => ended.push((service, dead)),
+                    None if self.hook_ended(&dead) => {}
+                    None => orphans |= self.on_stranger(dead.pid),
+                },
+                Err(rest) => break rest,
+            }
+        };
+        for (service, dead) in ended {
+            // What it said stands before its end.
+            self.last_news(service);
+            if self.passes_on(service) {
+                continue;
+            }
+            let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
+            let Some(proc) = worker.proc.take() else { continue };
+            self.last_words(service, proc.generation);
+            self.tell_lines_seen();
+            self.close_links(service);
+            self.forget_usage(service);
+            let left = self.left(service, rest);
+            let exit = Exit {
+                code: dead.code,
+                signal: dead.signal,
+                core: dead.core,
+                rss_peak_bytes: Some(dead.rss_peak_bytes),
+                oom: self.oom(service, &dead),
+                cpu: dead.cpu,
+            };
+            self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
+        }
+        if orphans || rest == Rest::Alone {
+            self.look_at_trees(rest);
+        }
+        if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
+            self.feed(Event::Alone);
+        }
+    }
+
+    fn whose(&self, pid: i32) -> Option<ServiceId> {
+        let at = self.workers.iter().position(|w| w.proc.as_ref().is_some_and(|p| p.pid == pid))?;
+        Some(ServiceId(at as u32))
+    }
+
+    /// A helper of ours, or an orphan that we inherited. True for the latter.
+    fn on_stranger(&mut self, pid: i32) -> bool {
+        if let Some(at) = self.workers.iter().position(|w| w.give_up == Some(pid)) {
+            self.workers[at].give_up = None;
+            self.feed(Event::GiveUpRan { service: ServiceId(at as u32) });
+            return false;
+        }
+        self.before.retain(|p| *p != pid);
+        true
+    }
+
+    /// Whoever dies of a tree that is being swept is reaped here: look again at what is left of it.
+    fn look_at_trees(&mut self, rest: Rest) {
+        for at in 0..self.workers.len() {
+            let id = ServiceId(at as u32);
+            let Some(service) = self.machine.services().get(at) else { continue };
+            let generation = match service.state {
+                State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => child,
+                State::Stuck { child } if service.living().is_none() => child,
+                State::Stopping { .. }
+                | State::Stuck { .. }
+                | State::Stopped
+                | State::Starting { .. }
+                | State::Running { .. }
+                | State::Backoff { .. }
+                | State::CrashLoop { .. }
+                | State::Done
+                | State::Failed => continue,
+            };
+            let left = self.left(id, rest);
+            self.feed(Event::Tree { service: id, generation, left });
+        }
+    }
+
+    /// What of this service's tree still lives, its main process being gone.
+    pub(super) fn left(&mut self, service: ServiceId, rest: Rest) -> Vec<i32> {
+        let known = self.known_children();
+        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return Vec::new() };
+        let mut left = if rest == Rest::Alone { Vec::new() } else { tree::left(self.me, &known, &worker.marks) };
+        if let Some(group) = &worker.group {
+            left.extend(group.pids());
+            left.sort_unstable();
+            left.dedup();
+        }
+        if left.is_empty() {
+            worker.group = None;
+        }
+        left
+    }
+
+    /// Children of ours that are not part of any tree that lost its main process.
+    pub(super) fn known_children(&self) -> Vec<i32> {
+        let mains = self.workers.iter().filter_map(|w| w.proc.as_ref().map(|p| p.pid));
+        let helpers = self.workers.iter().filter_map(|w| w.give_up);
+        mains.chain(helpers).chain(self.hook_pids()).chain(self.before.iter().copied()).collect()
+    }
+
+    /// As PID 1: who would be killed by the kernel if we left now.
+    pub(super) fn strangers(&self) -> Vec<i32> {
+        let known = self.known_children();
+        let roots: Vec<i32> = tree::children(self.me).into_iter().filter(|p| !known.contains(p)).collect();
+        tree::descendants(&roots)
+    }
+}
