@@ -218,7 +218,7 @@ impl Draft {
         let (report_dir, report_keep) = self.reports(world);
         let mut spec = self.spec;
         spec.dialects = dialects;
-        spec.launch.env = env;
+        spec.launch.env = std::sync::Arc::new(env);
         spec.launch.identity = user.map(|u| u.identity);
         spec.restart.delays = match self.delays.as_slice() {
             [first] => Delays::Growing { first: *first, factor_milli: self.delay_factor, max: self.delay_max },
@@ -240,6 +240,8 @@ impl Draft {
             die_with_parent: self.die_with_parent,
             file: None,
             prefix: true,
+            strategy: Default::default(),
+            state: None,
             version: env!("CARGO_PKG_VERSION").to_string(),
             report_dir,
             report_keep,

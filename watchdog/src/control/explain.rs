@@ -134,6 +134,7 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
                 Ready::Fd => "its newline on WATCHDOG_READY_FD (ready = fd)".into(),
                 Ready::Line(line) => format!("a line of output with {line:?} (ready = line)"),
                 Ready::Port(port) => format!("a listener of its tree on port {port} (ready = port)"),
+                Ready::Probe => "a success of its probes (ready = probe)".into(),
             };
             let left = left.map_or("there is no start_timeout".into(), |d| format!("start_timeout ends in {d}"));
             format!("it is not ready: {by} has not come; {left}")
@@ -257,6 +258,8 @@ pub(crate) fn sentence(n: &Notice) -> String {
             ReadyBy::Said(dialect) => format!("generation {generation} says that it is ready ({})", dialect.word()),
             ReadyBy::Line => format!("generation {generation} is ready by a line of its output"),
             ReadyBy::Port => format!("generation {generation} is ready: its port is open"),
+            ReadyBy::Probe => format!("generation {generation} is ready: its probes succeed"),
+            ReadyBy::Requirements => "it is up: all that it requires is there".into(),
         },
         What::Hang { dialect, lane, silent, misses } => match lane {
             Some(lane) => format!("lane {lane:?} has not beaten for {}", human(*silent)),
@@ -339,6 +342,33 @@ pub(crate) fn sentence(n: &Notice) -> String {
         What::LogDropped { stream, lines, bytes } => format!("{lines} lines ({bytes} bytes) of {stream} were dropped"),
         What::ControlDenied { pid, uid } => format!("pid {pid} of user {uid} was refused at the control socket"),
         What::Stall { late } => format!("the watchdog itself was held up for {}", human(*late)),
+        What::Probe { probe, role, result, message, failures } => {
+            let failures = if *failures > 0 { format!(" ({failures} in a row)") } else { String::new() };
+            format!("probe {probe} ({role}): {result}{failures}: {message}")
+        }
+        What::Blocked { reason, .. } => reason.clone(),
+        What::Unblocked => "it waits no longer".into(),
+        What::ConfigReloaded { added, removed, changed, restarted, deferred } => {
+            let parts = [
+                ("added", added),
+                ("removed", removed),
+                ("changed", changed),
+                ("restarted for it", restarted),
+                ("to be restarted", deferred),
+            ];
+            let said: Vec<String> = parts
+                .iter()
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(word, names)| format!("{word}: {}", names.join(", ")))
+                .collect();
+            match said.is_empty() {
+                true => "the file was read again: nothing changed".into(),
+                false => format!("the file was read again; {}", said.join("; ")),
+            }
+        }
+        What::ConfigError { errors } => {
+            format!("the file cannot be used, nothing was changed: {}", errors.join("; "))
+        }
     }
 }
 

@@ -300,6 +300,17 @@ fn by_kind(what: &What) -> Value {
         What::LogDropped { stream, lines, bytes } => json!({"stream": stream, "lines": lines, "bytes": bytes}),
         What::ControlDenied { pid, uid } => json!({"by": {"kind": "control", "signal": null, "pid": pid, "uid": uid}}),
         What::Stall { late } => json!({"late_ms": millis(*late)}),
+        What::Probe { probe, role, result, message, failures } => {
+            json!({"probe": probe, "role": role, "result": result, "message": message, "failures": failures})
+        }
+        What::Blocked { waiting_on, hopeless, reason } => {
+            json!({"waiting_on": waiting_on, "hopeless": hopeless, "reason": reason})
+        }
+        What::Unblocked => json!({}),
+        What::ConfigReloaded { added, removed, changed, restarted, deferred } => json!({
+            "added": added, "removed": removed, "changed": changed, "restarted": restarted, "deferred": deferred,
+        }),
+        What::ConfigError { errors } => json!({"errors": errors}),
     }
 }
 

@@ -27,12 +27,13 @@ impl Service {
         match self.spec.ready {
             Ready::Auto | Ready::Spawned => return self.on_ready(cx, ReadyBy::Spawned),
             Ready::Port(_) => self.timers.set(Timer::Port, cx.now),
-            Ready::Reported | Ready::Fd | Ready::Line(_) => {}
+            Ready::Reported | Ready::Fd | Ready::Line(_) | Ready::Probe => {}
         }
         let by = match &self.spec.ready {
             Ready::Fd => "its newline on WATCHDOG_READY_FD".into(),
             Ready::Line(text) => format!("a line with {text:?}"),
             Ready::Port(port) => format!("its port {port}"),
+            Ready::Probe => "its probe".into(),
             Ready::Reported | Ready::Auto | Ready::Spawned => "its READY".into(),
         };
         self.reason = format!("started; waiting for {by}");
@@ -71,7 +72,16 @@ impl Service {
     pub fn on_seen_ready(&mut self, cx: &mut Cx<'_>, generation: Generation, by: ReadyBy) {
         let wanted = match (&self.spec.ready, by) {
             (Ready::Line(_), ReadyBy::Line) | (Ready::Port(_), ReadyBy::Port) => true,
-            (Ready::Auto | Ready::Spawned | Ready::Reported | Ready::Fd | Ready::Line(_) | Ready::Port(_), _) => false,
+            (
+                Ready::Auto
+                | Ready::Spawned
+                | Ready::Reported
+                | Ready::Fd
+                | Ready::Line(_)
+                | Ready::Port(_)
+                | Ready::Probe,
+                _,
+            ) => false,
         };
         if wanted && self.living() == Some(generation) {
             self.on_ready(cx, by);
@@ -86,7 +96,7 @@ impl Service {
         let enough = match self.spec.ready {
             Ready::Reported => true,
             Ready::Fd => dialect == Dialect::Fd,
-            Ready::Auto | Ready::Spawned | Ready::Line(_) | Ready::Port(_) => false,
+            Ready::Auto | Ready::Spawned | Ready::Line(_) | Ready::Port(_) | Ready::Probe => false,
         };
         if enough {
             self.on_ready(cx, ReadyBy::Said(dialect));

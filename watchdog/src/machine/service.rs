@@ -230,6 +230,8 @@ impl Service {
             ReadyBy::Said(dialect) => format!("it said that it is ready ({})", dialect.word()),
             ReadyBy::Line => "ready by a line of its output".into(),
             ReadyBy::Port => "ready by its port".into(),
+            ReadyBy::Probe => "ready by its probes".into(),
+            ReadyBy::Requirements => "all that it requires is there".into(),
         };
         let cause = self.cause;
         self.enter(cx, State::Running { child, since: cx.now }, cause, format!("running; {how}"));

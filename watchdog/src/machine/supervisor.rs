@@ -171,6 +171,7 @@ impl Supervisor {
                     s.on_sampled(&mut Cx { now, out, dice }, generation, sample);
                 }
             }
+            Event::Probed { .. } | Event::FileSeen { .. } => {}
             Event::GiveUpRan { service } => {
                 if let Some(s) = self.services.get_mut(service.0 as usize) {
                     s.on_give_up_ran();

@@ -44,6 +44,10 @@ pub enum Event {
     Evidence { service: ServiceId, generation: Generation, evidence: Evidence },
     /// It was measured.
     Sampled { service: ServiceId, generation: Generation, sample: Sample },
+    /// A try of a probe is over.
+    Probed { service: ServiceId, generation: Generation, probe: u16, answer: Answer },
+    /// Whether the file that a start waits for is there.
+    FileSeen { service: ServiceId, there: bool },
     /// The give-up command ended or could not be run.
     GiveUpRan { service: ServiceId },
     /// A client asks.
@@ -69,6 +73,12 @@ pub enum Action {
     LookAtLanes { service: ServiceId, generation: Generation },
     /// Look whether its tree listens on this port; comes back as [`Event::SeenReady`] if it does.
     LookAtPort { service: ServiceId, generation: Generation, port: u16 },
+    /// Try one of its probes; comes back as [`Event::Probed`]. There is never a second try of the same one under way.
+    Probe { service: ServiceId, generation: Generation, probe: u16 },
+    /// Whatever of its probes is under way means nothing any more.
+    EndProbes { service: ServiceId, generation: Generation },
+    /// Look whether the file is there that its start waits for; comes back as [`Event::FileSeen`].
+    LookAtFile { service: ServiceId },
     /// Look at a worker that does not beat; the second look comes back as [`Event::Evidence`].
     Inspect { service: ServiceId, generation: Generation, second: bool },
     /// Measure it; comes back as [`Event::Sampled`].
@@ -135,6 +145,40 @@ pub enum Oom {
     Probable,
 }
 
+/// How one try of a probe ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Answer {
+    /// How.
+    pub outcome: Outcome,
+    /// What was seen, for people: at most 200 characters, no control characters.
+    pub message: String,
+    /// From the try to the answer.
+    pub took: Duration,
+}
+
+/// The outcome of one try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// As it should be.
+    Success,
+    /// Not so, or not in time.
+    Failure,
+    /// It could not be tried; counts as a failure.
+    Error,
+}
+
+impl Outcome {
+    /// The word in status and events.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Success => "success",
+            Outcome::Failure => "failure",
+            Outcome::Error => "error",
+        }
+    }
+}
+
 /// A report to be written, with everything that the machine knows of the run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReportOrder {
@@ -160,6 +204,10 @@ pub enum ReadyBy {
     Line,
     /// Its port.
     Port,
+    /// Its probes.
+    Probe,
+    /// All that it requires is there: it has no process of its own.
+    Requirements,
 }
 
 impl ReadyBy {
@@ -170,6 +218,8 @@ impl ReadyBy {
             ReadyBy::Said(dialect) => dialect.word(),
             ReadyBy::Line => "line",
             ReadyBy::Port => "port",
+            ReadyBy::Probe => "probe",
+            ReadyBy::Requirements => "requirements",
         }
     }
 }
@@ -393,6 +443,12 @@ pub enum Cause {
     Cpu,
     /// The kernel killed it for want of memory.
     Oom,
+    /// Its liveness probe failed too often.
+    Probe,
+    /// A service that it requires went away, or never came.
+    Dependency,
+    /// Its settings changed.
+    ConfigChanged,
 }
 
 impl Cause {
@@ -410,6 +466,9 @@ impl Cause {
             Cause::Memory => "memory",
             Cause::Cpu => "cpu",
             Cause::Oom => "oom",
+            Cause::Probe => "probe",
+            Cause::Dependency => "dependency",
+            Cause::ConfigChanged => "config-changed",
         }
     }
 }
@@ -493,6 +552,22 @@ pub enum What {
     ControlDenied { pid: i32, uid: u32 },
     /// Our own loop was late.
     Stall { late: Duration },
+    /// The result of a probe has changed.
+    Probe { probe: String, role: &'static str, result: &'static str, message: String, failures: u32 },
+    /// Its start waits for these; `hopeless`: nothing that will happen by itself helps.
+    Blocked { waiting_on: Vec<String>, hopeless: bool, reason: String },
+    /// It waits no longer.
+    Unblocked,
+    /// The file was read again; these changed, by name.
+    ConfigReloaded {
+        added: Vec<String>,
+        removed: Vec<String>,
+        changed: Vec<String>,
+        restarted: Vec<String>,
+        deferred: Vec<String>,
+    },
+    /// The file cannot be used; nothing was changed.
+    ConfigError { errors: Vec<String> },
 }
 
 /// What is measured.
@@ -539,6 +614,11 @@ impl What {
             What::LogDropped { .. } => "log-dropped",
             What::ControlDenied { .. } => "control-denied",
             What::Stall { .. } => "stall",
+            What::Probe { .. } => "probe",
+            What::Blocked { .. } => "blocked",
+            What::Unblocked => "unblocked",
+            What::ConfigReloaded { .. } => "reload",
+            What::ConfigError { .. } => "config-error",
         }
     }
 }

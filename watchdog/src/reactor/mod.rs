@@ -13,6 +13,7 @@ mod links;
 mod measure;
 mod outputs;
 mod perform;
+mod probes;
 mod record;
 mod requests;
 mod setup;
@@ -317,9 +318,15 @@ impl Reactor {
             | What::Oom { .. }
             | What::ProtoError { .. }
             | What::NotifyDenied { .. }
-            | What::ControlDenied { .. } => log::Level::Warn,
+            | What::ControlDenied { .. }
+            | What::ConfigError { .. } => log::Level::Warn,
+            What::Blocked { hopeless: true, .. } => log::Level::Warn,
             What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
+            What::Blocked { .. } => log::Level::Debug,
             What::GaveUp { .. }
+            | What::Probe { .. }
+            | What::Unblocked
+            | What::ConfigReloaded { .. }
             | What::Spawn
             | What::Ready { .. }
             | What::ChannelLost { .. }

@@ -57,6 +57,12 @@ impl Reactor {
                 self.look_at_lanes(service, generation);
                 None
             }
+            Action::Probe { service, generation, probe } => self.start_probe(service, generation, probe),
+            Action::EndProbes { service, generation } => {
+                self.end_probes(service, generation);
+                None
+            }
+            Action::LookAtFile { service } => self.look_at_file(service),
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
                 if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take()) {

@@ -1,9 +1,19 @@
 //! What one service should be, and what the instance that runs it should be: plain, validated, without an `Option`
 //! where a default exists. The front door (`src/`) builds these; the machine reads them; nobody changes them.
 
+mod defaults;
+mod graph;
+mod instance;
+mod probe;
+
+pub use graph::{Autostart, Condition, Kind, Need, Place, Strategy};
+pub use instance::{Control, Instance};
+pub use probe::{Check, HttpCheck, Port, Ports, ProbeSpec, Roles};
+
 use serde::Serialize;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A signal number as the kernel counts them (1..=64).
@@ -12,8 +22,24 @@ pub type SignalNumber = i32;
 /// One service: what to run and how to keep it running.
 #[derive(Clone, Debug, Serialize)]
 pub struct Spec {
-    /// Instance and service name, `[A-Za-z0-9._-]{1,64}`. Default: the basename of the program.
+    /// Service name, `[A-Za-z0-9._-]{1,64}`; of a replica with `@` and its index. Default: the basename of the program.
     pub name: String,
+    /// The name without the index: one word for all replicas. Empty: the same as `name`.
+    pub base: String,
+    /// Which of several replicas. `None`: there is one.
+    pub replica: Option<u32>,
+    /// Process or not, kept up or run once.
+    pub kind: Kind,
+    /// How it stands to the others.
+    pub place: Place,
+    /// Left out of `status` and `tree` unless it is named. Default false.
+    pub hidden: bool,
+    /// Questions put to it from outside. Default none.
+    pub probes: Vec<ProbeSpec>,
+    /// Ports that it will listen on.
+    pub ports: Ports,
+    /// Files of variables whose change is a reload. Default none.
+    pub env_watch: Option<EnvWatch>,
     /// For people; empty when not given.
     pub title: String,
     /// For people; empty when not given.
@@ -62,6 +88,8 @@ pub enum Ready {
     Reported,
     /// When it writes a newline to the descriptor in WATCHDOG_READY_FD, as s6's services do.
     Fd,
+    /// When its readiness or startup probes have succeeded.
+    Probe,
     /// When a line of its output holds this text. Needs captured output.
     Line(String),
     /// When a process of its tree listens on this TCP port.
@@ -204,7 +232,7 @@ pub struct Launch {
     /// The worker's whole environment, already resolved (inherited, env_file, env, HOME/USER/LOGNAME). The engine adds
     /// the variables of the contract to it at each spawn. Never shown to anybody.
     #[serde(skip)]
-    pub env: Vec<(OsString, OsString)>,
+    pub env: Arc<Vec<(OsString, OsString)>>,
     /// User and groups to become.
     pub identity: Option<Identity>,
     /// File mode creation mask (0..=0o777).
@@ -219,6 +247,15 @@ pub struct Launch {
     pub no_new_privs: bool,
     /// Standard input. Default: inherit.
     pub stdin: Stdin,
+}
+
+/// Files of variables that are looked at for changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnvWatch {
+    /// These.
+    pub files: Vec<PathBuf>,
+    /// From the last change to the reload. 0: at once.
+    pub pause: Duration,
 }
 
 /// A user as the kernel knows one.
@@ -405,174 +442,7 @@ pub enum LogMode {
     Capture,
 }
 
-/// The instance: one watchdog process.
-#[derive(Clone, Debug)]
-pub struct Instance {
-    /// Shown by `ls`; the first service's name unless one was given.
-    pub name: String,
-    /// True when `name` was given by the user (then `NAME.sock`, else `NAME.PID.sock`).
-    pub name_given: bool,
-    /// Where the control socket is to be.
-    pub control: Control,
-    /// JSON lines of every event. Default none.
-    pub events_file: Option<PathBuf>,
-    /// Parent-death signal for the watchdog itself. Default none.
-    pub die_with_parent: Option<SignalNumber>,
-    /// The file the services came from, shown in `status`.
-    pub file: Option<PathBuf>,
-    /// True in the prefix form: the end of the service is the end of the watchdog.
-    pub prefix: bool,
-    /// Version shown in `status`.
-    pub version: String,
-    /// Where reports go. `None`: only the last one is kept, in memory.
-    pub report_dir: Option<PathBuf>,
-    /// Reports kept for each service. Default 20; 0 writes none.
-    pub report_keep: u32,
-}
-
-/// Where the control socket is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// No socket.
-    Off,
-    /// In the first runtime directory of the contract (`$WATCHDOG_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/watchdog`,
-    /// `/run/watchdog` for root, `/tmp/watchdog-UID`).
-    RuntimeDir(PathBuf),
-    /// At this path.
-    Path(PathBuf),
-}
-
 /// The grace a descendant gets between TERM and KILL when its worker is gone: this, or `stop_timeout` if that is less.
 pub const SWEEP_GRACE: Duration = Duration::from_secs(2);
 /// How long a text file that is busy (ETXTBSY) is tried again at the first start. Case LAU-05.
 pub const TEXT_BUSY_FOR: Duration = Duration::from_secs(5);
-
-impl Default for Spec {
-    fn default() -> Self {
-        Spec {
-            name: String::new(),
-            title: String::new(),
-            description: String::new(),
-            command: Vec::new(),
-            launch: Launch::default(),
-            restart: Restart::default(),
-            stop: Stop::default(),
-            rewrite_signal: Vec::new(),
-            max_age: None,
-            max_age_jitter: 10,
-            log: Log::default(),
-            ready: Ready::Auto,
-            start_timeout: Duration::from_secs(30),
-            heartbeat: Heartbeat::default(),
-            dialects: Dialects::default(),
-            limits: Limits::default(),
-            hooks: Vec::new(),
-            reload_signal: None,
-        }
-    }
-}
-
-impl Default for Heartbeat {
-    fn default() -> Self {
-        Heartbeat {
-            mode: HeartbeatMode::Auto,
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(5),
-            misses: 3,
-            on_hang: OnHang::Restart,
-            hang_signal: libc::SIGABRT,
-            hang_dump_timeout: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Default for Dialects {
-    fn default() -> Self {
-        Dialects { native: true, notify: Some(NotifyAt::Abstract), node: false, fd: false }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits {
-            memory: None,
-            memory_soft: None,
-            memory_samples: 3,
-            memory_action: LimitAction::Restart,
-            cpu: None,
-            cpu_samples: 5,
-            cpu_action: LimitAction::Restart,
-            scope: LimitScope::Tree,
-            interval: Duration::from_secs(5),
-        }
-    }
-}
-
-impl Limits {
-    /// Whether anything has to be measured.
-    pub fn any(&self) -> bool {
-        self.memory.is_some() || self.memory_soft.is_some() || self.cpu.is_some()
-    }
-}
-
-impl Default for Launch {
-    fn default() -> Self {
-        Launch {
-            cwd: None,
-            env: Vec::new(),
-            identity: None,
-            umask: None,
-            nice: None,
-            oom_score_adj: None,
-            rlimits: Vec::new(),
-            no_new_privs: false,
-            stdin: Stdin::Inherit,
-        }
-    }
-}
-
-impl Default for Restart {
-    fn default() -> Self {
-        Restart {
-            policy: Policy::OnFailure,
-            delays: Delays::Growing { first: Duration::from_secs(1), factor_milli: 2000, max: Duration::from_secs(60) },
-            jitter: 20,
-            fast_first: true,
-            stable_after: Duration::from_secs(30),
-            limit: 5,
-            crash_loop_limit: 5,
-            crash_loop_window: Duration::from_secs(60),
-            crash_loop_pause: Duration::from_secs(60),
-            total: None,
-            give_up: GiveUp::Exit,
-            success_on: Ends { codes: vec![0], signals: vec![1, 2, 15, 13] },
-            no_restart_on: Ends { codes: vec![78, 125], signals: Vec::new() },
-        }
-    }
-}
-
-impl Default for Stop {
-    fn default() -> Self {
-        Stop {
-            signal: None,
-            timeout: Duration::from_secs(10),
-            shutdown_timeout: Duration::from_secs(10),
-            scope: Scope::Group,
-            kill_wait: Duration::from_secs(1),
-            on_watchdog_death: OnDeath::Stop,
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log { mode: LogMode::Inherit, file: None, max_size: 10 * 1024 * 1024, keep: 10, lines: 1000 }
-    }
-}
-
-impl Ends {
-    /// Whether an end by this code or this signal is in the set.
-    pub fn has(&self, code: Option<i32>, signal: Option<SignalNumber>) -> bool {
-        code.is_some_and(|c| self.codes.contains(&c)) || signal.is_some_and(|s| self.signals.contains(&s))
-    }
-}
