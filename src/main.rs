@@ -64,7 +64,7 @@ fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
             for warning in &resolved.warnings {
                 log::warn!("{warning}");
             }
-            watchdog_engine::run(resolved.instance, vec![resolved.spec])
+            watchdog_engine::Watchdog::new(resolved.instance, vec![resolved.spec]).run()
         }
         Err(faults) => complain(&faults),
     }

@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use watchdog_engine::spec::{
-    Control, Delays, Dialects, Heartbeat, HeartbeatMode, Instance, LogMode, MemoryLimit, Ready, SignalNumber, Spec,
+    Control, Delays, Dialects, Form, Heartbeat, HeartbeatMode, Instance, LogMode, MemoryLimit, Ready, SignalNumber,
+    Spec,
 };
 
 /// How the watchdog's own lines look.
@@ -239,8 +240,9 @@ impl Draft {
             events_file: self.events_file,
             die_with_parent: self.die_with_parent,
             file: None,
-            prefix: true,
+            form: Form::Prefix,
             strategy: Default::default(),
+            until_ready: None,
             state: None,
             version: env!("CARGO_PKG_VERSION").to_string(),
             report_dir,

@@ -142,6 +142,10 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
         (State::Stopping { .. }, _) => {
             "it is not started: nothing is started before all of the old tree is gone".into()
         }
+        (State::Waiting, _) if s.hopeless => {
+            format!("it is not started: {}; nothing that will happen by itself ends that", s.reason)
+        }
+        (State::Waiting, _) => format!("it is not started yet: {}", s.reason),
         (State::Backoff { .. } | State::CrashLoop { .. }, _) => next(frame, s),
         (State::Stuck { .. }, _) => "it is not started: a process of it was killed and is not gone".into(),
         (State::Stopped | State::Done | State::Failed, Goal::Down) => {
@@ -207,6 +211,10 @@ fn next(frame: &Frame<'_>, s: &Service) -> String {
             Some(d) => format!("next: it is ready, or ended in {d} (start_timeout)"),
             None => "next: it is being started".into(),
         },
+        State::Waiting if s.hopeless => {
+            "next: nothing, before one of those it waits for is started or changed by hand".into()
+        }
+        State::Waiting => "next: it starts as soon as what it waits for is there".into(),
         State::Stuck { .. } => "next: nothing is started beside it; if it goes after all, that is noticed".into(),
         State::Stopped | State::Done | State::Failed => "next: nothing before a `start`".into(),
     }

@@ -59,6 +59,13 @@ impl Journal {
         json
     }
 
+    /// Somebody has moved the file.
+    pub(crate) fn reopen(&mut self) {
+        if let Some(Err(e)) = self.file.as_mut().map(LogFile::reopen) {
+            log::error!("events_file {}: {}", e.path.display(), e.why);
+        }
+    }
+
     /// The number of the next one.
     pub(crate) fn next(&self) -> u64 {
         self.next

@@ -71,7 +71,6 @@ pub(crate) fn status(
 #[must_use]
 pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
     let run = s.run.as_ref().filter(|r| r.alive);
-    let ready = matches!(s.state, State::Running { .. } | State::Done);
     let next = s.timers.get(Timer::Restart).map(|at| millis(at.since(frame.now)));
     // Of the command line only its first word: the rest may hold secrets (case SEC-01).
     let command = s.spec.command.first().map(|c| c.to_string_lossy().into_owned());
@@ -79,10 +78,10 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "name": s.spec.name,
         "title": s.spec.title,
         "description": s.spec.description,
-        "type": "service",
+        "type": s.spec.kind.word(),
         "goal": if s.goal == Goal::Up { "up" } else { "down" },
         "state": s.state.word(),
-        "ready": ready,
+        "ready": s.is_ready(),
         "health": health_word(frame, s),
         "cause": s.cause.map(Cause::word),
         "reason": s.reason,
@@ -92,7 +91,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "since": frame.wall_of(s.since),
         "uptime_ms": run.and_then(|r| r.spawned).map(|at| frame.ms(at)),
         "status_text": run.and_then(|r| r.talk.status.as_deref()),
-        "waiting_on": [],
+        "waiting_on": s.waiting_on,
         "restarts": s.book.total,
         "streak": s.book.streak,
         "restart_limit": s.spec.restart.limit,
@@ -109,9 +108,37 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
             "limit_percent": s.spec.limits.cpu,
         },
         "last_exit": s.ended.as_ref().map(|e| last_exit(frame, e)),
-        "probes": [],
+        "probes": probes(frame, s),
         "last_report": frame.reports.get(s.id.0 as usize).and_then(Option::as_deref),
     })
+}
+
+/// What its probes say.
+fn probes(frame: &Frame<'_>, s: &Service) -> Vec<Value> {
+    let up = s.active();
+    let tried = s.run.as_ref().map_or(&[][..], |r| &r.probing.all);
+    s.spec
+        .probes
+        .iter()
+        .enumerate()
+        .map(|(n, spec)| {
+            let tried = tried.get(n);
+            let last = tried.and_then(|t| t.last.as_ref());
+            let none = match s.state {
+                State::Waiting => "waiting",
+                _ => "disabled",
+            };
+            json!({
+                "name": spec.name,
+                "role": probe_role(spec),
+                "result": tried.filter(|_| up).map_or(none, |t| t.result(up)),
+                "time": last.map(|l| frame.wall_of(l.at)),
+                "duration_ms": last.map(|l| millis(l.answer.took)),
+                "failures": tried.map_or(0, |t| t.failures),
+                "message": last.map(|l| l.answer.message.as_str()),
+            })
+        })
+        .collect()
 }
 
 fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {
@@ -168,8 +195,9 @@ fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
             "unhealthy"
         }
         State::Running { .. } if run.is_some_and(|r| r.beats.is_late(frame.now, &s.spec.heartbeat)) => "degraded",
+        State::Running { .. } if !s.probes_ready() => "unhealthy",
         State::Running { .. } | State::Done => "healthy",
-        State::Starting { .. } => "unknown",
+        State::Starting { .. } | State::Waiting => "unknown",
         State::Stopping { .. } | State::Backoff { .. } | State::CrashLoop { .. } => "unhealthy",
         State::Stopped | State::Failed | State::Stuck { .. } => "unhealthy",
     }

@@ -96,6 +96,7 @@ impl Reactor {
                 State::Stopping { .. }
                 | State::Stuck { .. }
                 | State::Stopped
+                | State::Waiting
                 | State::Starting { .. }
                 | State::Running { .. }
                 | State::Backoff { .. }

@@ -48,6 +48,13 @@ pub(super) struct Held {
     running: Running,
 }
 
+impl Runner {
+    /// Whoever runs.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.running.as_ref().map(|r| r.pid)
+    }
+}
+
 impl Reactor {
     /// Whether some hook wants this event.
     pub(super) fn hooks_want(&self, service: Option<ServiceId>, event: &str) -> bool {

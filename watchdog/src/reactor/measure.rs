@@ -103,6 +103,7 @@ impl Reactor {
             State::Stopping { step, .. } => step != StopStep::Ask,
             State::Stuck { .. } => true,
             State::Stopped
+            | State::Waiting
             | State::Starting { .. }
             | State::Running { .. }
             | State::Backoff { .. }

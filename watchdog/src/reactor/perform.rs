@@ -63,6 +63,14 @@ impl Reactor {
                 None
             }
             Action::LookAtFile { service } => self.look_at_file(service),
+            Action::ReadFileAgain { ticket, restart } => {
+                self.read_again(ticket, restart);
+                None
+            }
+            Action::ReopenLogs => {
+                self.reopen_logs();
+                None
+            }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
                 if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take()) {
@@ -109,6 +117,7 @@ impl Reactor {
     }
 
     pub(super) fn spawn_now(&mut self, id: ServiceId, generation: Generation) -> Event {
+        self.fit(id.0 as usize);
         if self.shared_group && generation.0 > 1 {
             // A shell that was the worker had made itself the foreground.
             tty::take_back();

@@ -80,7 +80,11 @@ impl Reactor {
             Verb::Logs => return self.logs(client, ask, services),
             Verb::Start => Request::Start { services: services.clone() },
             Verb::Stop => Request::Stop { services: services.clone(), timeout: ask.millis("timeout_ms")? },
-            Verb::Restart => Request::Restart { services: services.clone(), force: ask.switch("force")? },
+            Verb::Restart => Request::Restart {
+                services: services.clone(),
+                force: ask.switch("force")?,
+                alone: ask.switch("no_dependents")?,
+            },
             Verb::Signal => Request::Signal { services: services.clone(), signal: signal(ask)? },
             Verb::Reload => Request::Reload { services: services.clone() },
             Verb::Tell => Request::Tell { services: services.clone(), word: word(ask)? },
