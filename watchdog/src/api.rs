@@ -1,14 +1,15 @@
 //! The engine as a library: a Rust program that supervises others. See `examples/library.rs`.
 //!
 //! The engine takes its process over: it blocks all signals and reads them as data, reaps every child, and adopts orphans.
-//! So it belongs into the main thread of a program that leaves signals and children to it. Threads of its own the
-//! program may have, if they are started after [`Watchdog::new`] or have all signals blocked; they speak to the engine
-//! through a [`Handle`].
+//! So it belongs into the main thread of a program that leaves signals and children to it. The program may have threads of
+//! its own; they are started after [`Watchdog::handle`] (from then on all signals are blocked, and a thread begins with
+//! the mask of its parent) and speak to the engine through that [`Handle`].
 
 use crate::logs::Stream;
 use crate::machine::{MonoTime, Notice, Service, State};
 use crate::reactor::{self, Wish};
 use crate::spec::{Instance, Spec};
+use crate::sys::signals::{Inherited, Signals};
 use mio::{Poll, Token, Waker};
 use serde::Serialize;
 use std::sync::Arc;
@@ -166,6 +167,8 @@ pub struct Watchdog {
 pub(crate) struct Inbox {
     pub(crate) poll: Poll,
     pub(crate) wishes: Receiver<Wish>,
+    pub(crate) signals: Signals,
+    pub(crate) inherited: Inherited,
 }
 
 impl Watchdog {
@@ -199,7 +202,8 @@ impl Watchdog {
         self.observe(Box::new(Closures(line, notice)))
     }
 
-    /// A way to speak to it from another thread while it runs.
+    /// A way to speak to it from another thread while it runs. Blocks all signals of this thread, and so of those that it
+    /// starts from now on: they are the engine's.
     ///
     /// # Errors
     /// The kernel gives no more descriptors.
@@ -207,7 +211,8 @@ impl Watchdog {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (sender, wishes) = channel();
-        self.inbox = Some(Inbox { poll, wishes });
+        let (signals, inherited) = Signals::open().map_err(|e| std::io::Error::from_raw_os_error(e.errno as i32))?;
+        self.inbox = Some(Inbox { poll, wishes, signals, inherited });
         Ok(Handle { sender, waker })
     }
 

@@ -89,9 +89,10 @@ impl Supervisor {
         deed: impl FnOnce(&mut Service, &mut Cx<'_>) -> R,
     ) -> Option<R> {
         let service = self.services.get_mut(n)?;
-        let before = service.face();
+        let (before, weight) = (service.face(), service.weight());
         let done = deed(service, &mut Cx { now, out, dice: &mut self.dice });
         service.remember_what_it_meets();
+        self.tally.change(weight, service.weight());
         if let Some(due) = self.dues.get_mut(n) {
             *due = service.due();
         }

@@ -2,7 +2,7 @@
 
 use super::clients::announce;
 use super::service::{INT, Ladder, Service, TERM};
-use super::state::{Goal, State};
+use super::state::State;
 use super::supervisor::Supervisor;
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
@@ -151,11 +151,7 @@ impl Supervisor {
             return;
         }
         let Some(ending) = &self.ending else { return };
-        let all_down = self
-            .services
-            .iter()
-            .all(|s| (s.state.is_terminal() && s.timers.next().is_none()) || matches!(s.state, State::Stuck { .. }));
-        if !all_down {
+        if self.tally.standing > 0 {
             return;
         }
         let stuck = self.services.iter().any(|s| matches!(s.state, State::Stuck { .. }));
@@ -200,6 +196,9 @@ impl Supervisor {
 
     /// The status of the first that failed, where its failure is the end of all.
     fn failed_for_all(&self) -> Option<u8> {
+        if self.tally.fatal == 0 {
+            return None;
+        }
         let ends = |s: &&Service| {
             matches!(s.state, State::Failed) && s.leave && !s.removed && s.spec.restart.give_up != GiveUp::Stay
         };
@@ -222,21 +221,7 @@ impl Supervisor {
 
     /// Everything that was to be done is done, and nobody has stopped anything that could come back.
     fn all_done(&self) -> Option<u8> {
-        let passive = |s: &Service| match s.state {
-            State::Done => true,
-            State::Stopped => !s.wanted && s.asked != Some(Goal::Down) && !s.present(),
-            State::Running { .. } => !s.spec.kind.has_process(),
-            State::Waiting
-            | State::Starting { .. }
-            | State::Stopping { .. }
-            | State::Backoff { .. }
-            | State::CrashLoop { .. }
-            | State::Failed
-            | State::Stuck { .. } => false,
-        };
-        let mut there = self.services.iter().filter(|s| !s.removed || !s.state.is_terminal());
-        let done = self.services.iter().any(|s| matches!(s.state, State::Done) && !s.removed);
-        (done && there.all(passive)).then_some(0)
+        (self.tally.done > 0 && self.tally.open == 0).then_some(0)
     }
 
     pub(super) fn exit(&mut self, now: MonoTime, status: u8, out: &mut Actions) {

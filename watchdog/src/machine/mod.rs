@@ -23,6 +23,7 @@ pub mod sim;
 mod state;
 mod supervisor;
 mod talk;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod time;

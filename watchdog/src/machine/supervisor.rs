@@ -4,6 +4,7 @@ use super::clients::Waiter;
 use super::ending::Ending;
 use super::graph::Graph;
 use super::service::{Dice, Service};
+use super::tally::Tally;
 use super::time::{MonoTime, Timer};
 use super::words::*;
 use crate::spec::{Spec, Strategy};
@@ -43,6 +44,8 @@ pub struct Supervisor {
     /// Who is to be looked at, each at most once.
     pub(super) to_look: VecDeque<usize>,
     pub(super) queued: Vec<bool>,
+    /// How many are where.
+    pub(super) tally: Tally,
     /// Until when all has to be ready.
     pub(super) until_ready: Option<MonoTime>,
     pub(super) waiters: Vec<Waiter>,
@@ -67,6 +70,7 @@ impl Supervisor {
             dues: Vec::new(),
             to_look: VecDeque::new(),
             queued: Vec::new(),
+            tally: Tally::default(),
             until_ready: setup.until_ready.map(|d| MonoTime::ZERO.after(d)),
             waiters: Vec::new(),
             ending: None,
@@ -85,6 +89,7 @@ impl Supervisor {
         self.graph = Graph::new(self.services.iter().map(|s| s.next.as_deref().unwrap_or(&s.spec)));
         self.dues.resize(self.services.len(), None);
         self.queued.resize(self.services.len(), false);
+        self.tally = Tally::of(self.services.iter());
         for (s, node) in self.services.iter_mut().zip(&self.graph.nodes) {
             s.gated = s.spec.place.waits() || !node.conflicts.is_empty() || self.strategy != Strategy::OneForOne;
             s.leads = !node.required_by.is_empty() || !node.followed_by.is_empty();

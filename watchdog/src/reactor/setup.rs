@@ -39,13 +39,15 @@ pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
 impl Reactor {
     fn new(watchdog: Watchdog) -> Result<Reactor, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
-        let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
+        let (poll, wishes, signals, inherited) = match inbox {
+            Some(inbox) => (inbox.poll, Some(inbox.wishes), inbox.signals, inbox.inherited),
+            None => {
+                let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
+                (Poll::new().map_err(|e| format!("epoll: {e}"))?, None, signals, inherited)
+            }
+        };
         adopt(&instance)?;
         let spawner = Spawner::new(inherited).map_err(|e| e.to_string())?;
-        let (poll, wishes) = match inbox {
-            Some(inbox) => (inbox.poll, Some(inbox.wishes)),
-            None => (Poll::new().map_err(|e| format!("epoll: {e}"))?, None),
-        };
         poll.registry()
             .register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)
             .map_err(|e| format!("epoll: {e}"))?;
