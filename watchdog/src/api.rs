@@ -167,6 +167,8 @@ pub struct Watchdog {
 pub(crate) struct Inbox {
     pub(crate) poll: Poll,
     pub(crate) wishes: Receiver<Wish>,
+    /// Kept: a last wish would be lost with the last handle's descriptor.
+    pub(crate) waker: Arc<Waker>,
     pub(crate) signals: Signals,
     pub(crate) inherited: Inherited,
 }
@@ -212,7 +214,7 @@ impl Watchdog {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (sender, wishes) = channel();
         let (signals, inherited) = Signals::open().map_err(|e| std::io::Error::from_raw_os_error(e.errno as i32))?;
-        self.inbox = Some(Inbox { poll, wishes, signals, inherited });
+        self.inbox = Some(Inbox { poll, wishes, waker: waker.clone(), signals, inherited });
         Ok(Handle { sender, waker })
     }
 

@@ -123,10 +123,7 @@ fn probes(frame: &Frame<'_>, s: &Service) -> Vec<Value> {
         .map(|(n, spec)| {
             let tried = tried.get(n);
             let last = tried.and_then(|t| t.last.as_ref());
-            let none = match s.state {
-                State::Waiting => "waiting",
-                _ => "disabled",
-            };
+            let none = if matches!(s.state, State::Waiting) { "waiting" } else { "disabled" };
             json!({
                 "name": spec.name,
                 "role": probe_role(spec),

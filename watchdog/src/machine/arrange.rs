@@ -332,7 +332,14 @@ impl Supervisor {
             State::Stopped if on.is_lost() => (format!("{name} (it is stopped, and nothing starts it)"), true),
             // Not what that one waits for: a long chain would say all of itself.
             State::Waiting if on.hopeless => (format!("{name} (it waits in vain itself)"), true),
-            _ => (format!("{name} ({})", condition.word()), false),
+            State::Stopped
+            | State::Waiting
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done => (format!("{name} ({})", condition.word()), false),
         };
         found.add(name, text, lost);
     }

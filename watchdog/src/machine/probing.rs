@@ -200,7 +200,16 @@ impl Service {
                 let rule = format!("probe {name} failed {failures} times in a row (failures {allowed}): {message}");
                 self.doom(cx, Cause::Probe, rule);
             }
-            _ => {}
+            State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopped
+            | State::Waiting
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed
+            | State::Stuck { .. } => {}
         }
     }
 

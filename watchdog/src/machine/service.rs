@@ -514,7 +514,17 @@ impl Service {
                 Cause::MaxAge => "recycled for its age (max_age)",
                 Cause::Dependency => "stopped for a service that it requires",
                 Cause::ConfigChanged => "restarted for its new settings",
-                _ => "restart asked for",
+                Cause::Requested
+                | Cause::Exited
+                | Cause::Signalled
+                | Cause::SpawnFailed
+                | Cause::RestartLimit
+                | Cause::StartTimeout
+                | Cause::Hang
+                | Cause::Memory
+                | Cause::Cpu
+                | Cause::Oom
+                | Cause::Probe => "restart asked for",
             };
             return self.spawn(cx, Some(cause), format!("{why}; {how}"));
         }

@@ -17,7 +17,7 @@ pub(crate) enum Wish {
 impl Reactor {
     /// All that has come.
     pub(super) fn on_wishes(&mut self) {
-        let Some(inbox) = &self.wishes else { return };
+        let Some((inbox, _)) = &self.wishes else { return };
         let wishes: Vec<Wish> = inbox.try_iter().collect();
         for wish in wishes {
             match wish {

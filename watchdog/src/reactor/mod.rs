@@ -119,6 +119,11 @@ struct Reactor {
     machine: Supervisor,
     instance: Instance,
     workers: Vec<Worker>,
+    /// Whose main process is whose.
+    mains: BTreeMap<i32, ServiceId>,
+    /// Who has a file of output, and who has hooks: of thousands of services often none.
+    filed: Vec<usize>,
+    hooked: Vec<usize>,
     journal: Journal,
     server: Option<Server>,
     tickets: BTreeMap<Ticket, Ticketed>,
@@ -166,7 +171,7 @@ struct Reactor {
     observer: Option<Box<dyn crate::Observer>>,
     screen: Vec<u8>,
     /// Wishes of other threads.
-    wishes: Option<std::sync::mpsc::Receiver<Wish>>,
+    wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
     /// The wishes of people as they were last written down.
     kept_wishes: String,
     /// Files of variables, and when a change of them is acted upon.
@@ -219,7 +224,11 @@ impl Reactor {
     /// Waits for the first thing to happen, without limit if nothing is due.
     fn wait(&mut self, events: &mut Events) {
         let now = self.clock.now();
-        let busy = !self.again.is_empty() || self.workers.iter_mut().any(|w| w.file.as_mut().is_some_and(|f| f.work()));
+        let filing = self
+            .filed
+            .iter()
+            .any(|at| self.workers.get_mut(*at).and_then(|w| w.file.as_mut()).is_some_and(|file| file.work()));
+        let busy = !self.again.is_empty() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
         let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).chain(self.env_due).min();

@@ -259,7 +259,7 @@ impl Reactor {
 
     pub(super) fn flush_files(&mut self) {
         let now = self.clock.now();
-        for at in 0..self.workers.len() {
+        for at in self.filed.clone() {
             let lost = self.workers[at].file.as_mut().and_then(|f| f.flush(now));
             if let Some(lost) = lost {
                 let what = What::LogDropped { stream: "file", lines: lost.lines, bytes: lost.bytes };

@@ -4,7 +4,7 @@ use super::launch::{self, Launched};
 use super::{Reactor, some};
 use crate::control::{Frame, error, ok, service, waited};
 use crate::machine::*;
-use crate::spec::{GiveUp, Scope};
+use crate::spec::{Form, GiveUp, Scope};
 use crate::sys::reap::Rest;
 use crate::sys::{clock, panic, signals, tree, tty};
 use serde_json::{Value, json};
@@ -101,7 +101,9 @@ impl Reactor {
                 None
             }
             Action::Exit(status) => {
-                self.exit = Some(status);
+                // To a host program an end that it asked for is no failure of anybody.
+                let asked = self.instance.form == Form::Library && self.machine.end_was_asked_for();
+                self.exit = Some(if asked { 0 } else { status });
                 None
             }
         }
@@ -141,6 +143,7 @@ impl Reactor {
                     worker.told_group = None;
                     worker.main_next = None;
                     worker.proc = Some(proc);
+                    self.mains.insert(pid, id);
                     worker.group = group;
                     worker.marks = marks;
                 }

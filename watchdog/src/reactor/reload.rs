@@ -61,6 +61,7 @@ impl Reactor {
         for at in 0..self.machine.services().len() {
             self.fit(at);
         }
+        self.note_rare();
         self.perform(out);
         self.watch_env_files();
         applied
@@ -108,6 +109,18 @@ impl Reactor {
                 }
             }
         }
+    }
+
+    /// Who has what few have: the loop looks at these alone.
+    pub(super) fn note_rare(&mut self) {
+        self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].file.is_some()).collect();
+        let hooked = |at: &usize| {
+            let spec = self.machine.services().get(*at).map(|s| &s.spec);
+            let worker = &self.workers[*at];
+            let held = worker.held.is_some() || spec.is_some_and(|s| s.ports.kill_others);
+            held || !worker.hooks.is_empty()
+        };
+        self.hooked = (0..self.workers.len()).filter(hooked).collect();
     }
 
     /// Somebody has moved the files of output (logrotate): the next line goes into new ones.

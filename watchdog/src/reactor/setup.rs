@@ -40,7 +40,7 @@ impl Reactor {
     fn new(watchdog: Watchdog) -> Result<Reactor, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
         let (poll, wishes, signals, inherited) = match inbox {
-            Some(inbox) => (inbox.poll, Some(inbox.wishes), inbox.signals, inbox.inherited),
+            Some(inbox) => (inbox.poll, Some((inbox.wishes, inbox.waker)), inbox.signals, inbox.inherited),
             None => {
                 let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
                 (Poll::new().map_err(|e| format!("epoll: {e}"))?, None, signals, inherited)
@@ -82,6 +82,9 @@ impl Reactor {
             machine: Supervisor::new(specs, setup),
             instance,
             workers,
+            mains: BTreeMap::new(),
+            filed: Vec::new(),
+            hooked: Vec::new(),
             journal,
             server,
             tickets: BTreeMap::new(),
@@ -121,6 +124,7 @@ impl Reactor {
             env_due: None,
         };
         reactor.register_sinks();
+        reactor.note_rare();
         if let Some(path) = &reactor.instance.state {
             for (name, goal) in reload::kept_wishes(path) {
                 reactor.machine.recall(&name, goal);
