@@ -3,6 +3,8 @@
 //! The second one starts when the first says that it is ready by a line of its output; it is killed once, comes back, and
 //! after that all of it goes down in reverse order.
 
+#![allow(clippy::disallowed_methods, reason = "a host program has threads and may sleep in them")]
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
