@@ -1,5 +1,6 @@
 //! `watchdog`: the front door. Reads what people write, starts the engine or speaks to a running one, picks the exit code.
 
+mod check;
 mod cli;
 mod client;
 mod help;
@@ -7,11 +8,16 @@ mod logging;
 mod output;
 mod settings;
 mod simulate;
+mod up;
 
-use cli::Command;
+use cli::{Command, FileLine};
 use settings::{Fault, Flag, USAGE, World};
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// musl's own allocator maps and unmaps single pages: a sixth of a short run's time (measured). This one asks the kernel
 /// once, and is as small.
@@ -47,6 +53,11 @@ fn run(command: Command) -> u8 {
         Command::Supervise { flags, command } => supervise(&flags, command),
         Command::Control(control) => client::run(&control, &World::real()),
         Command::Simulate { flags, exits, json } => simulate::run(&flags, &exits, json, &World::real()),
+        Command::Up(up) => up::run(&up, &World::real()),
+        Command::Check { of, json } => check::run(&of, json, &World::real()),
+        Command::Init { file } => init(&file),
+        Command::Schema => output::page(&help::schema()),
+        Command::UntilReady { of, timeout } => until_ready(&of, timeout),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -65,6 +76,37 @@ fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
                 log::warn!("{warning}");
             }
             watchdog_engine::run(resolved.instance, vec![resolved.spec])
+        }
+        Err(faults) => complain(&faults),
+    }
+}
+
+/// Writes the sample where there is no file yet.
+fn init(path: &Path) -> u8 {
+    let made = OpenOptions::new().write(true).create_new(true).open(path);
+    match made.and_then(|mut file| file.write_all(help::sample().as_bytes())) {
+        Ok(()) => output::page(&format!("{} written: watchdog check, then watchdog up\n", path.display())),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            logging::say(&format!("{} is there already: it is not overwritten", path.display()));
+            1
+        }
+        Err(e) => {
+            logging::say(&format!("{}: {}", path.display(), settings::reason(&e)));
+            1
+        }
+    }
+}
+
+/// The engine cannot do this yet; what is wrong with the file is said all the same.
+fn until_ready(of: &FileLine, timeout: Option<Duration>) -> u8 {
+    let world = World::real();
+    match settings::plan(&of.flags, &check::file(of, &world), &[], &world) {
+        Ok(_) => {
+            let limit = timeout.map(|t| format!(" within {}ms", t.as_millis())).unwrap_or_default();
+            logging::say(&format!(
+                "run-until-ready: the file is right; to wait for all of it{limit} is not in this version"
+            ));
+            USAGE
         }
         Err(faults) => complain(&faults),
     }
