@@ -119,7 +119,7 @@ fn build(filter: &str, format: LogFormat) -> env_logger::Logger {
 }
 
 /// A line stays one line, and a name with an escape sequence does not reach the terminal as one.
-fn printable(message: &str) -> String {
+pub(crate) fn printable(message: &str) -> String {
     if !message.contains(char::is_control) {
         return message.to_string();
     }

@@ -1,5 +1,6 @@
 //! `watchdog`: the front door. Reads what people write, starts the engine or speaks to a running one, picks the exit code.
 
+mod check;
 mod cli;
 mod client;
 mod help;
@@ -7,10 +8,14 @@ mod logging;
 mod output;
 mod settings;
 mod simulate;
+mod up;
 
 use cli::Command;
 use settings::{Fault, Flag, USAGE, World};
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// musl's own allocator maps and unmaps single pages: a sixth of a short run's time (measured). This one asks the kernel
@@ -47,6 +52,11 @@ fn run(command: Command) -> u8 {
         Command::Supervise { flags, command } => supervise(&flags, command),
         Command::Control(control) => client::run(&control, &World::real()),
         Command::Simulate { flags, exits, json } => simulate::run(&flags, &exits, json, &World::real()),
+        Command::Up(up) => up::run(up, World::real()),
+        Command::Check { of, json } => check::run(&of, json, &World::real()),
+        Command::Init { file } => init(&file),
+        Command::Schema => output::page(&help::schema()),
+        Command::UntilReady { of, timeout } => up::until_ready(of, timeout, World::real()),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -67,6 +77,22 @@ fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
             watchdog_engine::Watchdog::new(resolved.instance, vec![resolved.spec]).run()
         }
         Err(faults) => complain(&faults),
+    }
+}
+
+/// Writes the sample where there is no file yet.
+fn init(path: &Path) -> u8 {
+    let made = OpenOptions::new().write(true).create_new(true).open(path);
+    match made.and_then(|mut file| file.write_all(help::sample().as_bytes())) {
+        Ok(()) => output::page(&format!("{} written: watchdog check, then watchdog up\n", path.display())),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+            logging::say(&format!("{} is there already: it is not overwritten", path.display()));
+            1
+        }
+        Err(e) => {
+            logging::say(&format!("{}: {}", path.display(), settings::reason(&e)));
+            1
+        }
     }
 }
 

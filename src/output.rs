@@ -7,6 +7,13 @@ pub(crate) fn page(text: &str) -> u8 {
     u8::from(write(text.as_bytes()) == Written::Failed)
 }
 
+/// Lines of errors on standard error, all of them: for a verb that supervises nobody and may wait for its reader.
+pub(crate) fn errors<'a>(lines: impl Iterator<Item = &'a str>) {
+    let text: String = lines.map(|line| format!("watchdog: {}\n", crate::logging::printable(line))).collect();
+    // Nobody is left to be told when this fails.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// How a write went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Written {

@@ -1,10 +1,12 @@
-//! What stands behind a verb: its options and words, and for `simulate` settings too.
+//! What stands behind a verb: its options and words, and for some of them settings too.
 
 use super::verbs::{Opt, Verb};
-use super::{Command, Control, Given, Report, Shell, next, setting, value};
+use super::{Command, Control, FileLine, Given, Output, Report, Shell, Up, next, setting, value};
+use crate::settings::plan::USUAL_FILE;
 use crate::settings::{Fault, Flag, nearest, signals, values};
 use lexopt::Parser;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Longest word of `tell`: what fits into one frame of the channel beside everything else.
 const LONGEST_WORD: usize = 4096;
@@ -17,13 +19,16 @@ struct Line {
     words: Vec<String>,
     flags: Vec<Flag>,
     exits: Option<String>,
+    file: Option<PathBuf>,
+    up: Up,
     markdown: bool,
 }
 
 /// Reads what stands behind a verb.
 pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Fault> {
     let control = Control { verb: verb.name, ..Control::default() };
-    let mut line = Line { verb, parser, control, words: Vec::new(), flags: Vec::new(), exits: None, markdown: false };
+    let (words, flags, up) = (Vec::new(), Vec::new(), Up::default());
+    let mut line = Line { verb, parser, control, words, flags, exits: None, file: None, up, markdown: false };
     while let Some(given) = next(&mut line.parser)? {
         match given {
             Given::Short('h') => return Ok(Command::Help(Some(verb))),
@@ -35,7 +40,7 @@ pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Faul
             },
             Given::Long(name) => match verb.options.iter().find(|o| o.long == name) {
                 Some(option) => line.option(option)?,
-                None if verb.name == "simulate" => {
+                None if verb.settings => {
                     let flag = setting(&mut line.parser, &name)?;
                     line.flags.push(flag);
                 }
@@ -62,6 +67,10 @@ impl Line {
         match option.long {
             "instance" => self.control.instance = Some(given),
             "dir" => self.control.dir = Some(given),
+            "file" if given.is_empty() => {
+                return Err(Fault::usage(format!("{}: --file: an empty path", self.verb.name)));
+            }
+            "file" => self.file = Some(given.into()),
             _ => return self.text_option(option.long, given),
         }
         Ok(())
@@ -80,6 +89,10 @@ impl Line {
             "prefix" => self.control.prefix = true,
             "why-not" => self.control.why_not = true,
             "timestamps" => self.control.timestamps = true,
+            "no-dependents" => self.control.no_dependents = true,
+            "no-restart" => self.control.no_restart = true,
+            "dry-run" => self.up.dry_run = true,
+            "no-progress" => self.up.no_progress = true,
             _ => self.markdown = true,
         }
     }
@@ -92,6 +105,10 @@ impl Line {
                 let words = [("ready", "ready"), ("stopped", "stopped"), ("completed", "completed")];
                 self.control.wait_for = values::word(&text, &words)?.to_string();
             }
+            "output" => {
+                let words = [("prefix", Output::Prefix), ("json", Output::Json), ("none", Output::None)];
+                self.up.output = Some(values::word(&text, &words)?);
+            }
             _ => self.exits = Some(text),
         }
         Ok(())
@@ -99,8 +116,22 @@ impl Line {
 
     /// The whole line as what it asks for.
     fn command(self) -> Result<Command, Fault> {
-        let Line { verb, control, words, flags, exits, markdown, .. } = self;
+        let Line { verb, control, words, flags, exits, file, up, markdown, .. } = self;
         match verb.name {
+            "up" => Ok(Command::Up(Up { of: FileLine { file, flags }, names: words, ..up })),
+            "check" => {
+                no_more(verb, &words, 0)?;
+                Ok(Command::Check { of: FileLine { file, flags }, json: control.json })
+            }
+            "run-until-ready" => {
+                no_more(verb, &words, 0)?;
+                Ok(Command::UntilReady { of: FileLine { file, flags }, timeout: control.timeout })
+            }
+            "init" => {
+                no_more(verb, &words, 0)?;
+                Ok(Command::Init { file: file.unwrap_or_else(|| USUAL_FILE.into()) })
+            }
+            "schema" => no_more(verb, &words, 0).map(|()| Command::Schema),
             "simulate" => {
                 no_more(verb, &words, 0)?;
                 let needs = "simulate: needs --exits, such as --exits 'crash@2s x6, ok 40s'";
@@ -129,7 +160,7 @@ fn utf8(word: OsString) -> Result<String, Fault> {
 fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String>) -> Result<Control, Fault> {
     let needs = |what: &str| Fault::usage(format!("{0}: needs {what}: watchdog {0} {1}", verb.name, verb.arguments));
     match verb.name {
-        "ls" | "shutdown" => no_more(verb, &words, 0)?,
+        "ls" | "shutdown" | "tree" => no_more(verb, &words, 0)?,
         "signal" => {
             if words.is_empty() {
                 return Err(needs("a signal and a service"));

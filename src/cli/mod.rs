@@ -8,6 +8,7 @@ use crate::settings::{self, Fault, Flag, nearest};
 use lexopt::{Arg, Parser};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 use verbs::Verb;
 
@@ -32,6 +33,29 @@ pub(crate) enum Command {
         /// Print JSON.
         json: bool,
     },
+    /// `up`
+    Up(Up),
+    /// `check`
+    Check {
+        /// The file and the settings over it.
+        of: FileLine,
+        /// Print JSON.
+        json: bool,
+    },
+    /// `init`
+    Init {
+        /// Where it is written.
+        file: PathBuf,
+    },
+    /// `schema`
+    Schema,
+    /// `run-until-ready`
+    UntilReady {
+        /// The file and the settings over it.
+        of: FileLine,
+        /// `--timeout`
+        timeout: Option<Duration>,
+    },
     /// `--help`, or that of a verb.
     Help(Option<&'static Verb>),
     /// `--version`
@@ -45,6 +69,41 @@ pub(crate) enum Command {
         /// For the README.
         markdown: bool,
     },
+}
+
+/// A file of services, and what is laid over it.
+#[derive(Debug, Default)]
+pub(crate) struct FileLine {
+    /// `-f`, where it was given.
+    pub(crate) file: Option<PathBuf>,
+    /// Settings, in the order they were given.
+    pub(crate) flags: Vec<Flag>,
+}
+
+/// `up`, with everything it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Up {
+    /// The file and the settings over it.
+    pub(crate) of: FileLine,
+    /// Services; none for all.
+    pub(crate) names: Vec<String>,
+    /// `--dry-run`
+    pub(crate) dry_run: bool,
+    /// `--output`, where it was given.
+    pub(crate) output: Option<Output>,
+    /// `--no-progress`
+    pub(crate) no_progress: bool,
+}
+
+/// How lines of services are shown by `up`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// With the name in front.
+    Prefix,
+    /// As JSON lines.
+    Json,
+    /// Not at all.
+    None,
 }
 
 /// A shell that has completions.
@@ -70,6 +129,10 @@ pub(crate) struct Control {
     pub(crate) timeout: Option<Duration>,
     /// `--force`
     pub(crate) force: bool,
+    /// `--no-dependents`
+    pub(crate) no_dependents: bool,
+    /// `--no-restart`
+    pub(crate) no_restart: bool,
     /// `-f`
     pub(crate) follow: bool,
     /// `-n`
@@ -198,13 +261,13 @@ fn value(parser: &mut Parser, flag: &str, example: &str) -> Result<OsString, Fau
 /// One setting and its value.
 fn setting(parser: &mut Parser, name: &str) -> Result<Flag, Fault> {
     let key = name.replace('-', "_");
-    let Some(setting) = table::find(&key).filter(|_| !name.contains('_')) else {
+    let Some(setting) = table::find(&key).filter(|s| s.has_flag() && !name.contains('_')) else {
         return Err(unknown_flag(name, &key));
     };
     let value = match setting.shape {
         Shape::Switch => parser.optional_value().unwrap_or_else(|| "true".into()),
         Shape::Optional(alone) => parser.optional_value().unwrap_or_else(|| alone.into()),
-        Shape::One | Shape::List => value(parser, &setting.flag(), example(setting))?,
+        Shape::One | Shape::List | Shape::Tree => value(parser, &setting.flag(), example(setting))?,
     };
     Ok((setting, value))
 }
@@ -221,7 +284,11 @@ fn unknown_flag(name: &str, key: &str) -> Fault {
     if settings::LATER.iter().any(|(k, _)| *k == key) && !name.contains('_') {
         return Fault::usage(format!("--{name}: {}", settings::refusal(key)));
     }
-    let flags: Vec<String> = table::keys().map(table::flag).collect();
+    if table::find(key).is_some_and(|s| !s.has_flag()) && !name.contains('_') {
+        return Fault::usage(format!("--{name}: {}", settings::in_a_file_alone(key)));
+    }
+    let with_flag = |key: &&str| table::find(key).is_none_or(Setting::has_flag);
+    let flags: Vec<String> = table::keys().filter(with_flag).map(table::flag).collect();
     let plain = flags.iter().map(|f| &f[2..]).chain(["help", "version"]);
     let fault = Fault::usage(format!("--{name}: unknown setting"));
     fault.or_nearest(nearest(name, plain).map(|n| format!("--{n}")))

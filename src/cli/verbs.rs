@@ -11,6 +11,8 @@ pub(crate) struct Verb {
     pub(crate) meaning: &'static str,
     /// Its options.
     pub(crate) options: &'static [&'static Opt],
+    /// Whether it takes settings too.
+    pub(crate) settings: bool,
 }
 
 /// One option of a verb.
@@ -45,40 +47,64 @@ static FOR: Opt = opt("for", None, "ready|stopped|completed", "what to wait for"
 static EXITS: Opt = opt("exits", None, "SCRIPT", "how runs end, such as 'crash@2s x6, ok 40s'");
 static WHY_NOT: Opt = opt("why-not", None, "", "what keeps it from running or from being ready");
 static DIR: Opt = opt("dir", None, "DIR", "read this directory of reports, and ask nobody");
+static FILE: Opt = opt("file", Some('f'), "FILE", "the file of services; by default watchdog.toml");
+static DRY_RUN: Opt = opt("dry-run", None, "", "print what would be started, in which order, and touch nothing");
+static OUTPUT: Opt = opt("output", None, "prefix|json|none", "how lines of the services are shown here");
+static NO_PROGRESS: Opt = opt("no-progress", None, "", "no lines about who is waited for");
+static NO_DEPENDENTS: Opt = opt("no-dependents", None, "", "leave those alone that need it");
+static NO_RESTART: Opt = opt("no-restart", None, "", "restart nobody: what needs a restart waits for the next one");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 
 /// The verbs of this version, in the order of `--help`.
 #[rustfmt::skip]
 pub(crate) static VERBS: &[Verb] = &[
-    Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON] },
-    Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON] },
-    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&TIMEOUT, &INSTANCE, &JSON] },
-    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON] },
-    Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &INSTANCE, &JSON] },
-    Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&INSTANCE, &JSON] },
-    Verb { name: "tell", arguments: "NAME WORD..", meaning: "send the worker words of its own", options: &[&INSTANCE, &JSON] },
-    Verb { name: "reload", arguments: "[NAME..]", meaning: "have the worker read its own configuration again", options: &[&INSTANCE, &JSON] },
-    Verb { name: "events", arguments: "[NAME..]", meaning: "what happened", options: &[&FOLLOW, &COUNT, &INSTANCE, &JSON] },
-    Verb { name: "logs", arguments: "[NAME..]", meaning: "last lines of output", options: &[&FOLLOW, &COUNT, &PREFIX, &TIMESTAMPS, &INSTANCE, &JSON] },
-    Verb { name: "explain", arguments: "[NAME..]", meaning: "what happened, which rule decided, what comes next", options: &[&WHY_NOT, &INSTANCE, &JSON] },
-    Verb { name: "report", arguments: "[list|show ID|last] [NAME]", meaning: "reports on kills and unclean deaths; also without a watchdog", options: &[&DIR, &INSTANCE, &JSON] },
-    Verb { name: "health", arguments: "[NAME]", meaning: "exit 0 if healthy, 1 if not", options: &[&INSTANCE, &JSON] },
-    Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON] },
-    Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON] },
-    Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON] },
-    Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[] },
-    Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[] },
+    Verb { name: "up", arguments: "[SETTINGS] [NAME..]", meaning: "run the services of a file: all, or these and what they need", options: &[&FILE, &DRY_RUN, &OUTPUT, &NO_PROGRESS], settings: true },
+    Verb { name: "check", arguments: "[SETTINGS]", meaning: "say what a file means, or all that is wrong with it; touches nothing", options: &[&FILE, &JSON], settings: true },
+    Verb { name: "init", arguments: "", meaning: "write a commented sample of the file", options: &[&FILE], settings: false },
+    Verb { name: "schema", arguments: "", meaning: "print a JSON schema of the file, for editors", options: &[], settings: false },
+    Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON], settings: false },
+    Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&TIMEOUT, &INSTANCE, &JSON], settings: false },
+    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON], settings: false },
+    Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &NO_DEPENDENTS, &INSTANCE, &JSON], settings: false },
+    Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "tell", arguments: "NAME WORD..", meaning: "send the worker words of its own", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "reload", arguments: "[NAME..]", meaning: "have workers read their own configuration again; without a name: read the file again", options: &[&NO_RESTART, &INSTANCE, &JSON], settings: false },
+    Verb { name: "tree", arguments: "", meaning: "who needs whom, and who waits for whom", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "events", arguments: "[NAME..]", meaning: "what happened", options: &[&FOLLOW, &COUNT, &INSTANCE, &JSON], settings: false },
+    Verb { name: "logs", arguments: "[NAME..]", meaning: "last lines of output", options: &[&FOLLOW, &COUNT, &PREFIX, &TIMESTAMPS, &INSTANCE, &JSON], settings: false },
+    Verb { name: "explain", arguments: "[NAME..]", meaning: "what happened, which rule decided, what comes next", options: &[&WHY_NOT, &INSTANCE, &JSON], settings: false },
+    Verb { name: "report", arguments: "[list|show ID|last] [NAME]", meaning: "reports on kills and unclean deaths; also without a watchdog", options: &[&DIR, &INSTANCE, &JSON], settings: false },
+    Verb { name: "health", arguments: "[NAME]", meaning: "exit 0 if healthy, 1 if not", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON], settings: false },
+    Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON], settings: true },
+    Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[], settings: false },
+    Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[], settings: false },
 ];
 
 /// For those who build the pages; not shown.
-pub(crate) static HIDDEN: Verb =
-    Verb { name: "help-settings", arguments: "", meaning: "print the table of settings", options: &[&MARKDOWN] };
+pub(crate) static HIDDEN: Verb = Verb {
+    name: "help-settings",
+    arguments: "",
+    meaning: "print the table of settings",
+    options: &[&MARKDOWN],
+    settings: false,
+};
+
+/// Understood, and not yet done by the engine; not shown either.
+pub(crate) static UNTIL_READY: Verb = Verb {
+    name: "run-until-ready",
+    arguments: "[SETTINGS]",
+    meaning: "start all, wait until all are ready, stop; names what was not ready",
+    options: &[&FILE, &TIMEOUT],
+    settings: true,
+};
 
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 10] =
-    ["up", "check", "init", "run-until-ready", "tree", "top", "install", "uninstall", "upgrade", "drill"];
+pub(crate) const LATER: [&str; 5] = ["top", "install", "uninstall", "upgrade", "drill"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().chain([&HIDDEN]).find(|v| v.name == name)
+    VERBS.iter().chain([&HIDDEN, &UNTIL_READY]).find(|v| v.name == name)
 }

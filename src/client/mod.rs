@@ -97,7 +97,8 @@ fn arguments(control: &Control) -> Value {
     let timeout = control.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
     let mut arguments = match control.verb {
         "stop" => json!({ "timeout_ms": timeout }),
-        "restart" => json!({ "force": control.force }),
+        "restart" => json!({ "force": control.force, "no_dependents": control.no_dependents.then_some(true) }),
+        "reload" => json!({ "no_restart": control.no_restart.then_some(true) }),
         "signal" => json!({ "signal": control.signal }),
         "tell" => json!({ "word": control.word }),
         "explain" => json!({ "why_not": control.why_not.then_some(true) }),

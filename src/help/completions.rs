@@ -1,7 +1,7 @@
 //! Completions for three shells.
 
 use crate::cli::Shell;
-use crate::cli::verbs::{VERBS, Verb};
+use crate::cli::verbs::{Opt, VERBS, Verb};
 use crate::settings::signals;
 use crate::settings::table::{Setting, Shape, TABLE};
 use std::fmt::Write;
@@ -21,7 +21,7 @@ fn words(setting: &Setting) -> Vec<&'static str> {
         "restart" => vec!["always", "on-failure", "on-success", "unless-stopped", "never"],
         "give_up" => vec!["exit", "stay", "stop-all", "exec:"],
         "log_level" => vec!["off", "error", "warn", "info", "debug", "trace"],
-        "ready" => vec!["auto", "spawned", "reported", "fd", "line:", "port:"],
+        "ready" => vec!["auto", "spawned", "reported", "probe", "fd", "line:", "port:"],
         "dialects" => vec!["native", "notify", "node", "fd", "none"],
         "stop_signal" | "hang_signal" | "reload_signal" | "die_with_parent" => signals::names().to_vec(),
         // A word in capitals stands for a value: it is none to be typed. Files are completed as files.
@@ -36,8 +36,21 @@ fn is_file(setting: &Setting) -> bool {
     setting.value.starts_with("PATH") || setting.value == "FILE"
 }
 
+/// The settings that have a flag.
+fn flagged() -> impl Iterator<Item = &'static Setting> {
+    TABLE.iter().filter(|s| s.has_flag())
+}
+
+/// The words a value of this option may be, where they are few.
+fn option_words(option: &Opt) -> Vec<&'static str> {
+    match option.value.contains('|') {
+        true => option.value.split('|').collect(),
+        false => Vec::new(),
+    }
+}
+
 fn flags() -> String {
-    let flags = TABLE.iter().map(Setting::flag).chain(["--help".to_string(), "--version".to_string()]);
+    let flags = flagged().map(Setting::flag).chain(["--help".to_string(), "--version".to_string()]);
     flags.collect::<Vec<_>>().join(" ")
 }
 
@@ -62,7 +75,7 @@ fn bash() -> String {
          COMPREPLY=()\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        if [[ ${COMP_WORDS[i]} == -- ]]; then\n            \
          declare -F _command_offset >/dev/null && _command_offset $((i + 1))\n            return\n        fi\n    done\n    case $prev in\n",
     );
-    for setting in TABLE.iter().filter(|s| s.shape != Shape::Switch) {
+    for setting in flagged().filter(|s| s.shape != Shape::Switch) {
         let words = words(setting);
         let reply = match (words.is_empty(), is_file(setting)) {
             (false, _) => format!("-W \"{}\"", words.join(" ")),
@@ -71,13 +84,16 @@ fn bash() -> String {
         };
         let _ = writeln!(script, "        {}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;", setting.flag());
     }
-    script.push_str(
-        "        --for) COMPREPLY=($(compgen -W \"ready stopped completed\" -- \"$cur\")); return ;;\n        \
-         --dir) COMPREPLY=($(compgen -d -- \"$cur\")); return ;;\n    esac\n",
-    );
+    for (option, kind) in [("dir", "-d"), ("file", "-f"), ("for", ""), ("output", "")] {
+        let words = VERBS.iter().flat_map(|v| v.options).find(|o| o.long == option).map(|o| option_words(o));
+        let words = words.unwrap_or_default().join(" ");
+        let reply = if kind.is_empty() { format!("-W \"{words}\"") } else { kind.to_string() };
+        let _ = writeln!(script, "        --{option}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;");
+    }
+    script.push_str("    esac\n");
     script.push_str("    case ${COMP_WORDS[1]} in\n");
     for verb in VERBS {
-        let all = if verb.name == "simulate" { format!("{} {}", options(verb), flags()) } else { options(verb) };
+        let all = if verb.settings { format!("{} {}", options(verb), flags()) } else { options(verb) };
         let all = format!("{} {all}", arguments(verb).join(" ")).trim_start().to_string();
         let _ = writeln!(
             script,
@@ -102,7 +118,7 @@ fn zsh() -> String {
         let _ = writeln!(script, "        '{}:{}'", verb.name, quoted(verb.meaning));
     }
     script.push_str("    )\n    settings=(\n");
-    for setting in TABLE {
+    for setting in flagged() {
         let value = match (setting.shape, words(setting)) {
             (Shape::Switch, _) => String::new(),
             (_, words) if !words.is_empty() => format!(":value:({})", words.join(" ").replace(':', "\\:")),
@@ -123,14 +139,16 @@ fn zsh() -> String {
             .iter()
             .map(|o| {
                 let (equals, value) = match o.value {
-                    "" => ("", ""),
-                    "DIR" => ("=", ":directory:_files -/"),
-                    _ => ("=", ":value:"),
+                    "" => ("", String::new()),
+                    "DIR" => ("=", ":directory:_files -/".to_string()),
+                    "FILE" => ("=", ":file:_files".to_string()),
+                    _ if o.value.contains('|') => ("=", format!(":value:({})", option_words(o).join(" "))),
+                    _ => ("=", ":value:".to_string()),
                 };
                 format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning))
             })
             .collect();
-        if verb.name == "simulate" {
+        if verb.settings {
             all.push("$settings".to_string());
         }
         if !arguments(verb).is_empty() {
@@ -163,10 +181,11 @@ fn fish() -> String {
             let short = option.short.map(|c| format!(" -s {c}")).unwrap_or_default();
             let value = match option.value {
                 "" => "",
-                "DIR" => " -r -F",
+                "DIR" | "FILE" => " -r -F",
                 _ => " -x",
             };
-            let words = if option.long == "for" { " -a 'ready stopped completed'" } else { "" };
+            let words = option_words(option).join(" ");
+            let words = if words.is_empty() { words } else { format!(" -a '{words}'") };
             let _ = writeln!(
                 script,
                 "complete -c watchdog -n '__fish_seen_subcommand_from {}' -l {}{short}{value}{words} -d '{}'",
@@ -176,14 +195,14 @@ fn fish() -> String {
             );
         }
     }
-    let names: Vec<&str> = VERBS.iter().map(|v| v.name).filter(|n| *n != "simulate").collect();
-    for setting in TABLE {
+    let names: Vec<&str> = VERBS.iter().filter(|v| !v.settings).map(|v| v.name).collect();
+    for setting in flagged() {
         let words = words(setting);
         let value = match setting.shape {
             Shape::Switch | Shape::Optional(_) => String::new(),
-            Shape::One | Shape::List if is_file(setting) => " -r -F".to_string(),
-            Shape::One | Shape::List if words.is_empty() => " -x".to_string(),
-            Shape::One | Shape::List => format!(" -x -a '{}'", words.join(" ")),
+            Shape::One | Shape::List | Shape::Tree if is_file(setting) => " -r -F".to_string(),
+            Shape::One | Shape::List | Shape::Tree if words.is_empty() => " -x".to_string(),
+            Shape::One | Shape::List | Shape::Tree => format!(" -x -a '{}'", words.join(" ")),
         };
         let _ = writeln!(
             script,

@@ -11,13 +11,14 @@ pub(crate) fn manual() -> String {
     let _ = write!(
         page,
         ".TH WATCHDOG 1 \"\" \"watchdog {}\"\n.SH NAME\nwatchdog \\- keeps a program alive, and says why it did what it did\n\
-         .SH SYNOPSIS\n.B watchdog\n[SETTINGS] \\-\\- PROGRAM [ARGS]...\n.br\n.B watchdog\nVERB [OPTIONS]\n.SH DESCRIPTION\n",
+         .SH SYNOPSIS\n.B watchdog\n[SETTINGS] \\-\\- PROGRAM [ARGS]...\n.br\n.B watchdog up\n[\\-f FILE] [SETTINGS] [NAME..]\n.br\n.B watchdog\nVERB [OPTIONS]\n.SH DESCRIPTION\n",
         env!("CARGO_PKG_VERSION")
     );
     page.push_str(
         "The first form starts PROGRAM, forwards signals to it, restarts it when it fails, and ends with its status.\n\
          Without settings it is transparent: standard input, output and error, the terminal, signals and exit status\n\
-         are as without it. The other verbs speak to a watchdog that is running, over its control socket.\n",
+         are as without it. The second form runs the services of a file, by default watchdog.toml, in the order of what they\n\
+         need. The other verbs speak to a watchdog that is running, over its control socket.\n",
     );
     page.push_str(".SH VERBS\n");
     for verb in VERBS {
@@ -33,14 +34,20 @@ pub(crate) fn manual() -> String {
     for (group, heading) in GROUPS {
         let _ = writeln!(page, ".SS {}", escaped(heading));
         for setting in TABLE.iter().filter(|s| s.group == group) {
+            let variable = if setting.has_flag() {
+                format!("Variable {}; in a file: ", setting.variable())
+            } else {
+                "Only in a file: ".into()
+            };
+            let up = setting.up.map(|up| format!("; in up {up}")).unwrap_or_default();
             let _ = write!(
                 page,
-                ".TP\n.B {}\n{}.\n.br\nVariable {}; in a file: {}. Default: {}.\n",
+                ".TP\n.B {}\n{}.\n.br\n{variable}{}. Default: {}{}.\n",
                 escaped(&flag(setting)),
                 escaped(setting.meaning),
-                setting.variable(),
                 escaped(place(setting)),
-                escaped(setting.default_text())
+                escaped(setting.default_text()),
+                escaped(&up)
             );
         }
     }

@@ -2,9 +2,13 @@
 
 mod completions;
 mod manual;
+mod sample;
+mod schema;
 
 pub(crate) use completions::completions;
 pub(crate) use manual::manual;
+pub(crate) use sample::sample;
+pub(crate) use schema::schema;
 
 use crate::cli::verbs::{Opt, VERBS, Verb};
 use crate::settings::table::{GROUPS, Scope, Setting, Shape, TABLE};
@@ -13,11 +17,16 @@ use std::fmt::Write;
 /// Column at which meanings begin.
 const COLUMN: usize = 38;
 
+/// Of `up`.
+const UP_STATUS: &str = "\nexit status: 0 after a requested stop or when all are done; with give_up = stop-all that of \
+the first\nfailed; 125 a file that is wrong or cannot be read; 2 usage, or a NAME that is not in the file\n";
+
 /// `watchdog --help`
 pub(crate) fn page() -> String {
     let mut page = String::from(
         "watchdog: keeps a program alive, and says why it did what it did\n\n\
          usage: watchdog [SETTINGS] -- PROGRAM [ARGS]...   supervise one program\n       \
+         watchdog up [-f FILE] [NAME..]             run the services of a file\n       \
          watchdog VERB [OPTIONS]                    speak to a running watchdog\n\nverbs:\n",
     );
     for verb in VERBS {
@@ -30,13 +39,15 @@ pub(crate) fn page() -> String {
     for (group, heading) in GROUPS {
         let _ = write!(page, "\n{heading}:\n");
         for setting in TABLE.iter().filter(|s| s.group == group) {
-            let meaning = format!("{} [{}]", setting.meaning, setting.default_text());
+            let up = setting.up.map(|up| format!("; {up} in up")).unwrap_or_default();
+            let meaning = format!("{} [{}{up}]", setting.meaning, setting.default_text());
             line(&mut page, &format!("  {}", flag(setting)), &meaning);
         }
     }
     page.push_str(
-        "\nEach setting is also a variable (--stop-timeout is WATCHDOG_STOP_TIMEOUT) and a key of [defaults] or\n\
-         [watchdog] in the file of --config (stop_timeout). Flag over variable over file over default, shown in [].\n\
+        "\nEach --setting is also a variable (--stop-timeout is WATCHDOG_STOP_TIMEOUT) and a key (stop_timeout) of\n\
+         [defaults], [service.NAME] or [watchdog] in a file; what has no -- stands under [service.NAME] alone. Flag over\n\
+         variable over file over default, shown in []. watchdog init writes a sample with all of them.\n\
          Units are required: 500ms 10s 1m30s 2h 7d; KiB MiB GiB = 1024, KB MB GB = 1000; 20%.\n\n\
          exit status: the worker's own (128+N for death by signal N); 127 program not found; 126 not executable;\n\
          2 a wrong command line or variable; 125 anything else that keeps the watchdog from starting or going on.\n",
@@ -54,7 +65,14 @@ pub(crate) fn verb(verb: &Verb) -> String {
             line(&mut page, &format!("  {}", option_flag(option)), option.meaning);
         }
     }
-    page.push_str("\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n");
+    if verb.settings {
+        page.push_str("\nSETTINGS are those of watchdog --help; in up and check they hold for every service.\n");
+    }
+    page.push_str(match verb.name {
+        "up" => UP_STATUS,
+        "check" => "\nexit status: 0 valid; 1 not, or no such file; 2 usage\n",
+        _ => "\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n",
+    });
     page
 }
 
@@ -70,10 +88,12 @@ pub(crate) fn settings(markdown: bool) -> String {
         let _ = match markdown {
             true => writeln!(
                 page,
-                "| `{}` | {value} | {} | {} |",
+                "| `{}` | {value} | {}{} | {}{} |",
                 setting.key,
                 setting.default_text(),
-                setting.meaning.replace('|', "\\|")
+                setting.up.map(|up| format!(" (`up`: {up})")).unwrap_or_default(),
+                setting.meaning.replace('|', "\\|"),
+                if setting.has_flag() { "" } else { " (file only)" }
             ),
             false => writeln!(page, "{}\t{}\t{}", setting.key, setting.default_text(), setting.meaning),
         };
@@ -91,10 +111,18 @@ fn usage(verb: &Verb) -> String {
 /// A flag and what its value looks like.
 fn flag(setting: &Setting) -> String {
     match setting.shape {
+        _ if !setting.has_flag() => key_line(setting),
         Shape::One | Shape::List => format!("{} {}", setting.flag(), setting.value),
         Shape::Optional(_) => format!("{}[={}]", setting.flag(), setting.value),
         Shape::Switch => format!("{}[=false]", setting.flag()),
+        Shape::Tree => key_line(setting),
     }
+}
+
+/// A key of a file and what its value looks like.
+fn key_line(setting: &Setting) -> String {
+    let value = if setting.value.is_empty() { "true|false" } else { setting.value };
+    format!("{} = {value}", setting.key)
 }
 
 fn option_flag(option: &Opt) -> String {
@@ -152,11 +180,12 @@ mod tests {
     fn the_other_pages_name_every_setting() {
         let pages = [settings(true), settings(false), manual()];
         assert!(TABLE.iter().all(|s| pages[0].contains(s.key) && pages[1].contains(s.key)));
-        assert!(TABLE.iter().all(|s| pages[2].contains(&s.flag().replace('-', "\\-"))));
+        assert!(TABLE.iter().all(|s| pages[2].contains(&s.flag().replace('-', "\\-")) || !s.has_flag()));
+        assert!(TABLE.iter().all(|s| pages[2].contains(&format!(".B {} =", s.key)) || s.has_flag()));
         use crate::cli::Shell;
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = completions(shell);
-            assert!(TABLE.iter().all(|s| script.contains(&s.flag()[2..])), "{shell:?}");
+            assert!(TABLE.iter().all(|s| script.contains(&s.flag()[2..]) || !s.has_flag()), "{shell:?}");
             assert!(VERBS.iter().all(|v| script.contains(v.name)), "{shell:?}");
         }
     }

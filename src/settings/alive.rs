@@ -1,7 +1,6 @@
 //! When a worker counts as ready, and the ways it is offered to say so and to beat.
 
 use super::fault::Fault;
-use super::later;
 use super::nearest::nearest;
 use super::values;
 use std::path::PathBuf;
@@ -18,9 +17,6 @@ pub(crate) fn ready(text: &str) -> Result<Ready, Fault> {
             let port = values::count(port, 1, 65_535).map_err(|f| f.at("port"))?;
             Ok(Ready::Port(port as u16))
         }
-        _ if text.split(':').next() == Some("probe") => {
-            Err(Fault::usage(format!("{text:?} is {}", later::refusal("probe"))))
-        }
         // The bare word is a slip with one cure; the nearest word of the list would be another one.
         _ if text == "line" => Err(Fault::usage("line: needs a text, such as line:listening")),
         _ if text == "port" => Err(Fault::usage("port: needs a number, such as port:8080")),
@@ -29,6 +25,7 @@ pub(crate) fn ready(text: &str) -> Result<Ready, Fault> {
                 ("auto", Some(Ready::Auto)),
                 ("spawned", Some(Ready::Spawned)),
                 ("reported", Some(Ready::Reported)),
+                ("probe", Some(Ready::Probe)),
                 ("fd", Some(Ready::Fd)),
                 ("line:TEXT", None),
                 ("port:N", None),
@@ -120,7 +117,7 @@ mod tests {
         assert!(wrong(ready("line:")).contains("line:listening") && wrong(ready("line")).contains("line:listening"));
         assert!(wrong(ready("line:TEXT\n")).contains("one line"));
         assert!(wrong(ready("repoted")).ends_with("did you mean \"reported\"?"));
-        assert!(wrong(ready("probe")).contains("not in this version (probes come later)"));
+        assert_eq!(ready("probe"), Ok(Ready::Probe));
     }
 
     #[test]

@@ -5,8 +5,17 @@
 use super::bounded;
 use super::fault::Fault;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// The path of an entry, and whether the file may be missing: said by a `-` in front, as in systemd. A file whose name
+/// begins so is written `./-name`.
+pub(crate) fn named(written: &Path) -> (PathBuf, bool) {
+    match written.as_os_str().as_bytes().strip_prefix(b"-") {
+        Some(rest) if !rest.is_empty() => (PathBuf::from(std::ffi::OsStr::from_bytes(rest)), true),
+        _ => (written.to_path_buf(), false),
+    }
+}
 
 /// The variables of one file, in its order.
 pub(crate) fn read(path: &Path) -> Result<Vec<(OsString, OsString)>, Fault> {
@@ -18,6 +27,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(OsString, OsString)>, Fault> {
 /// business of whoever made it.
 pub(crate) fn warning(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
+    let path = &named(path).0;
     let mode = std::fs::metadata(path).ok()?.mode();
     (mode & 0o002 != 0)
         .then(|| format!("env_file {}: everybody may write to it (mode {:o})", path.display(), mode & 0o777))
@@ -88,7 +98,6 @@ fn quoted(quote: u8, text: &[u8]) -> Result<Vec<u8>, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::ffi::OsStrExt;
 
     fn pairs(text: &[u8]) -> Vec<(String, Vec<u8>)> {
         let variables = parse(text).expect("valid");

@@ -1,256 +1,238 @@
-//! The TOML file: which of its keys the prefix form reads, and where everything that is wrong with it stands.
+//! The TOML file: which keys stand in which of its tables, and where everything that is wrong with it stands.
 
-use super::bounded;
+use super::World;
 use super::fault::Fault;
 use super::later;
 use super::nearest::nearest;
-use super::raw::{Layer, Raw};
+use super::node::{self, Node};
+use super::source::{Source, Spot, placed};
 use super::table::{self, Scope, Setting};
-use std::ffi::OsString;
-use std::path::Path;
+use std::collections::HashMap;
+use std::ffi::OsStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// One value of the file.
-#[derive(Debug)]
+/// One value of a file.
+#[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// Which setting.
     pub(crate) setting: &'static Setting,
-    /// Its words.
-    pub(crate) raw: Raw,
-    /// For errors about it: `watchdog.toml:3:1: stop_timeout`.
-    pub(crate) place: String,
-    /// Its offset: errors are said in the order of the file.
-    pub(crate) at: usize,
+    /// What stands there.
+    pub(crate) node: Node,
+    /// The key as it was written: an alias, perhaps.
+    pub(crate) written: String,
+    /// Where the key stands.
+    pub(crate) spot: Spot,
 }
 
-/// What was understood of a file, and what was not, with offsets.
-pub(crate) type Contents = (Vec<Entry>, Vec<(usize, Fault)>);
+/// `[service.NAME]`
+#[derive(Clone, Debug)]
+pub(crate) struct ServiceTable {
+    /// NAME.
+    pub(crate) name: String,
+    /// Where it stands first.
+    pub(crate) spot: Spot,
+    /// Its settings.
+    pub(crate) entries: Vec<Entry>,
+}
 
-/// Tables a file may have. `service` is read by `up` alone.
+/// What was understood of all files, the later ones laid over the earlier ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    /// `[watchdog]`
+    pub(crate) watchdog: Vec<Entry>,
+    /// `[defaults]`
+    pub(crate) defaults: Vec<Entry>,
+    /// `[service.*]`, in the order of the files.
+    pub(crate) services: Vec<ServiceTable>,
+}
+
+/// Tables a file may have.
 const TABLES: [&str; 3] = ["watchdog", "defaults", "service"];
 
-/// The settings of `[watchdog]` and `[defaults]`. All that is wrong is reported together.
-pub(crate) fn read(path: &Path) -> Contents {
-    match text_of(path) {
-        Ok(text) => parse(&path.display().to_string(), &text),
-        Err(fault) => (Vec::new(), vec![(0, fault)]),
+/// Reads files in their order. The prefix form reads no services.
+pub(crate) fn read(sources: &[Source], services: bool, world: &World, faults: &mut Vec<Fault>) -> Contents {
+    let mut contents = Contents::default();
+    let mut positions = HashMap::new();
+    for (index, source) in sources.iter().enumerate() {
+        let (root, errors) = DeTable::parse_recoverable(&source.text);
+        let mut reader =
+            Reader { sources, index, services, world, faults, contents: &mut contents, positions: &mut positions };
+        let mut broken = false;
+        for error in &errors {
+            let what = error.message().lines().next().unwrap_or("not TOML");
+            // Of a key that stands twice the rest of the file is still to be trusted.
+            broken |= !what.contains("duplicate key");
+            reader.wrong(error.span().map_or(0, |s| s.start), "", Fault::broken(what));
+        }
+        // What a recovering parser makes of a broken line would only repeat the error in other words.
+        if !broken {
+            reader.root(root.get_ref());
+        }
     }
-}
-
-fn text_of(path: &Path) -> Result<String, Fault> {
-    let wrong = |why: &str| Fault::broken(format!("{}: {why}", path.display()));
-    let bytes = bounded::read(path).map_err(|why| wrong(&why))?;
-    String::from_utf8(bytes).map_err(|_| wrong("not UTF-8"))
-}
-
-/// The same for a text that was read.
-fn parse(file: &str, text: &str) -> Contents {
-    let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { file, text, entries: Vec::new(), faults: Vec::new() };
-    for error in &errors {
-        let at = error.span().map_or(0, |s| s.start);
-        let what = error.message().lines().next().unwrap_or("not TOML");
-        let fault = Fault::broken(format!("{}: {what}", reader.place(at)));
-        reader.faults.push((at, fault));
-    }
-    // What a recovering parser makes of a broken line would only repeat the error in other words.
-    if errors.is_empty() {
-        reader.root(root.get_ref());
-    }
-    (reader.entries, reader.faults)
+    contents
 }
 
 struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
-    entries: Vec<Entry>,
-    faults: Vec<(usize, Fault)>,
+    sources: &'a [Source],
+    index: usize,
+    services: bool,
+    world: &'a World,
+    faults: &'a mut Vec<Fault>,
+    contents: &'a mut Contents,
+    /// Of each service among the contents.
+    positions: &'a mut HashMap<String, usize>,
+}
+
+/// A table's keys in the order of the file.
+fn ordered<'a, 'b>(table: &'a DeTable<'b>) -> Vec<(&'a str, usize, &'a Spanned<DeValue<'b>>)> {
+    let mut all: Vec<_> = table.iter().map(|(k, v)| (k.get_ref().as_ref(), k.span().start, v)).collect();
+    all.sort_by_key(|(_, at, _)| *at);
+    all
 }
 
 impl Reader<'_> {
     fn root(&mut self, root: &DeTable<'_>) {
-        for (key, value) in root {
-            let name = key.get_ref().as_ref();
+        for (name, at, value) in ordered(root) {
             match (name, value.get_ref().as_table()) {
-                ("service", _) => {}
-                ("watchdog", Some(table)) => self.section(table, Scope::Instance),
-                ("defaults", Some(table)) => self.section(table, Scope::Service),
-                ("watchdog" | "defaults", None) => self.wrong(key.span().start, name, "is a table: [..]".to_string()),
-                (_, _) => {
-                    let at = key.span().start;
-                    let place = self.place(at);
-                    let fault = match home(name) {
-                        Some(home) => Fault::broken(format!("{place}: {name}: stands in {home}")),
-                        None => Fault::broken(format!("{place}: {name}: unknown table or key"))
-                            .or_nearest(nearest(name, TABLES)),
-                    };
-                    self.faults.push((at, fault));
+                ("service", Some(table)) if self.services => self.service_tables(table),
+                ("service", Some(_)) => {}
+                ("watchdog", Some(table)) => {
+                    let entries = self.section(table, "watchdog", Scope::Instance);
+                    let before = std::mem::take(&mut self.contents.watchdog);
+                    self.contents.watchdog = self.merged(before, entries, "watchdog");
                 }
+                ("defaults", Some(table)) => {
+                    let entries = self.section(table, "defaults", Scope::Service);
+                    let before = std::mem::take(&mut self.contents.defaults);
+                    self.contents.defaults = self.merged(before, entries, "defaults");
+                }
+                ("watchdog" | "defaults" | "service", None) => {
+                    let form = if name == "service" { "[service.NAME]".into() } else { format!("[{name}]") };
+                    self.wrong(at, name, Fault::broken(format!("is a table: {form}")));
+                }
+                _ => self.unknown_table(name, at),
             }
         }
     }
 
-    fn section(&mut self, table: &DeTable<'_>, scope: Scope) {
-        for (key, value) in table {
-            let at = key.span().start;
-            let written = key.get_ref().as_ref();
-            let name = later::ALIASES.iter().find(|(alias, _)| *alias == written).map_or(written, |(_, key)| key);
-            match table::find(name) {
-                Some(setting) if setting.scope == scope => self.value(setting, written, at, value),
-                Some(_) => {
-                    let home = home(name).unwrap_or("the command line");
-                    self.wrong(at, written, format!("stands in {home}"));
+    fn unknown_table(&mut self, name: &str, at: usize) {
+        let fault = match home(name) {
+            Some(home) => Fault::broken(format!("stands in {home}")),
+            None => Fault::broken("unknown table or key").or_nearest(nearest(name, TABLES)),
+        };
+        self.wrong(at, name, fault);
+    }
+
+    fn service_tables(&mut self, table: &DeTable<'_>) {
+        for (name, at, value) in ordered(table) {
+            let key = format!("service.{name}");
+            let Some(inside) = value.get_ref().as_table() else {
+                self.wrong(at, &key, Fault::broken(format!("is a table: [service.{name}]")));
+                continue;
+            };
+            let entries = self.section(inside, &key, Scope::OneService);
+            let spot = Spot { source: self.index, at };
+            match self.positions.get(name).copied() {
+                Some(known) => {
+                    let before = std::mem::take(&mut self.contents.services[known].entries);
+                    self.contents.services[known].entries = self.merged(before, entries, &key);
                 }
-                None if later::KEYS.iter().any(|(k, _)| *k == name) => self.wrong(at, written, later::refusal(name)),
                 None => {
-                    let place = self.place(at);
-                    let fault = Fault::broken(format!("{place}: {written}: unknown key"));
-                    self.faults.push((at, fault.or_nearest(nearest(name, table::keys()))));
+                    let entries = self.merged(Vec::new(), entries, &key);
+                    self.positions.insert(name.to_string(), self.contents.services.len());
+                    self.contents.services.push(ServiceTable { name: name.to_string(), spot, entries });
                 }
             }
         }
     }
 
-    fn value(&mut self, setting: &'static Setting, written: &str, at: usize, value: &Spanned<DeValue<'_>>) {
-        match raw(value.get_ref()) {
-            Ok(raw) => {
-                if self.entries.iter().any(|e| std::ptr::eq(e.setting, setting)) {
-                    return self.wrong(at, written, format!("sets {} a second time", setting.key));
+    /// The settings of one table. A service's own takes what `[defaults]` takes, and more.
+    fn section(&mut self, table: &DeTable<'_>, name: &str, scope: Scope) -> Vec<Entry> {
+        let fits = |s: Scope| s == scope || (scope == Scope::OneService && s == Scope::Service);
+        let mut entries = Vec::new();
+        for (written, at, value) in ordered(table) {
+            let key = later::ALIASES.iter().find(|(alias, _)| *alias == written).map_or(written, |(_, key)| key);
+            let path = format!("{name}.{written}");
+            match table::find(key) {
+                Some(setting) if fits(setting.scope) => {
+                    entries.extend(self.entry(setting, written, &path, at, value));
                 }
-                let place = format!("{}: {written}", self.place(at));
-                self.entries.push(Entry { setting, raw, place, at });
+                Some(setting) => {
+                    let fault = Fault::broken(format!("stands in {}", place(setting.scope)));
+                    self.wrong(at, &path, fault);
+                }
+                None if later::KEYS.iter().any(|(k, _)| *k == key) => {
+                    self.wrong(at, &path, Fault::broken(later::refusal(key)));
+                }
+                None => {
+                    let near = nearest(key, table::TABLE.iter().filter(|s| fits(s.scope)).map(|s| s.key));
+                    let near = near.or_else(|| nearest(key, table::keys()));
+                    self.wrong(at, &path, Fault::broken("unknown key").or_nearest(near));
+                }
             }
-            Err(what) => self.wrong(value.span().start, written, what),
         }
+        entries
     }
 
-    fn wrong(&mut self, at: usize, key: &str, what: String) {
-        let place = self.place(at);
-        self.faults.push((at, Fault::broken(format!("{place}: {key}: {what}"))));
+    fn entry(
+        &mut self,
+        setting: &'static Setting,
+        written: &str,
+        path: &str,
+        at: usize,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<Entry> {
+        let world = self.world;
+        let variable = |name: &str| {
+            let found = world.environment.iter().find(|(k, _)| k == name);
+            found.map(|(_, v)| v.as_os_str() as &OsStr)
+        };
+        let mut wrong = Vec::new();
+        let node = node::node(value, &variable, &mut wrong);
+        for fault in wrong {
+            self.wrong(at, path, fault);
+        }
+        Some(Entry { setting, node: node?, written: written.to_string(), spot: Spot { source: self.index, at } })
     }
 
-    /// `FILE:LINE:COLUMN`, columns in characters.
-    fn place(&self, at: usize) -> String {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        format!("{}:{line}:{column}", self.file)
+    /// Lays the entries of one file over those of the files before it.
+    fn merged(&mut self, mut before: Vec<Entry>, entries: Vec<Entry>, name: &str) -> Vec<Entry> {
+        for entry in entries {
+            let known = before.iter().position(|e| std::ptr::eq(e.setting, entry.setting));
+            match known {
+                Some(at) if before[at].spot.source == self.index => {
+                    let what = format!("sets {} a second time", entry.setting.key);
+                    self.wrong(entry.spot.at, &format!("{name}.{}", entry.written), Fault::broken(what));
+                }
+                // Variables add up, name by name, as they do from [defaults] to a service.
+                Some(_) if entry.setting.key == "env" => before.push(entry),
+                Some(at) => before[at] = entry,
+                None => before.push(entry),
+            }
+        }
+        before
+    }
+
+    fn wrong(&mut self, at: usize, key: &str, fault: Fault) {
+        self.faults.push(placed(self.sources, Spot { source: self.index, at }, key, fault));
     }
 }
 
 /// The table a setting stands in.
 fn home(key: &str) -> Option<&'static str> {
-    let setting = table::find(key)?;
-    Some(match setting.scope {
+    Some(place(table::find(key)?.scope))
+}
+
+/// The table settings of this kind stand in.
+pub(crate) fn place(scope: Scope) -> &'static str {
+    match scope {
         Scope::Service => "[defaults] or [service.NAME]",
         Scope::OneService => "[service.NAME]",
         Scope::Instance => "[watchdog]",
         Scope::CommandLine => "the command line",
-    })
-}
-
-/// A value of TOML in the words of a flag.
-fn raw(value: &DeValue<'_>) -> Result<Raw, String> {
-    if let Some(array) = value.as_array() {
-        let words = array.iter().map(|item| word(item.get_ref())).collect::<Result<_, _>>()?;
-        return Ok(Raw { layer: Layer::File, words, items: true });
-    }
-    if let Some(table) = value.as_table() {
-        let mut words = Vec::new();
-        for (key, item) in table {
-            let mut pair = OsString::from(key.get_ref().as_ref());
-            pair.push("=");
-            pair.push(word(item.get_ref())?);
-            words.push(pair);
-        }
-        return Ok(Raw { layer: Layer::File, words, items: true });
-    }
-    Ok(Raw::one(Layer::File, word(value)?))
-}
-
-/// One plain value. A NUL is refused here: no path, argument or variable can hold one.
-fn word(value: &DeValue<'_>) -> Result<OsString, String> {
-    if let Some(text) = value.as_str() {
-        return if text.contains('\0') { Err("holds a NUL character".to_string()) } else { Ok(text.into()) };
-    }
-    if let Some(number) = value.as_integer() {
-        // Octal stays as it was written: a mask is written so.
-        return Ok(number.to_string().into());
-    }
-    if let Some(number) = value.as_float() {
-        return Ok(number.as_str().to_string().into());
-    }
-    match value.as_bool() {
-        Some(switch) => Ok(switch.to_string().into()),
-        None => Err(format!("a {} stands where one value is expected", value.type_str())),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn faults(text: &str) -> Vec<String> {
-        parse("w.toml", text).1.into_iter().map(|(_, f)| f.message).collect()
-    }
-
-    fn entries(text: &str) -> Vec<Entry> {
-        let (entries, faults) = parse("w.toml", text);
-        assert_eq!(faults, []);
-        entries
-    }
-
-    #[test]
-    fn defaults_and_watchdog_are_read_and_services_are_not() {
-        let text = "[watchdog]\nlog_level = \"info\"\n[defaults]\nstop_timeout = \"5s\"\nenv = { A = \"1\", B = 2 }\n\
-                    success_on = [0, \"TERM\"]\n[service.x]\nno_such_key = 1\n";
-        let entries = entries(text);
-        let words: Vec<(&str, Vec<OsString>)> = entries.iter().map(|e| (e.setting.key, e.raw.words.clone())).collect();
-        let expected: [(&str, Vec<OsString>); 4] = [
-            ("log_level", vec!["info".into()]),
-            ("stop_timeout", vec!["5s".into()]),
-            ("env", vec!["A=1".into(), "B=2".into()]),
-            ("success_on", vec!["0".into(), "TERM".into()]),
-        ];
-        for pair in expected {
-            assert!(words.contains(&pair), "{words:?}");
-        }
-        assert!(entries.iter().any(|e| e.place == "w.toml:4:1: stop_timeout"));
-    }
-
-    #[test]
-    fn everything_wrong_is_said_together_with_its_place() {
-        let text = "[defaults]\nstop_timeuot = \"5s\"\n  name = \"x\"\nhttp = 1\ncontrol = \"off\"\n[defualts]\n";
-        let all = faults(text);
-        assert_eq!(all.len(), 5, "{all:?}");
-        assert!(all.contains(&"w.toml:2:1: stop_timeuot: unknown key: did you mean \"stop_timeout\"?".to_string()));
-        assert!(all.contains(&"w.toml:3:3: name: stands in [service.NAME]".to_string()), "{all:?}");
-        assert!(all.contains(&"w.toml:5:1: control: stands in [watchdog]".to_string()), "{all:?}");
-        assert!(all.iter().any(|f| f.starts_with("w.toml:6:2: defualts: unknown") && f.contains("\"defaults\"")));
-        assert!(all.iter().any(|f| f.starts_with("w.toml:4:1: http: not in this version")));
-    }
-
-    #[test]
-    fn broken_toml_says_where() {
-        assert!(
-            faults("[defaults]\nx = = 1\n")[0].starts_with("w.toml:2:5: "),
-            "{:?}",
-            faults("[defaults]\nx = = 1\n")
-        );
-        assert!(faults("[defaults]\ncwd = \"a\\u0000b\"\n")[0].contains("NUL"));
-    }
-
-    #[test]
-    fn words_of_other_supervisors_are_taken() {
-        let entries = entries(
-            "[defaults]\nmaxRestarts = 3\ngracefulShutdownTimeout = \"3s\"\nmemoryThreshold = 1\ncpuThreshold = 1\n",
-        );
-        let mut keys: Vec<&str> = entries.iter().map(|e| e.setting.key).collect();
-        keys.sort_unstable();
-        assert_eq!(keys, ["cpu_limit", "memory_limit", "restart_limit", "shutdown_timeout"]);
-        assert!(faults("[defaults]\ngracePeriod = \"1s\"\n")[0].contains("gracePeriod: not in this version"));
-        let twice = faults("[defaults]\nmaxRestarts = 3\nrestart_limit = 4\n");
-        assert_eq!(twice, ["w.toml:3:1: restart_limit: sets restart_limit a second time"]);
-    }
-}
+mod tests;

@@ -1,25 +1,36 @@
 //! From the words of a user to the specs the engine runs: flag over variable over file over default.
 //!
-//! `table` is the list of settings and `setting` the form of its entries; `values`, `signals`, `rlimit`, `alive`, `limits`
-//! and `hooks` read what people write, `file`, `environ`, `env_file` and `users` read the world, `draft` puts it together.
+//! `table` is the list of settings and `setting` the form of its entries; `values`, `signals`, `rlimit`, `alive`, `limits`,
+//! `hooks`, `needs`, `probes` and `checks` read what people write; `source`, `node`, `expand` and `file` read TOML, `environ`,
+//! `env_file` and `users` the rest of the world. `draft` is what they write into, `rules` looks at it as a whole, `build` makes
+//! a spec of it. `resolve` is the prefix form, `plan` the services of a file.
 
 mod alive;
 pub(crate) mod bounded;
+mod build;
+mod checks;
 mod draft;
 mod env_file;
 mod environ;
+mod expand;
 mod fault;
-mod file;
+pub(crate) mod file;
 mod hooks;
 mod language;
-mod later;
+pub(crate) mod later;
 mod levels;
 mod limits;
 mod nearest;
-mod raw;
+pub(crate) mod needs;
+pub(crate) mod node;
+pub(crate) mod plan;
+pub(crate) mod probes;
+pub(crate) mod raw;
 mod rlimit;
+mod rules;
 mod setting;
 pub(crate) mod signals;
+pub(crate) mod source;
 pub(crate) mod table;
 mod users;
 pub(crate) mod values;
@@ -29,12 +40,17 @@ pub(crate) use environ::Variable;
 pub(crate) use fault::{BROKEN, Fault, USAGE, status_of};
 pub(crate) use later::{KEYS as LATER, refusal};
 pub(crate) use nearest::nearest;
+pub(crate) use plan::plan;
 pub(crate) use users::{Accounts, reason};
 
+use build::Shared;
 use draft::Draft;
 use environ::Meaning;
+use file::Entry;
 use raw::{Layer, Raw};
+use source::Source;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use table::{Setting, Shape};
 use watchdog_engine::spec::{Instance, Spec};
@@ -124,14 +140,7 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let mut warnings = Vec::new();
     let variables = variables(world, &mut faults, &mut warnings);
     if let Some(path) = config_path(flags, &variables) {
-        let (entries, mut wrong) = file::read(&path);
-        for entry in entries {
-            // A wrong value in a file is a broken file.
-            let fault = (entry.setting.set)(&mut draft, &entry.raw).err();
-            wrong.extend(fault.map(|f| (entry.at, Fault { status: BROKEN, ..f.at(&entry.place) })));
-        }
-        wrong.sort_by_key(|(at, _)| *at);
-        faults.extend(wrong.into_iter().map(|(_, fault)| fault));
+        from_file(&path, world, &mut draft, &mut faults);
     }
     for (setting, raw) in &variables {
         faults.extend((setting.set)(&mut draft, raw).err().map(|f| f.at(&setting.variable())));
@@ -144,8 +153,63 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     }
     let (log_level, log_format) = (draft.log_level.clone(), draft.log_format);
     warnings.extend(draft.env_files.iter().filter_map(|path| env_file::warning(path)));
-    let (instance, spec) = draft.build(command, world)?;
-    Ok(Resolved { instance, spec, log_level, log_format, warnings })
+    faults.extend(draft.contradictions());
+    let mut instance = draft.instance(world);
+    let program = command.first().map(|p| p.as_bytes()).unwrap_or_default();
+    let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
+    match draft.spec(command, &mut Shared::new(world)) {
+        Ok(spec) if faults.is_empty() => {
+            instance.name = name.clone();
+            Ok(Resolved { instance, spec: Spec { name, ..spec }, log_level, log_format, warnings })
+        }
+        built => {
+            faults.extend(built.err().into_iter().flatten());
+            Err(faults)
+        }
+    }
+}
+
+/// `[watchdog]` and `[defaults]` of the file of the prefix form.
+fn from_file(path: &Path, world: &World, draft: &mut Draft, faults: &mut Vec<Fault>) {
+    let source = match Source::read(path) {
+        Ok(source) => [source],
+        Err(fault) => return faults.push(fault),
+    };
+    let mut wrong = Vec::new();
+    let contents = file::read(&source, false, world, &mut wrong);
+    for (table, entries) in [("watchdog", &contents.watchdog), ("defaults", &contents.defaults)] {
+        for entry in entries {
+            wrong.extend(apply(draft, entry, table, &source));
+        }
+    }
+    wrong.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
+    faults.extend(wrong);
+}
+
+/// Writes one value of a file into a draft. A wrong one is a broken file.
+fn apply(draft: &mut Draft, entry: &Entry, table: &str, sources: &[Source]) -> Vec<Fault> {
+    let setting = entry.setting;
+    let done = Raw::of(&entry.node, setting.shape == Shape::Tree).and_then(|raw| (setting.set)(draft, &raw));
+    if done.is_ok() && draft.more.is_empty() {
+        return Vec::new();
+    }
+    let mut faults = std::mem::take(&mut draft.more);
+    faults.extend(done.err());
+    let mut expanded = Vec::new();
+    entry.node.expanded(&mut expanded);
+    let key = format!("{table}.{}", entry.written);
+    let placed = |fault: Fault| {
+        // What came from a variable may be a secret, and so may be any part of it.
+        let fault = match expanded.first() {
+            Some((_, written)) => {
+                let form = if setting.value.is_empty() { "true or false" } else { setting.value };
+                Fault { message: format!("{written:?} comes to something that is not {form}"), nearest: None, ..fault }
+            }
+            None => fault,
+        };
+        source::placed(sources, entry.spot, &key, fault)
+    };
+    faults.into_iter().map(placed).collect()
 }
 
 /// The settings among our variables.
@@ -153,16 +217,21 @@ fn variables(world: &World, faults: &mut Vec<Fault>, warnings: &mut Vec<String>)
     let mut found = Vec::new();
     for (name, value) in &world.environment {
         match environ::meaning(name) {
-            Meaning::Setting(key) => {
-                let raw = Raw::one(Layer::Variable, value);
-                found.extend(table::find(key).map(|setting| (setting, raw)));
-            }
+            Meaning::Setting(key) => match table::find(key) {
+                Some(setting) if setting.has_flag() => found.push((setting, Raw::one(Layer::Variable, value))),
+                _ => faults.push(Fault::usage(in_a_file_alone(key)).at(&table::variable(key))),
+            },
             Meaning::Later(key) => faults.push(Fault::usage(refusal(key)).at(&table::variable(key))),
             Meaning::Unknown => warnings.push(unknown_variable(&name.to_string_lossy())),
             Meaning::Contract | Meaning::Foreign => {}
         }
     }
     found
+}
+
+/// The line that refuses the flag or variable of what names one thing.
+pub(crate) fn in_a_file_alone(key: &str) -> String {
+    format!("stands in a file alone: {key} under [service.NAME], for watchdog up")
 }
 
 fn unknown_variable(name: &str) -> String {

@@ -15,6 +15,8 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let allowed = (word.len() / 3).max(1);
     candidates
         .into_iter()
+        // What differs more in length is not near, and need not be compared: there may be thousands of names.
+        .filter(|c| c.len().abs_diff(word.len()) <= allowed || !c.is_ascii())
         .map(|c| (distance(&word, &folded(c)), c))
         .filter(|(d, c)| *d <= allowed && *d < c.chars().count())
         .min_by_key(|(d, _)| *d)

@@ -1,6 +1,7 @@
 //! A value as it was written, before anybody knows what it means.
 
 use super::fault::Fault;
+use super::node::{Node, Value};
 use super::values;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -27,12 +28,53 @@ pub(crate) struct Raw {
     pub(crate) words: Vec<OsString>,
     /// Whether the words are the items of an array or table, and are cut no further.
     pub(crate) items: bool,
+    /// The value itself, for the settings that are more than words.
+    pub(crate) tree: Option<Node>,
+    /// Whether one of the words was a number or a truth value, not a text.
+    pub(crate) untexted: bool,
 }
 
 impl Raw {
     /// One word of one layer.
     pub(crate) fn one(layer: Layer, word: impl Into<OsString>) -> Raw {
-        Raw { layer, words: vec![word.into()], items: false }
+        Raw { layer, words: vec![word.into()], items: false, tree: None, untexted: false }
+    }
+
+    /// A value of a file in the words of a flag; `tree`: as it stands.
+    pub(crate) fn of(node: &Node, tree: bool) -> Result<Raw, Fault> {
+        let mut raw = Raw { words: Vec::new(), ..Raw::one(Layer::File, "") };
+        if tree {
+            raw.tree = Some(node.clone());
+            return Ok(raw);
+        }
+        let untexted = |node: &Node| matches!(node.value, Value::Number(_) | Value::Switch(_));
+        match &node.value {
+            Value::List(items) => {
+                raw.items = true;
+                for (at, item) in items.iter().enumerate() {
+                    let word = item.word().map_err(|f| f.inside(item.at, format!("[{at}]")))?;
+                    raw.words.push(word.into());
+                    raw.untexted |= untexted(item);
+                }
+            }
+            Value::Table(fields) => {
+                raw.items = true;
+                for field in fields {
+                    let word = field.node.word().map_err(|f| f.inside(field.node.at, format!(".{}", field.key)))?;
+                    raw.words.push(format!("{}={word}", field.key).into());
+                }
+            }
+            Value::Text { .. } | Value::Number(_) | Value::Switch(_) => {
+                raw.words.push(node.word()?.into());
+                raw.untexted = untexted(node);
+            }
+        }
+        Ok(raw)
+    }
+
+    /// The value as it stands in a file.
+    pub(crate) fn tree(&self) -> Result<&Node, Fault> {
+        self.tree.as_ref().ok_or_else(|| Fault::usage("stands in a file alone, under [service.NAME]"))
     }
 
     /// The only word; of a flag that was repeated, the last.
@@ -50,6 +92,7 @@ impl Raw {
 
     /// The only word, as a path. Bytes as they are; empty is refused.
     pub(crate) fn path(&self) -> Result<PathBuf, Fault> {
+        self.texted()?;
         path(self.word()?)
     }
 
@@ -60,7 +103,16 @@ impl Raw {
 
     /// All words as paths, cut at commas.
     pub(crate) fn paths(&self) -> Result<Vec<PathBuf>, Fault> {
+        self.texted()?;
         self.os_list().iter().map(|word| path(word)).collect()
+    }
+
+    /// A path or a name is a text: a number in its place is a slip.
+    fn texted(&self) -> Result<(), Fault> {
+        match (self.untexted, self.words.last()) {
+            (true, Some(word)) => Err(Fault::usage(format!("takes a text, not {}", word.display()))),
+            _ => Ok(()),
+        }
     }
 
     /// K=V words: a flag is one pair and may hold commas, a variable holds several pairs with commas between.

@@ -19,6 +19,8 @@ pub(crate) struct Setting {
     pub(crate) scope: Scope,
     /// What holds when nobody says anything.
     pub(crate) default: Standard,
+    /// The same for a service of a file, where that differs.
+    pub(crate) up: Option<&'static str>,
     /// One line for people.
     pub(crate) meaning: &'static str,
     /// Reads a value and writes it down.
@@ -36,6 +38,8 @@ pub(crate) enum Shape {
     Switch,
     /// `--flag` alone means this, `--flag=VALUE` another.
     Optional(&'static str),
+    /// No flag: a value of a file that is more than words.
+    Tree,
 }
 
 /// What holds when nobody says anything.
@@ -52,7 +56,7 @@ pub(crate) enum Standard {
 pub(crate) enum Scope {
     /// Of each service: `[defaults]` and `[service.NAME]`.
     Service,
-    /// Of one service and no other: only `[service.NAME]`.
+    /// Of one service and no other: only `[service.NAME]`, no flag and no variable.
     OneService,
     /// Of the watchdog: `[watchdog]`.
     Instance,
@@ -67,12 +71,16 @@ pub(crate) enum Group {
     Name,
     /// How a worker is started.
     Launch,
+    /// How it stands to the others of its file.
+    Place,
     /// When it is started again.
     Restart,
     /// How it is ended.
     Stop,
     /// When it counts as up, and as alive.
     Ready,
+    /// How it is asked from outside.
+    Probes,
     /// What it may use.
     Limits,
     /// Where its output goes.
@@ -84,12 +92,14 @@ pub(crate) enum Group {
 }
 
 /// The groups in their order, with their headings.
-pub(crate) const GROUPS: [(Group, &str); 9] = [
+pub(crate) const GROUPS: [(Group, &str); 11] = [
     (Group::Name, "name"),
     (Group::Launch, "launch"),
+    (Group::Place, "several services (watchdog up)"),
     (Group::Restart, "restart"),
     (Group::Stop, "stop and signals"),
     (Group::Ready, "ready and alive"),
+    (Group::Probes, "probes and ports"),
     (Group::Limits, "limits"),
     (Group::Log, "output"),
     (Group::Reports, "reports and hooks"),
@@ -105,6 +115,14 @@ impl Setting {
     /// `WATCHDOG_STOP_TIMEOUT`.
     pub(crate) fn variable(&self) -> String {
         variable(self.key)
+    }
+
+    /// Whether it has a flag and a variable. What names one thing stands in a file alone.
+    pub(crate) fn has_flag(&self) -> bool {
+        match self.scope {
+            Scope::Service | Scope::Instance | Scope::CommandLine => true,
+            Scope::OneService => false,
+        }
     }
 
     /// The default as people read it.

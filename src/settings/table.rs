@@ -1,13 +1,15 @@
 //! The one list of settings. Flags, variables, keys of the file, `--help`, the manual, the completions and the table of
 //! the README are all read from it; a new setting is one entry here.
 
-use super::draft::{ControlWish, Draft, LogFormat, ReportWish};
+use super::draft::{CommandWish, ControlWish, Draft, LogFormat, ReportWish};
 use super::fault::Fault;
+use super::node::Value as Tree;
 use super::raw::Raw;
-use super::{alive, hooks, later, levels, limits, rlimit, signals, values};
+use super::{alive, hooks, later, levels, limits, needs, probes, rlimit, signals, values};
 use std::time::Duration;
 use watchdog_engine::spec::{
     GiveUp, HeartbeatMode, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin,
+    Strategy,
 };
 
 pub(crate) use super::setting::{GROUPS, Group, Scope, Setting, Shape, Standard, flag, variable};
@@ -30,6 +32,11 @@ const BEATS: [(&str, HeartbeatMode); 3] =
 const HANGS: [(&str, OnHang); 2] = [("restart", OnHang::Restart), ("record", OnHang::Record)];
 const LIMIT_ACTIONS: [(&str, LimitAction); 2] = [("restart", LimitAction::Restart), ("warn", LimitAction::Warn)];
 const MEASURED: [(&str, LimitScope); 2] = [("tree", LimitScope::Tree), ("main", LimitScope::Main)];
+const STRATEGIES: [(&str, Strategy); 3] = [
+    ("one-for-one", Strategy::OneForOne),
+    ("one-for-all", Strategy::OneForAll),
+    ("rest-for-one", Strategy::RestForOne),
+];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 fn give_up(raw: &Raw) -> Result<GiveUp, Fault> {
@@ -55,7 +62,19 @@ const fn service(
     meaning: &'static str,
     set: fn(&mut Draft, &Raw) -> Result<(), Fault>,
 ) -> Setting {
-    Setting { key, group, value, shape: Shape::One, scope: Scope::Service, default, meaning, set }
+    Setting { key, group, value, shape: Shape::One, scope: Scope::Service, default, up: None, meaning, set }
+}
+
+/// A setting that names one thing: in `[service.NAME]` alone.
+const fn of_one(
+    key: &'static str,
+    group: Group,
+    value: &'static str,
+    default: Standard,
+    meaning: &'static str,
+    set: fn(&mut Draft, &Raw) -> Result<(), Fault>,
+) -> Setting {
+    Setting { scope: Scope::OneService, ..service(key, group, value, default, meaning, set) }
 }
 
 use Standard::{Value, Words};
@@ -63,19 +82,30 @@ use Standard::{Value, Words};
 /// Every setting, in the order of `--help`.
 #[rustfmt::skip]
 pub(crate) static TABLE: &[Setting] = &[
-    Setting { scope: Scope::OneService, ..service("name", Group::Name, "NAME", Words("basename of PROGRAM"),
+    Setting { scope: Scope::Instance, ..service("name", Group::Name, "NAME", Words("basename of PROGRAM"),
         "name of the service and of this watchdog", |d, r| { d.name = Some(values::name(r.text()?)?); Ok(()) }) },
     service("title", Group::Name, "TEXT", Words("none"),
         "a title for people", |d, r| { d.spec.title = r.text()?.to_string(); Ok(()) }),
     service("description", Group::Name, "TEXT", Words("none"),
         "a sentence for people", |d, r| { d.spec.description = r.text()?.to_string(); Ok(()) }),
+    Setting { shape: Shape::Switch, ..service("hidden", Group::Name, "", Value("false"),
+        "left out of `status` and `tree` unless it is named", |d, r| { d.spec.hidden = r.switch()?; Ok(()) }) },
+
+    Setting { shape: Shape::Tree, ..of_one("command", Group::Launch, "ARGV|TEXT", Words("none"),
+        "what to run: a list of words, or one text that is split like a shell would, without a shell",
+        |d, r| { d.command = Some(command(r)?); Ok(()) }) },
+    Setting { shape: Shape::Switch, ..of_one("shell", Group::Launch, "", Value("false"),
+        "give the text of command to /bin/sh -c", |d, r| { d.shell = r.switch()?; Ok(()) }) },
 
     service("cwd", Group::Launch, "PATH", Words("inherited"),
         "working directory, entered as the worker's user", |d, r| { d.spec.launch.cwd = Some(r.path()?); Ok(()) }),
     Setting { shape: Shape::List, ..service("env", Group::Launch, "K=V", Words("inherited"),
         "environment variable; repeatable", |d, r| d.add_env(r)) },
     Setting { shape: Shape::List, ..service("env_file", Group::Launch, "PATH,..", Words("none"),
-        "files of KEY=VALUE lines, read before env", |d, r| { d.env_files = r.paths()?; Ok(()) }) },
+        "files of KEY=VALUE lines, read before env; -PATH may be missing", |d, r| { d.env_files = r.paths()?; Ok(()) }) },
+    Setting { shape: Shape::Optional("true"), ..service("env_watch", Group::Launch, "DURATION|off", Value("off"),
+        "reload this long after the last change of an env_file; the bare flag means 5s",
+        |d, r| { d.env_watch = needs::env_watch(r)?; Ok(()) }) },
     Setting { shape: Shape::Switch, ..service("clear_env", Group::Launch, "", Value("false"),
         "begin with an empty environment", |d, r| { d.clear_env = r.switch()?; Ok(()) }) },
     service("user", Group::Launch, "USER", Words("inherited"),
@@ -94,8 +124,35 @@ pub(crate) static TABLE: &[Setting] = &[
         |d, r| { d.spec.launch.rlimits = r.list()?.iter().map(|i| rlimit::rlimit(i)).collect::<Result<_, _>>()?; Ok(()) }) },
     Setting { shape: Shape::Switch, ..service("no_new_privs", Group::Launch, "", Value("false"),
         "never gain privileges by exec", |d, r| { d.spec.launch.no_new_privs = r.switch()?; Ok(()) }) },
-    service("stdin", Group::Launch, "inherit|null", Value("inherit"),
-        "what the worker reads", |d, r| { d.spec.launch.stdin = values::word(r.text()?, &STDINS)?; Ok(()) }),
+    Setting { up: Some("null"), ..service("stdin", Group::Launch, "inherit|null", Value("inherit"),
+        "what the worker reads", |d, r| { d.spec.launch.stdin = values::word(r.text()?, &STDINS)?; Ok(()) }) },
+
+    of_one("type", Group::Place, "service|oneshot|target|probe", Value("service"),
+        "kept up; run once; a name for what it requires; a name for what its probes find",
+        |d, r| { d.spec.kind = values::word(r.text()?, &needs::KINDS)?; Ok(()) }),
+    Setting { shape: Shape::Tree, ..of_one("requires", Group::Place, "LIST", Words("none"),
+        "must be there first and stay: \"NAME\" or { service, condition = started|ready|completed, once }",
+        |d, r| { d.requires = needs::needs(d, r)?; Ok(()) }) },
+    Setting { shape: Shape::Tree, ..of_one("wants", Group::Place, "NAME,..", Words("none"),
+        "started as well and waited for, and not needed", |d, r| { d.wants = needs::names(d, r)?; Ok(()) }) },
+    Setting { shape: Shape::Tree, ..of_one("after", Group::Place, "NAME,..", Words("none"),
+        "come first where they are started at all", |d, r| { d.after = needs::names(d, r)?; Ok(()) }) },
+    Setting { shape: Shape::Tree, ..of_one("conflicts", Group::Place, "NAME,..", Words("none"),
+        "never up at the same time", |d, r| { d.conflicts = needs::names(d, r)?; Ok(()) }) },
+    of_one("autostart", Group::Place, "true|false|ignore", Value("true"),
+        "started with the watchdog; only for another that needs it; by hand alone",
+        |d, r| { d.spec.place.autostart = needs::autostart(r)?; Ok(()) }),
+    Setting { shape: Shape::Switch, ..of_one("enabled", Group::Place, "", Value("true"),
+        "false leaves it out, as if it were not in the file", |d, r| { d.enabled = r.switch()?; Ok(()) }) },
+    of_one("replicas", Group::Place, "N", Value("1"),
+        "identical workers NAME@0, NAME@1.., the index in WATCHDOG_REPLICA and in log_file",
+        |d, r| { d.replicas = needs::replicas(r)?; Ok(()) }),
+    of_one("wait_for_file", Group::Place, "PATH", Words("none"),
+        "a file that must be there before a start",
+        |d, r| { d.spec.place.wait_for_file = given(r).then(|| r.path()).transpose()?; Ok(()) }),
+    service("wait_for_file_timeout", Group::Place, "DURATION", Value("60s"),
+        "how long that file is waited for; 0 waits for ever",
+        |d, r| { d.wait_for_file_timeout = needs::patience(r)?; Ok(()) }),
 
     service("restart", Group::Restart, "POLICY", Value("on-failure"),
         "when to start again: always, on-failure, on-success, unless-stopped, never",
@@ -132,9 +189,9 @@ pub(crate) static TABLE: &[Setting] = &[
         "length of that pause", |d, r| { d.spec.restart.crash_loop_pause = r.duration()?; Ok(()) }),
     service("restart_total", Group::Restart, "N", Words("none"),
         "restarts in all, then give up", |d, r| { d.spec.restart.total = match r.text()? { "none" | "off" => None, _ => Some(r.number()?) }; Ok(()) }),
-    service("give_up", Group::Restart, "ACTION", Value("exit"),
+    Setting { up: Some("stay"), ..service("give_up", Group::Restart, "ACTION", Value("exit"),
         "then: exit with the worker's status, stay failed, stop-all, or exec:COMMAND",
-        |d, r| { d.spec.restart.give_up = give_up(r)?; Ok(()) }),
+        |d, r| { d.spec.restart.give_up = give_up(r)?; Ok(()) }) },
     service("success_on", Group::Restart, "END,..", Value("0,HUP,INT,TERM,PIPE"),
         "exit codes and signals that count as success",
         |d, r| { d.spec.restart.success_on = signals::ends(&r.list()?)?; Ok(()) }),
@@ -169,9 +226,9 @@ pub(crate) static TABLE: &[Setting] = &[
         |d, r| { d.spec.stop.on_watchdog_death = values::word(r.text()?, &DEATHS)?; Ok(()) }),
 
     service("ready", Group::Ready, "WHEN", Value("auto"),
-        "when the worker counts as ready: auto, spawned, reported, fd, line:TEXT, port:N", |d, r| { d.spec.ready = alive::ready(r.text()?)?; Ok(()) }),
+        "when the worker counts as ready: auto, spawned, reported, probe, fd, line:TEXT, port:N", |d, r| { d.spec.ready = alive::ready(r.text()?)?; Ok(()) }),
     service("start_timeout", Group::Ready, "DURATION", Value("30s"),
-        "a start that is not ready after this long has failed; 0 waits for ever",
+        "a start that is not ready after this long has failed; 0 waits for ever, as a oneshot does",
         |d, r| { d.spec.start_timeout = alive::start_timeout(r.text()?)?; Ok(()) }),
     Setting { shape: Shape::List, ..service("dialects", Group::Ready, "DIALECT,..", Words("native,notify"),
         "ways to speak that it is offered: notify:PATH and fd too; or none",
@@ -194,6 +251,21 @@ pub(crate) static TABLE: &[Setting] = &[
         |d, r| { d.spec.heartbeat.hang_signal = signals::signal(r.text()?)?; Ok(()) }),
     service("hang_dump_timeout", Group::Ready, "DURATION", Value("5s"),
         "from that signal to KILL; 0 kills at once", |d, r| { d.spec.heartbeat.hang_dump_timeout = r.duration()?; Ok(()) }),
+
+    Setting { shape: Shape::Tree, ..of_one("probe", Group::Probes, "CHECK|TABLES", Words("none"),
+        "http://H:P/path, tcp://H:P, unix:PATH, exec:CMD, port:N; [[service.NAME.probe]] for several, with all their keys",
+        |d, r| { d.probes = probes::probes(d, r)?; Ok(()) }) },
+    service("start_period", Group::Probes, "DURATION", Value("5s"),
+        "failures of probes this long after the start do not count",
+        |d, r| { d.start_period = r.duration()?; Ok(()) }),
+    Setting { shape: Shape::Tree, ..of_one("ports", Group::Probes, "N[/udp],..", Words("none"),
+        "ports it will listen on: who holds one of them before a start is said",
+        |d, r| { d.spec.ports.declared = needs::ports(d, r)?; Ok(()) }) },
+    Setting { shape: Shape::Switch, ..service("kill_others", Group::Probes, "", Value("false"),
+        "end whoever holds one of them: the owner of the socket alone, and none of another user",
+        |d, r| { d.spec.ports.kill_others = r.switch()?; Ok(()) }) },
+    Setting { shape: Shape::List, ..service("process_filters", Group::Probes, "TEXT,..", Words("none"),
+        "only those whose name holds one of these texts", |d, r| { d.spec.ports.process_filters = filters(r)?; Ok(()) }) },
 
     service("memory_limit", Group::Limits, "SIZE|auto|off", Value("off"),
         "resident memory; auto is 90 % of the control group's limit",
@@ -220,9 +292,9 @@ pub(crate) static TABLE: &[Setting] = &[
         "from one sample to the next; without a limit there are none",
         |d, r| { d.spec.limits.interval = at_least(r, Duration::from_millis(100))?; Ok(()) }),
 
-    service("log", Group::Log, "inherit|tee|capture", Value("inherit"),
+    Setting { up: Some("capture"), ..service("log", Group::Log, "inherit|tee|capture", Value("inherit"),
         "output: straight through, through us too, or kept by us only",
-        |d, r| { d.spec.log.mode = values::word(r.text()?, &LOGS)?; Ok(()) }),
+        |d, r| { d.spec.log.mode = values::word(r.text()?, &LOGS)?; Ok(()) }) },
     service("log_file", Group::Log, "PATH", Words("off"),
         "file for the output, raw, rotated", |d, r| { d.spec.log.file = given(r).then(|| r.path()).transpose()?; Ok(()) }),
     service("log_max_size", Group::Log, "SIZE", Value("10MiB"),
@@ -265,7 +337,13 @@ pub(crate) static TABLE: &[Setting] = &[
             };
             Ok(())
         }) },
-    Setting { scope: Scope::Instance, ..service("log_level", Group::Watchdog, "FILTER", Value("warn"),
+    Setting { scope: Scope::Instance, ..service("state", Group::Watchdog, "PATH", Words("none"),
+        "file that keeps what was stopped by hand over a restart of the watchdog",
+        |d, r| { d.state = given(r).then(|| r.path()).transpose()?; Ok(()) }) },
+    Setting { scope: Scope::Instance, ..service("strategy", Group::Watchdog, "one-for-one|one-for-all|rest-for-one",
+        Value("one-for-one"), "who is restarted with a service that failed: nobody, all, those behind it in the start order",
+        |d, r| { d.strategy = values::word(r.text()?, &STRATEGIES)?; Ok(()) }) },
+    Setting { scope: Scope::Instance, up: Some("info"), ..service("log_level", Group::Watchdog, "FILTER", Value("warn"),
         "what the watchdog itself says: off, error, warn, info, debug, trace",
         |d, r| { d.log_level = levels::check(r.text()?)?; Ok(()) }) },
     Setting { scope: Scope::Instance, ..service("log_format", Group::Watchdog, "text|json", Value("text"),
@@ -273,6 +351,26 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting { scope: Scope::CommandLine, ..service("config", Group::Watchdog, "FILE", Words("none"),
         "TOML file whose [defaults] and [watchdog] are read first", |_, _| Ok(())) },
 ];
+
+/// `command`: one text, or words.
+fn command(raw: &Raw) -> Result<CommandWish, Fault> {
+    let node = raw.tree()?;
+    let Tree::List(items) = &node.value else { return node.text().map(|t| CommandWish::Text(t.to_string())) };
+    let mut words = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        words.push(item.text().map_err(|f| f.inside(item.at, format!("[{at}]")))?.into());
+    }
+    Ok(CommandWish::Words(words))
+}
+
+/// `process_filters`: an empty one would be in every name.
+fn filters(raw: &Raw) -> Result<Vec<String>, Fault> {
+    let filters = raw.list()?;
+    if filters.iter().any(String::is_empty) {
+        return Err(Fault::usage("an empty text is in every name"));
+    }
+    Ok(filters)
+}
 
 /// The measure of a heartbeat: less than 10 ms is no pause but a load.
 fn beat(raw: &Raw) -> Result<Duration, Fault> {

@@ -1,0 +1,190 @@
+//! From a draft to what the engine runs: files of variables, users, the environment, the language of the program.
+
+use super::draft::{ControlWish, Draft, ReportWish};
+use super::environ::{self, Variable};
+use super::fault::Fault;
+use super::language::{self, Language};
+use super::users::Resolved;
+use super::{World, env_file};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use watchdog_engine::spec::{
+    Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
+};
+
+/// What many services of one file have in common: each environment, user and file of variables is looked at once.
+pub(crate) struct Shared<'a> {
+    world: &'a World,
+    inherited: Vec<Variable>,
+    environments: HashSet<Arc<Vec<Variable>>>,
+    files: HashMap<PathBuf, Result<Vec<Variable>, Fault>>,
+    users: HashMap<(Option<String>, Option<String>), Result<Option<Resolved>, Fault>>,
+    languages: HashMap<(OsString, Option<PathBuf>, Option<OsString>), Option<Language>>,
+}
+
+impl<'a> Shared<'a> {
+    /// Nothing looked at yet.
+    pub(crate) fn new(world: &'a World) -> Shared<'a> {
+        Shared {
+            world,
+            inherited: environ::inherited(&world.environment, world.pid),
+            environments: HashSet::new(),
+            files: HashMap::new(),
+            users: HashMap::new(),
+            languages: HashMap::new(),
+        }
+    }
+
+    /// One allocation for all environments that are equal: a thousand services mostly have the same.
+    fn interned(&mut self, env: Vec<Variable>) -> Arc<Vec<Variable>> {
+        if let Some(known) = self.environments.get(&env) {
+            return Arc::clone(known);
+        }
+        let env = Arc::new(env);
+        self.environments.insert(Arc::clone(&env));
+        env
+    }
+
+    fn variables(&mut self, draft: &Draft, faults: &mut Vec<Fault>) -> Vec<Variable> {
+        let mut all = Vec::new();
+        for written in &draft.env_files {
+            let (path, optional) = env_file::named(written);
+            let read = self.files.entry(path.clone()).or_insert_with(|| env_file::read(&path));
+            match read {
+                Ok(variables) => all.extend(variables.iter().cloned()),
+                Err(_) if optional && !path.exists() => {}
+                Err(fault) => faults.push(fault.clone().about("env_file")),
+            }
+        }
+        all
+    }
+
+    fn user(&mut self, draft: &Draft) -> Result<Option<Resolved>, Fault> {
+        let key = (draft.user.clone(), draft.group.clone());
+        let accounts = &self.world.accounts;
+        let found = self.users.entry(key).or_insert_with_key(|(user, group)| {
+            let about = if user.is_some() { "user" } else { "group" };
+            accounts.resolve(user.as_deref(), group.as_deref()).map_err(|f| f.about(about))
+        });
+        found.clone()
+    }
+
+    fn language(&mut self, draft: &Draft, command: &[OsString], env: &[Variable]) -> Option<Language> {
+        let program = command.first()?;
+        let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
+        let cwd = draft.spec.launch.cwd.clone();
+        let key = (program.clone(), cwd, path);
+        *self.languages.entry(key).or_insert_with_key(|(program, cwd, _)| language::of(program, cwd.as_deref(), env))
+    }
+}
+
+impl Draft {
+    /// The spec of one service, not yet named, or everything of the world that is against it.
+    pub(crate) fn spec(self, command: Vec<OsString>, shared: &mut Shared<'_>) -> Result<Spec, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let from_files = shared.variables(&self, &mut faults);
+        let user = shared.user(&self).unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let base = if self.clear_env { Vec::new() } else { shared.inherited.clone() };
+        let mut env = environ::compose(base, user.as_ref(), from_files, self.env.clone());
+        let language = shared.language(&self, &command, &env);
+        self.prepare_dump(language, &mut env);
+        let (dialects, probes, env_watch) = (self.offered(language), self.probe_specs(), self.watched());
+        let mut spec = self.spec;
+        spec.dialects = dialects;
+        spec.probes = probes;
+        spec.env_watch = env_watch;
+        spec.launch.env = shared.interned(env);
+        spec.launch.identity = user.map(|u| u.identity);
+        spec.restart.delays = match self.delays.as_slice() {
+            [first] => Delays::Growing { first: *first, factor_milli: self.delay_factor, max: self.delay_max },
+            _ => Delays::List(self.delays),
+        };
+        spec.stop.shutdown_timeout = self.shutdown_timeout.unwrap_or(spec.stop.timeout);
+        spec.place.wait_for_file_timeout = spec.place.wait_for_file.is_some().then_some(self.wait_for_file_timeout);
+        spec.command = command;
+        Ok(spec)
+    }
+
+    /// The watchdog itself, not yet named.
+    pub(crate) fn instance(&self, world: &World) -> Instance {
+        let (report_dir, report_keep) = match &self.report_dir {
+            ReportWish::Usual => (world.state_dir(), self.report_keep),
+            ReportWish::Off => (None, 0),
+            ReportWish::Path(dir) => (Some(dir.clone()), self.report_keep),
+        };
+        Instance {
+            name: self.name.clone().unwrap_or_default(),
+            name_given: self.name.is_some(),
+            control: match &self.control {
+                ControlWish::Usual => Control::RuntimeDir(world.runtime_dir()),
+                ControlWish::Off => Control::Off,
+                ControlWish::Path(path) => Control::Path(path.clone()),
+            },
+            events_file: self.events_file.clone(),
+            die_with_parent: self.die_with_parent,
+            file: None,
+            form: Form::Prefix,
+            strategy: self.strategy,
+            until_ready: None,
+            state: self.state.clone(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            report_dir,
+            report_keep,
+        }
+    }
+
+    /// The dialects that are offered: those that were asked for, or the usual ones and node's to node.
+    fn offered(&self, language: Option<Language>) -> Dialects {
+        let mut dialects = self
+            .dialects
+            .clone()
+            .unwrap_or_else(|| Dialects { node: language == Some(Language::Node), ..Dialects::default() });
+        dialects.fd |= self.spec.ready == Ready::Fd;
+        dialects
+    }
+
+    /// Python shows its stacks on ABRT only if it is told to before it starts. Said to it only where heartbeats were asked
+    /// for by a setting: with none, its environment is as without us.
+    fn prepare_dump(&self, language: Option<Language>, env: &mut Vec<Variable>) {
+        const NAME: &str = "PYTHONFAULTHANDLER";
+        let rules = &self.spec.heartbeat;
+        let wanted = *rules != Heartbeat::default() && rules.mode != HeartbeatMode::Off;
+        if wanted && language == Some(Language::Python) && !env.iter().any(|(name, _)| name == NAME) {
+            env.push((NAME.into(), "1".into()));
+        }
+    }
+
+    /// The probes with their names: one without is called by the kind of its check, and the next such one has a number.
+    fn probe_specs(&self) -> Vec<ProbeSpec> {
+        let mut probes: Vec<ProbeSpec> = Vec::new();
+        let given = |name: &str| self.probes.iter().any(|p| p.spec.name == name);
+        for wish in &self.probes {
+            let mut probe = wish.spec.clone();
+            if !wish.own_start_period {
+                probe.start_period = self.start_period;
+            }
+            if probe.name.is_empty() {
+                let word = probe.check.word();
+                let numbered = (2..).map(|n| format!("{word}-{n}"));
+                let free = |name: &String| !given(name) && probes.iter().all(|p| p.name != *name);
+                probe.name = std::iter::once(word.to_string()).chain(numbered).find(free).unwrap_or_default();
+            }
+            probes.push(probe);
+        }
+        probes
+    }
+
+    fn watched(&self) -> Option<EnvWatch> {
+        let pause = self.env_watch?;
+        let files: Vec<PathBuf> = self.env_files.iter().map(|written| env_file::named(written).0).collect();
+        (!files.is_empty()).then_some(EnvWatch { files, pause })
+    }
+}

@@ -1,0 +1,189 @@
+//! A value of a file as a tree of our own: variables put in, each part with its place.
+
+use super::expand::expand;
+use super::fault::Fault;
+use serde_json::{Value as Json, json};
+use std::ffi::OsStr;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// One value and its offset in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Node {
+    /// Offset.
+    pub(crate) at: usize,
+    /// What stands there.
+    pub(crate) value: Value,
+}
+
+/// What a value may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// A text; `written` is how it stands in the file where variables were put into it.
+    Text {
+        /// As it counts.
+        text: String,
+        /// As it was written, where that differs.
+        written: Option<String>,
+    },
+    /// A number, as it was written.
+    Number(String),
+    /// `true` or `false`.
+    Switch(bool),
+    /// `[..]`
+    List(Vec<Node>),
+    /// `{..}` or a table of its own, in the order of the file.
+    Table(Vec<Field>),
+}
+
+/// One key of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// Its name.
+    pub(crate) key: String,
+    /// Offset of the name.
+    pub(crate) at: usize,
+    /// Its value.
+    pub(crate) node: Node,
+}
+
+impl Value {
+    /// What it is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Value::Text { .. } => "a text",
+            Value::Number(_) => "a number",
+            Value::Switch(_) => "true or false",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+        }
+    }
+}
+
+/// Makes a tree of what the parser read. What is wrong goes into `faults`, each with its place.
+pub(crate) fn node<'a>(
+    value: &Spanned<DeValue<'_>>,
+    variable: &impl Fn(&str) -> Option<&'a OsStr>,
+    faults: &mut Vec<Fault>,
+) -> Option<Node> {
+    let at = value.span().start;
+    let value = match value.get_ref() {
+        DeValue::String(text) => text_of(text, at, variable, faults)?,
+        // Octal stays as it was written: a mask is written so.
+        DeValue::Integer(number) => Value::Number(number.to_string()),
+        DeValue::Float(number) => Value::Number(number.as_str().to_string()),
+        DeValue::Boolean(switch) => Value::Switch(*switch),
+        DeValue::Datetime(_) => {
+            faults.push(Fault::usage("a date stands here, and no setting takes one").inside(at, ""));
+            return None;
+        }
+        DeValue::Array(items) => {
+            let before = faults.len();
+            let items: Vec<Node> = items.iter().filter_map(|item| node(item, variable, faults)).collect();
+            if faults.len() > before {
+                return None;
+            }
+            Value::List(items)
+        }
+        DeValue::Table(table) => Value::Table(fields(table, variable, faults)?),
+    };
+    Some(Node { at, value })
+}
+
+fn text_of<'a>(
+    text: &str,
+    at: usize,
+    variable: &impl Fn(&str) -> Option<&'a OsStr>,
+    faults: &mut Vec<Fault>,
+) -> Option<Value> {
+    // No path, argument or variable can hold one.
+    if text.contains('\0') {
+        faults.push(Fault::usage("holds a NUL character").inside(at, ""));
+        return None;
+    }
+    match expand(text, variable) {
+        Ok(None) => Some(Value::Text { text: text.to_string(), written: None }),
+        Ok(Some(expanded)) => Some(Value::Text { text: expanded, written: Some(text.to_string()) }),
+        Err(what) => {
+            faults.push(Fault::usage(what).inside(at, ""));
+            None
+        }
+    }
+}
+
+fn fields<'a>(
+    table: &DeTable<'_>,
+    variable: &impl Fn(&str) -> Option<&'a OsStr>,
+    faults: &mut Vec<Fault>,
+) -> Option<Vec<Field>> {
+    let before = faults.len();
+    let mut fields: Vec<Field> = Vec::new();
+    for (key, value) in table {
+        let named = faults.len();
+        if let Some(node) = node(value, variable, faults) {
+            fields.push(Field { key: key.get_ref().to_string(), at: key.span().start, node });
+        }
+        for fault in &mut faults[named..] {
+            if let Some(inside) = &mut fault.inside {
+                inside.1 = format!(".{}{}", key.get_ref(), inside.1);
+            }
+        }
+    }
+    fields.sort_by_key(|f| f.at);
+    (faults.len() == before).then_some(fields)
+}
+
+impl Node {
+    /// Its text, or that it is something else.
+    pub(crate) fn text(&self) -> Result<&str, Fault> {
+        match &self.value {
+            Value::Text { text, .. } => Ok(text),
+            other => Err(Fault::usage(format!("{} stands where a text is expected", other.kind()))),
+        }
+    }
+
+    /// One plain value as the word a flag would have.
+    pub(crate) fn word(&self) -> Result<String, Fault> {
+        match &self.value {
+            Value::Text { text, .. } => Ok(text.clone()),
+            Value::Number(number) => Ok(number.clone()),
+            Value::Switch(switch) => Ok(switch.to_string()),
+            other => Err(Fault::usage(format!("{} stands where one value is expected", other.kind()))),
+        }
+    }
+
+    /// The items of a list; anything else is a list of itself.
+    pub(crate) fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// Every text inside into which variables were put: as it counts, as it was written.
+    pub(crate) fn expanded<'a>(&'a self, found: &mut Vec<(&'a str, &'a str)>) {
+        match &self.value {
+            Value::Text { text, written: Some(written) } => found.push((text, written)),
+            Value::Text { .. } | Value::Number(_) | Value::Switch(_) => {}
+            Value::List(items) => items.iter().for_each(|item| item.expanded(found)),
+            Value::Table(fields) => fields.iter().for_each(|field| field.node.expanded(found)),
+        }
+    }
+
+    /// As JSON, texts as they were written: what was put into them may be a secret.
+    pub(crate) fn json(&self) -> Json {
+        match &self.value {
+            Value::Text { text, written } => json!(written.as_ref().unwrap_or(text)),
+            Value::Number(number) => number_json(number),
+            Value::Switch(switch) => json!(switch),
+            Value::List(items) => items.iter().map(Node::json).collect(),
+            Value::Table(fields) => Json::Object(fields.iter().map(|f| (f.key.clone(), f.node.json())).collect()),
+        }
+    }
+}
+
+/// A number of TOML as one of JSON; what JSON has not stays a text.
+fn number_json(number: &str) -> Json {
+    let plain = number.replace('_', "");
+    serde_json::from_str(plain.trim_start_matches('+')).unwrap_or_else(|_| json!(number))
+}

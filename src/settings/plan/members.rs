@@ -1,0 +1,103 @@
+//! The services one by one: the layers of each, its name, and what contradicts itself in it.
+
+use super::Said;
+use crate::settings::draft::Draft;
+use crate::settings::fault::Fault;
+use crate::settings::file::Entry;
+use crate::settings::source::{Spot, placed};
+use crate::settings::{apply, values};
+use std::collections::{HashMap, HashSet};
+
+/// One service with its layers together.
+pub(super) struct Member<'a> {
+    /// As in the file: one word for all its replicas.
+    pub(super) name: &'a str,
+    /// Where its table stands.
+    pub(super) spot: Spot,
+    /// Its own settings.
+    pub(super) entries: &'a [Entry],
+    /// All layers.
+    pub(super) draft: Draft,
+}
+
+impl Member<'_> {
+    /// Its own entry for a setting.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.iter().rfind(|e| e.setting.key == key)
+    }
+
+    /// The full names of its replicas.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self.draft.replicas {
+            1 => vec![self.name.to_string()],
+            count => (0..count).map(|index| format!("{}@{index}", self.name)).collect(),
+        }
+    }
+}
+
+impl Said {
+    /// All services, in the order of the file.
+    pub(super) fn members<'a>(&'a self, defaults: &Draft, above: &Draft, faults: &mut Vec<Fault>) -> Vec<Member<'a>> {
+        let common: HashSet<String> =
+            above.contradictions_of_a_service().into_iter().map(|fault| fault.message).collect();
+        let mut told = HashSet::new();
+        let mut members = Vec::new();
+        for table in &self.contents.services {
+            let path = format!("service.{}", table.name);
+            let mut draft = defaults.clone();
+            let before = faults.len();
+            for entry in &table.entries {
+                faults.extend(apply(&mut draft, entry, &path, &self.sources));
+            }
+            // What is wrong with these was said once, for all services.
+            for (setting, raw) in self.variables.iter().chain(&self.flags) {
+                let _ = (setting.set)(&mut draft, raw);
+            }
+            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft };
+            if let Err(fault) = name(&table.name) {
+                faults.push(placed(&self.sources, table.spot, &path, fault));
+            }
+            // A value that was not understood would be judged as if it were not there.
+            if faults.len() == before {
+                self.contradictions(&member, &common, &mut told, faults);
+            }
+            members.push(member);
+        }
+        self.same_names(&members, faults);
+        members
+    }
+
+    /// What holds for all of them by [defaults] is said for the first one alone.
+    fn contradictions(
+        &self,
+        member: &Member<'_>,
+        common: &HashSet<String>,
+        told: &mut HashSet<String>,
+        faults: &mut Vec<Fault>,
+    ) {
+        for fault in member.draft.contradictions_of_a_service() {
+            let own = fault.about.is_none_or(|key| member.entry(key).is_some());
+            if own || !common.contains(&fault.message) || told.insert(fault.message.clone()) {
+                faults.push(self.wrong_with(member, fault));
+            }
+        }
+    }
+
+    fn same_names(&self, members: &[Member<'_>], faults: &mut Vec<Fault>) {
+        let mut known: HashMap<String, &str> = HashMap::new();
+        for member in members {
+            if let Some(first) = known.insert(member.name.to_ascii_lowercase(), member.name) {
+                let what = format!("differs from service.{first} in capitals alone: nobody could tell them apart");
+                faults.push(self.wrong_with(member, Fault::broken(what)));
+            }
+        }
+    }
+}
+
+fn name(text: &str) -> Result<(), Fault> {
+    if text.contains('@') {
+        let what = format!("{text:?} is no name: @ and a number mark the replicas of a service (replicas = 2)");
+        return Err(Fault::broken(what).or_nearest(text.split('@').next().filter(|n| values::name(n).is_ok())));
+    }
+    values::name(text).map(|_| ())
+}

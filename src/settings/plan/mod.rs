@@ -1,0 +1,182 @@
+//! From a file to everything `up` runs: each service's layers, how they stand to each other, and all that is wrong, at once.
+//!
+//! `plan` is a function of flags, files and world alone: a reload calls it again, and compares.
+
+mod cycles;
+mod links;
+mod members;
+mod order;
+mod specs;
+#[cfg(test)]
+mod tests;
+pub(crate) mod told;
+
+use super::draft::{Draft, LogFormat};
+use super::fault::Fault;
+use super::file::{self, Contents};
+use super::raw::Raw;
+use super::source::{self, Source, placed};
+use super::table::Setting;
+use super::{Flag, World, collect, env_file, values};
+use links::Links;
+use members::Member;
+use std::path::Path;
+use watchdog_engine::spec::{Form, Instance, Spec};
+
+/// The file that is read when none is named.
+pub(crate) const USUAL_FILE: &str = "watchdog.toml";
+
+/// Everything `up` needs.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The watchdog.
+    pub(crate) instance: Instance,
+    /// Its services, in the order of the file, replicas one by one. What is disabled is not among them.
+    pub(crate) specs: Vec<Spec>,
+    /// Filter of our own log.
+    pub(crate) log_level: String,
+    /// Its form.
+    pub(crate) log_format: LogFormat,
+    /// To be logged once the log is there.
+    pub(crate) warnings: Vec<String>,
+    /// Full names of what is started, in layers: each needs only what stands before it.
+    pub(crate) order: Vec<Vec<String>>,
+    /// What was said, and where.
+    pub(crate) said: Said,
+}
+
+/// What was said, layer by layer: for `check`.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// The files.
+    pub(crate) sources: Vec<Source>,
+    /// What stands in them.
+    pub(crate) contents: Contents,
+    /// Of the environment.
+    pub(crate) variables: Vec<(&'static Setting, Raw)>,
+    /// Of the command line.
+    pub(crate) flags: Vec<(&'static Setting, Raw)>,
+}
+
+/// Reads the file with its drop-ins and plans what it says. `names`: only these, and what they need, are to start.
+pub(crate) fn plan(flags: &[Flag], file: &Path, names: &[String], world: &World) -> Result<Plan, Vec<Fault>> {
+    let sources = source::with_drop_ins(file)?;
+    let mut plan = of(flags, sources, names, world)?;
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    if !plan.instance.name_given {
+        let folder = absolute.parent().and_then(Path::file_name);
+        plan.instance.name = folder.map_or("watchdog".into(), |f| values::default_name(f.as_encoded_bytes()));
+    }
+    plan.instance.file = Some(absolute);
+    Ok(plan)
+}
+
+/// The same for texts that were read. The instance has no file, and a name only if one was given.
+pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: &World) -> Result<Plan, Vec<Fault>> {
+    let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+    let variables = super::variables(world, &mut faults, &mut warnings);
+    let contents = file::read(&sources, true, world, &mut faults);
+    let said = Said { sources, contents, variables, flags: collect(flags) };
+    let (defaults, above) = said.bases(&mut faults);
+    let members = said.members(&defaults, &above, &mut faults);
+    if members.is_empty() && faults.is_empty() {
+        faults.push(said.no_services());
+    }
+    let links = links::all(&members, &said, &mut faults);
+    cycles::find(&members, &links, &said, &mut faults);
+    order::conflicts(&members, &links, &said, &mut faults);
+    let chosen = order::chosen(&members, names, &mut faults);
+    let built = specs::all(&members, &said, world, &mut faults);
+    if !faults.is_empty() {
+        return Err(said.finished(faults));
+    }
+    let starts = order::starts(&members, &links, chosen.as_deref());
+    let order = order::layers(&members, &links, &starts);
+    let specs = specs::placed(built, &members, &links, chosen.as_deref().map(|c| (c, starts.as_slice())));
+    warnings.extend(said.warnings(&members, world));
+    let (log_level, log_format) = (above.log_level.clone(), above.log_format);
+    let instance = Instance { form: Form::Up, ..above.instance(world) };
+    Ok(Plan { instance, specs, log_level, log_format, warnings, order, said })
+}
+
+impl Said {
+    /// What holds for every service: with the settings of the files, and with those of variables and flags on top.
+    fn bases(&self, faults: &mut Vec<Fault>) -> (Draft, Draft) {
+        let mut defaults = Draft::for_up();
+        for (table, entries) in [("watchdog", &self.contents.watchdog), ("defaults", &self.contents.defaults)] {
+            for entry in entries {
+                faults.extend(super::apply(&mut defaults, entry, table, &self.sources));
+            }
+        }
+        let mut above = defaults.clone();
+        for (setting, raw) in &self.variables {
+            faults.extend((setting.set)(&mut above, raw).err().map(|f| f.at(&setting.variable())));
+        }
+        for (setting, raw) in &self.flags {
+            faults.extend((setting.set)(&mut above, raw).err().map(|f| f.at(&setting.flag())));
+        }
+        (defaults, above)
+    }
+
+    fn no_services(&self) -> Fault {
+        let file = self.sources.first().map_or(USUAL_FILE, |s| s.shown.as_str());
+        Fault::broken(format!("{file}: no services: a service is a table [service.NAME] with a command"))
+    }
+
+    /// Flags first, then the files from top to bottom; no value that came from a variable is in any of them.
+    fn finished(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
+        faults.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
+        let mut secrets = Vec::new();
+        let contents = &self.contents;
+        let tables = contents.services.iter().map(|s| &s.entries).chain([&contents.watchdog, &contents.defaults]);
+        for entry in tables.flatten() {
+            entry.node.expanded(&mut secrets);
+        }
+        for fault in faults.iter_mut().filter(|_| !secrets.is_empty()) {
+            for (text, written) in &secrets {
+                veil(&mut fault.message, text, written);
+                if let Some(place) = &mut fault.place {
+                    veil(&mut place.message, text, written);
+                }
+            }
+        }
+        faults
+    }
+
+    fn warnings(&self, members: &[Member<'_>], world: &World) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            self.sources.iter().filter_map(|s| source::writable_by_others(s, world.uid)).collect();
+        let mut files: Vec<_> = members.iter().filter(|m| m.draft.enabled).flat_map(|m| &m.draft.env_files).collect();
+        files.sort_unstable();
+        files.dedup();
+        warnings.extend(files.into_iter().filter_map(|path| env_file::warning(path)));
+        warnings
+    }
+
+    /// A fault of one service: at the place of the setting it is about, or at its table.
+    fn wrong_with(&self, member: &Member<'_>, fault: Fault) -> Fault {
+        let entry = fault.about.and_then(|key| member.entry(key));
+        let (spot, key) = match entry {
+            Some(entry) => (entry.spot, format!("service.{}.{}", member.name, entry.written)),
+            None => (member.spot, format!("service.{}", member.name)),
+        };
+        placed(&self.sources, spot, &key, fault)
+    }
+}
+
+/// Writes a value that came from a variable as it stands in the file. Short ones only in quotes: they are parts of words.
+fn veil(message: &mut String, text: &str, written: &str) {
+    if text.is_empty() {
+        return;
+    }
+    let quoted = format!("{text:?}");
+    if message.contains(&quoted) {
+        *message = message.replace(&quoted, &format!("{written:?}"));
+    }
+    if text.len() >= 4 && message.contains(text) && !written.contains(text) {
+        *message = message.replace(text, written);
+    }
+}
+
+/// Links of each member, by its position.
+type AllLinks = [Links];

@@ -1,0 +1,146 @@
+//! Every setting of a service, with its value and the layer that it comes from: for `check`.
+
+use super::Said;
+use crate::settings::file::{Entry, ServiceTable};
+use crate::settings::raw::Raw;
+use crate::settings::table::{Scope, Setting, Shape, Standard, TABLE};
+pub(crate) use serde_json::Value;
+use serde_json::{Map, json};
+use std::os::unix::ffi::OsStrExt;
+
+/// What stands in the place of a value of the environment.
+const VEILED: &str = "***";
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Its key.
+    pub(crate) key: &'static str,
+    /// As in TOML; as it was written, where variables were put in; null where nothing holds but what is inherited.
+    pub(crate) value: Value,
+    /// `flag`, `variable`, `file`, `default`.
+    pub(crate) source: &'static str,
+    /// The flag, the variable, or `FILE:LINE`.
+    pub(crate) at: Option<String>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub(crate) struct ToldService<'a> {
+    /// Its name, one for all replicas.
+    pub(crate) name: &'a str,
+    /// All of its settings, in the order of the list.
+    pub(crate) settings: Vec<Told>,
+}
+
+impl Told {
+    /// Whether anybody said it.
+    pub(crate) fn is_said(&self) -> bool {
+        self.source != "default"
+    }
+}
+
+impl Said {
+    /// All services in the order of the file, disabled ones too.
+    pub(crate) fn services(&self) -> impl Iterator<Item = ToldService<'_>> {
+        self.contents.services.iter().map(|table| ToldService { name: &table.name, settings: self.service(table) })
+    }
+
+    /// The settings of the watchdog.
+    pub(crate) fn instance(&self) -> Vec<Told> {
+        let of = TABLE.iter().filter(|s| s.scope == Scope::Instance);
+        of.map(|setting| self.told(setting, &[&self.contents.watchdog])).collect()
+    }
+
+    fn service(&self, table: &ServiceTable) -> Vec<Told> {
+        let of = TABLE.iter().filter(|s| matches!(s.scope, Scope::Service | Scope::OneService));
+        of.map(|setting| self.told(setting, &[&table.entries, &self.contents.defaults])).collect()
+    }
+
+    /// The strongest layer that says it: flag, variable, then these tables in their order.
+    fn told(&self, setting: &'static Setting, tables: &[&Vec<Entry>]) -> Told {
+        let is = |s: &&'static Setting| std::ptr::eq(*s, setting);
+        let flag = self.flags.iter().find(|(s, _)| is(s));
+        let variable = self.variables.iter().find(|(s, _)| is(s));
+        let entry = tables.iter().find_map(|entries| entries.iter().rfind(|e| is(&e.setting)));
+        let key = setting.key;
+        let mut told = match (flag, variable, entry) {
+            (Some((_, raw)), _, _) => {
+                Told { key, value: of_raw(setting, raw), source: "flag", at: Some(setting.flag()) }
+            }
+            (None, Some((_, raw)), _) => {
+                Told { key, value: of_raw(setting, raw), source: "variable", at: Some(setting.variable()) }
+            }
+            (None, None, Some(entry)) => {
+                let source = &self.sources[entry.spot.source];
+                let at = format!("{}:{}", source.shown, source.position(entry.spot.at).0);
+                Told { key, value: entry.node.json(), source: "file", at: Some(at) }
+            }
+            (None, None, None) => Told { key, value: of_default(setting), source: "default", at: None },
+        };
+        match key {
+            "env" if told.is_said() => told.value = self.env(tables, flag.map(|f| &f.1), variable.map(|v| &v.1)),
+            "probe" => veil_headers(&mut told.value),
+            _ => {}
+        }
+        told
+    }
+
+    /// The names of all layers together; never a value.
+    fn env(&self, tables: &[&Vec<Entry>], flag: Option<&Raw>, variable: Option<&Raw>) -> Value {
+        let mut names = Map::new();
+        let entries = tables.iter().rev().flat_map(|entries| entries.iter().filter(|e| e.setting.key == "env"));
+        let of_files = entries.filter_map(|entry| Raw::of(&entry.node, false).ok());
+        for raw in of_files.collect::<Vec<_>>().iter().chain(variable).chain(flag) {
+            for pair in raw.pairs() {
+                let name = pair.as_bytes().split(|b| *b == b'=').next().unwrap_or_default();
+                names.insert(String::from_utf8_lossy(name).into_owned(), json!(VEILED));
+            }
+        }
+        Value::Object(names)
+    }
+}
+
+/// What a request carries may be a password.
+fn veil_headers(probes: &mut Value) {
+    let tables = match probes {
+        Value::Array(items) => items.as_mut_slice(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            std::slice::from_mut(probes)
+        }
+    };
+    for headers in tables.iter_mut().filter_map(|probe| probe.get_mut("headers")?.as_object_mut()) {
+        headers.values_mut().for_each(|value| *value = json!(VEILED));
+    }
+}
+
+/// A flag or variable as a file would have it.
+fn of_raw(setting: &Setting, raw: &Raw) -> Value {
+    let words: Vec<String> = raw.words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    match (setting.shape, words.as_slice()) {
+        (Shape::List, _) => raw.list().unwrap_or(words).into_iter().map(|w| scalar(&w)).collect(),
+        (_, [.., last]) => scalar(last),
+        (_, []) => Value::Null,
+    }
+}
+
+fn of_default(setting: &Setting) -> Value {
+    match (setting.up, setting.default) {
+        (Some(text), _) => scalar(text),
+        (None, Standard::Value(text)) if setting.shape == Shape::List || text.contains(',') => {
+            text.split(',').map(scalar).collect()
+        }
+        (None, Standard::Value(text)) => scalar(text),
+        (None, Standard::Words(_)) => Value::Null,
+    }
+}
+
+/// `5` and `true` are what they are in TOML; everything else is a text.
+fn scalar(text: &str) -> Value {
+    match (text.parse::<i64>(), text) {
+        (Ok(number), _) if number.to_string() == text => json!(number),
+        (_, "true") => json!(true),
+        (_, "false") => json!(false),
+        _ => json!(text),
+    }
+}
