@@ -294,7 +294,7 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
         (Hope::Up | Hope::Anew, State::Stopped) if s.goal == Goal::Down => lost(false),
         (Hope::Up | Hope::Anew | Hope::Down, State::Stuck { .. }) => lost(true),
         (Hope::Down | Hope::Want(Want::Stopped), State::Stopped | State::Done | State::Failed) => Outlook::Yes,
-        (Hope::Down, State::Starting { .. } | State::Running { .. }) if s.goal == Goal::Up => {
+        (Hope::Down, State::Starting { .. } | State::Running { .. } | State::Waiting) if s.goal == Goal::Up => {
             Outlook::No { reason: "it was started again by another request".into(), stuck: false }
         }
         (Hope::Want(Want::Ready), State::Running { .. } | State::Done) if s.is_ready() => Outlook::Yes,

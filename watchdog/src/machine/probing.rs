@@ -92,7 +92,7 @@ impl Service {
     /// Whether its readiness is decided by probes.
     pub(super) fn ready_by_probes(&self) -> bool {
         let decides = self.spec.probes.iter().any(|p| p.roles.readiness || p.roles.startup);
-        decides && matches!(self.spec.ready, Ready::Auto | Ready::Probe)
+        decides && (self.spec.kind == Kind::Probe || matches!(self.spec.ready, Ready::Auto | Ready::Probe))
     }
 
     /// Whether all probes that say so say that it is ready; true where there are none.

@@ -3,8 +3,8 @@
 use super::service::{Cx, Service};
 use super::state::{Goal, State};
 use super::supervisor::Supervisor;
-use super::time::MonoTime;
-use super::waiting::{Held, Leave};
+use super::time::{MonoTime, Timer};
+use super::waiting::{Ever, Held, Leave};
 use super::words::*;
 use crate::spec::{Autostart, Launch, Spec};
 use std::collections::BTreeMap;
@@ -60,19 +60,22 @@ impl Supervisor {
             .collect();
         let mut fresh = Vec::new();
         let mut anew = Vec::new();
+        let mut new = Vec::new();
         for spec in specs {
             match known.get(&spec.name).copied() {
                 Some(n) if self.services[n].removed => {
                     done.added.push(spec.name.clone());
-                    self.revive(n, spec);
+                    self.revive(n, spec, restart, now, out, &mut done, &mut anew);
                     fresh.push(n);
                 }
                 Some(n) => self.change(n, spec, restart, now, out, &mut done, &mut anew),
-                None => {
-                    done.added.push(spec.name.clone());
-                    fresh.push(self.settle_in(spec));
-                }
+                None => new.push(spec),
             }
+        }
+        // Only now: the place of one that is back is not free.
+        for spec in new {
+            done.added.push(spec.name.clone());
+            fresh.push(self.settle_in(spec));
         }
         for n in &gone {
             done.removed.push(self.services[*n].spec.name.clone());
@@ -116,11 +119,25 @@ impl Supervisor {
         }
     }
 
-    /// It was taken out of the file and is in it again.
-    fn revive(&mut self, n: usize, spec: Spec) {
+    /// It was taken out of the file and is in it again. What it has been before means nothing; one that has not gone yet
+    /// goes on, if it is wanted.
+    #[expect(clippy::too_many_arguments, reason = "one step of apply")]
+    fn revive(
+        &mut self,
+        n: usize,
+        spec: Spec,
+        restart: bool,
+        now: MonoTime,
+        out: &mut Actions,
+        done: &mut Applied,
+        anew: &mut Vec<usize>,
+    ) {
         let s = &mut self.services[n];
-        (s.removed, s.asked, s.by_hand) = (false, None, false);
-        s.held = None;
+        (s.removed, s.asked, s.by_hand, s.ever) = (false, None, false, Ever::default());
+        if s.active() {
+            return self.adopt(n, spec, restart, now, out, done, anew);
+        }
+        s.next = None;
         match s.state.has_process() {
             true => s.next = Some(Box::new(spec)),
             false => s.spec = spec,
@@ -149,12 +166,25 @@ impl Supervisor {
             return;
         }
         done.changed.push(spec.name.clone());
-        let process = s.state.has_process();
-        let replaces = needs_a_restart(&s.spec, &spec);
-        let (old_probes, old_limits) = (s.spec.probes != spec.probes, s.spec.limits != spec.limits);
+        self.adopt(n, spec, restart, now, out, done, anew);
+    }
+
+    /// Other settings: at once as far as its process can have them, the rest with the next start.
+    #[expect(clippy::too_many_arguments, reason = "one step of apply")]
+    fn adopt(
+        &mut self,
+        n: usize,
+        spec: Spec,
+        restart: bool,
+        now: MonoTime,
+        out: &mut Actions,
+        done: &mut Applied,
+        anew: &mut Vec<usize>,
+    ) {
+        let Some(s) = self.services.get_mut(n) else { return };
         let asked = if s.by_hand { s.asked } else { first_asked(&spec) };
-        let name = spec.name.clone();
-        if process && replaces {
+        let (name, old) = (spec.name.clone(), s.spec.clone());
+        if s.state.has_process() && needs_a_restart(&s.spec, &spec) {
             s.spec = live_part(&s.spec, &spec);
             s.next = Some(Box::new(spec));
             match restart && s.goal == Goal::Up {
@@ -169,9 +199,11 @@ impl Supervisor {
             s.next = None;
         }
         self.with(n, now, out, |s, cx| {
-            s.refit(cx, old_probes, old_limits);
+            s.refit(cx, &old);
             let before = std::mem::replace(&mut s.asked, asked);
-            if asked == Some(Goal::Up) && before != asked && s.state.is_terminal() {
+            // Also one that is on its way down because nothing needed it.
+            if asked == Some(Goal::Up) && before != asked && (s.state.is_terminal() || s.goal == Goal::Down) {
+                s.held = None;
                 s.want_up(cx);
             }
         });
@@ -207,6 +239,7 @@ impl Service {
         }
         self.wanted = self.asked == Some(Goal::Up);
         if self.wanted {
+            self.held = None;
             self.want_up(cx);
             if !self.by_hand {
                 self.cause = None;
@@ -223,14 +256,24 @@ impl Service {
         }
     }
 
-    /// New settings for a process that goes on: what is armed by the old ones is armed anew.
-    fn refit(&mut self, cx: &mut Cx<'_>, probes: bool, limits: bool) {
+    /// New settings for one that goes on: what is armed by the old ones is armed anew.
+    fn refit(&mut self, cx: &mut Cx<'_>, old: &Spec) {
+        let new = &self.spec;
+        let (probes, limits, ready) = (old.probes != new.probes, old.limits != new.limits, old.ready != new.ready);
+        if matches!(self.state, State::Waiting) && old.place.wait_for_file != new.place.wait_for_file {
+            self.await_file(cx);
+        }
         if !self.active() {
             return;
         }
         if probes {
             self.end_probes(cx);
             self.begin_probes(cx);
+        }
+        let waits = matches!(self.state, State::Starting { .. }) && self.living().is_some();
+        if waits && (ready || probes) {
+            self.timers.clear(Timer::Port);
+            self.await_what_makes_it_ready(cx);
         }
         if matches!(self.state, State::Running { .. }) {
             if limits {

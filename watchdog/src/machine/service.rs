@@ -216,6 +216,9 @@ impl Service {
             self.timers.clear_all();
         }
         self.pending = None;
+        // What was told of a wait belongs to that wait.
+        self.waiting_on.clear();
+        (self.hopeless, self.told_blocked) = (false, false);
         if state.is_terminal() {
             self.free_start = None;
         }
@@ -300,7 +303,8 @@ impl Service {
         if let Some(EarlyEnd { exit, seen_alive, left }) = early {
             return self.on_exited(cx, generation, exit, seen_alive, left);
         }
-        if self.goal == Goal::Up && self.free_start.is_none() {
+        // One that is held is ended when its dependents are gone, and not before.
+        if self.held.is_some() || (self.goal == Goal::Up && self.free_start.is_none()) {
             return self.await_ready(cx);
         }
         // The wish changed while the exec was under way.
@@ -580,18 +584,8 @@ impl Service {
             (Timer::Rescan, State::Stopping { child, step: StopStep::Sweep }) => self.look(cx, child, SWEEP_LOOK),
             (Timer::Rescan, State::Stuck { child }) => self.look(cx, child, STUCK_LOOK),
             (Timer::Restart, _) => self.restart_due(cx),
-            (Timer::MaxAge, State::Running { .. }) => {
-                let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
-                self.tell(cx, Some(Cause::MaxAge), What::RestartRequested { by });
-                let age = self.spec.max_age.unwrap_or_default();
-                let reason = format!("older than max_age {} (jitter {}%)", human(age), self.spec.max_age_jitter);
-                if self.leads {
-                    let leave = Leave::Anew { force: false, cause: Cause::MaxAge };
-                    self.held = Some(Held { leave, alone: false, reason });
-                } else {
-                    self.recycle(cx, false, Cause::MaxAge, reason);
-                }
-            }
+            // One that is held leaves already, and perhaps for good.
+            (Timer::MaxAge, State::Running { .. }) if self.held.is_none() => self.too_old(cx),
             (Timer::File | Timer::FileLimit, _) => self.on_file_timer(cx, timer),
             (Timer::GiveUp, State::Failed) => {
                 cx.out.push(Action::EndGiveUp { service: self.id });
@@ -620,6 +614,19 @@ impl Service {
                 | Timer::Probe,
                 _,
             ) => self.on_life_timer(cx, timer, late),
+        }
+    }
+
+    fn too_old(&mut self, cx: &mut Cx<'_>) {
+        let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
+        self.tell(cx, Some(Cause::MaxAge), What::RestartRequested { by });
+        let age = self.spec.max_age.unwrap_or_default();
+        let reason = format!("older than max_age {} (jitter {}%)", human(age), self.spec.max_age_jitter);
+        if self.leads {
+            let leave = Leave::Anew { force: false, cause: Cause::MaxAge };
+            self.held = Some(Held { leave, alone: false, reason });
+        } else {
+            self.recycle(cx, false, Cause::MaxAge, reason);
         }
     }
 }
