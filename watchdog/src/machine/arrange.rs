@@ -21,6 +21,7 @@ pub(super) struct Face {
     asked: Option<Goal>,
     wanted: bool,
     held: bool,
+    leaving: bool,
     hopeless: bool,
     lone: bool,
     living: bool,
@@ -50,6 +51,7 @@ impl Service {
             asked: self.asked,
             wanted: self.wanted,
             held: self.held.is_some(),
+            leaving: self.leaving(),
             hopeless: self.hopeless,
             lone: self.lone,
             living: self.living().is_some(),
@@ -142,7 +144,7 @@ impl Supervisor {
                 self.consider(n, now, out);
             } else if let Some(n) = self.todo.go.take() {
                 self.try_to_go(n, now, out);
-            } else if let Some(n) = self.todo.start.take() {
+            } else if let Some((_, n)) = self.todo.start.pop_first() {
                 self.try_to_start(n, now, out);
             } else {
                 return;
@@ -158,7 +160,7 @@ impl Supervisor {
         }
         self.strike(n, now, out);
         self.align(n, now, out);
-        let broken = self.services.get(n).filter(|s| s.active() && s.goal == Goal::Up && s.held.is_none());
+        let broken = self.services.get(n).filter(|s| s.active() && !s.leaving());
         if let Some(reason) = broken.and_then(|_| self.broken(n)) {
             let leave = Leave::Anew { force: false, cause: Cause::Dependency };
             self.hold(n, now, out, Held { leave, alone: false, reason });
@@ -168,7 +170,7 @@ impl Supervisor {
             self.todo.go.add(n);
         }
         if matches!(s.state, State::Waiting) {
-            self.todo.start.add(n);
+            self.todo.start.insert((self.graph.rank(n), n));
         }
     }
 
@@ -234,7 +236,7 @@ impl Supervisor {
             }
         };
         for m in struck.into_iter().filter(|m| *m != n) {
-            let up = self.services.get(m).is_some_and(|s| s.active() && s.goal == Goal::Up && s.held.is_none());
+            let up = self.services.get(m).is_some_and(|s| s.active() && !s.leaving());
             if up {
                 let reason = format!("{name} failed (strategy = {word})");
                 let leave = Leave::Anew { force: false, cause: Cause::Dependency };
@@ -248,7 +250,7 @@ impl Supervisor {
         let node = self.graph.node(n)?;
         node.hard.iter().find_map(|edge| {
             let on = self.services.get(edge.on)?;
-            if on.lone || (edge.once && on.has_met(edge.condition)) {
+            if edge.once && on.has_met(edge.condition) {
                 return None;
             }
             let name = &on.spec.name;
@@ -256,6 +258,7 @@ impl Supervisor {
                 (Some(held), _) if held.alone => None,
                 (Some(_), _) => Some(format!("it requires {name}, which is to be stopped")),
                 (None, true) => None,
+                (None, false) if on.lone => None,
                 (None, false) => Some(format!("it requires {name}, which is not {} any more", edge.condition.word())),
             }
         })

@@ -81,6 +81,10 @@ impl Supervisor {
             done.removed.push(self.services[*n].spec.name.clone());
         }
         self.link();
+        // By the new edges: whoever has some now waits for them.
+        for n in 0..self.services.len() {
+            self.with(n, now, out, Service::wish_of_the_file);
+        }
         for n in gone {
             self.with(n, now, out, |s, _| {
                 (s.removed, s.asked, s.by_hand) = (true, Some(Goal::Down), false);
@@ -134,14 +138,7 @@ impl Supervisor {
     ) {
         let s = &mut self.services[n];
         (s.removed, s.asked, s.by_hand, s.ever) = (false, None, false, Ever::default());
-        if s.active() {
-            return self.adopt(n, spec, restart, now, out, done, anew);
-        }
-        s.next = None;
-        match s.state.has_process() {
-            true => s.next = Some(Box::new(spec)),
-            false => s.spec = spec,
-        }
+        self.adopt(n, spec, restart, now, out, done, anew);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of apply")]
@@ -182,7 +179,6 @@ impl Supervisor {
         anew: &mut Vec<usize>,
     ) {
         let Some(s) = self.services.get_mut(n) else { return };
-        let asked = if s.by_hand { s.asked } else { first_asked(&spec) };
         let (name, old) = (spec.name.clone(), s.spec.clone());
         if s.state.has_process() && needs_a_restart(&s.spec, &spec) {
             s.spec = live_part(&s.spec, &spec);
@@ -198,15 +194,7 @@ impl Supervisor {
             s.spec = spec;
             s.next = None;
         }
-        self.with(n, now, out, |s, cx| {
-            s.refit(cx, &old);
-            let before = std::mem::replace(&mut s.asked, asked);
-            // Also one that is on its way down because nothing needed it.
-            if asked == Some(Goal::Up) && before != asked && (s.state.is_terminal() || s.goal == Goal::Down) {
-                s.held = None;
-                s.want_up(cx);
-            }
-        });
+        self.with(n, now, out, |s, cx| s.refit(cx, &old));
     }
 
     /// Wishes of people, by name: what `state` keeps.
@@ -256,6 +244,20 @@ impl Service {
         }
     }
 
+    /// What the file says now, where nobody has said anything else.
+    fn wish_of_the_file(&mut self, cx: &mut Cx<'_>) {
+        if self.by_hand || self.removed {
+            return;
+        }
+        let asked = first_asked(self.next.as_deref().unwrap_or(&self.spec));
+        let before = std::mem::replace(&mut self.asked, asked);
+        // Also one that is on its way down because nothing needed it.
+        if asked == Some(Goal::Up) && before != asked && (self.state.is_terminal() || self.goal == Goal::Down) {
+            self.held = None;
+            self.want_up(cx);
+        }
+    }
+
     /// New settings for one that goes on: what is armed by the old ones is armed anew.
     fn refit(&mut self, cx: &mut Cx<'_>, old: &Spec) {
         let new = &self.spec;
@@ -275,7 +277,10 @@ impl Service {
             self.timers.clear(Timer::Port);
             self.await_what_makes_it_ready(cx);
         }
-        if matches!(self.state, State::Running { .. }) {
+        if let State::Running { since, .. } = self.state {
+            if old.max_age != self.spec.max_age {
+                self.age_from(cx, since);
+            }
             if limits {
                 self.measure_later(cx);
             }

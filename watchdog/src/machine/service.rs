@@ -332,9 +332,17 @@ impl Service {
         self.enter(cx, State::Running { child, since: cx.now }, cause, format!("running; {how}"));
         self.tell(cx, None, What::Ready { by });
         self.begin_life(cx);
-        if let Some(age) = self.spec.max_age {
-            let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
-            self.timers.set(Timer::MaxAge, cx.now.after(age));
+        self.age_from(cx, cx.now);
+    }
+
+    /// It is recycled at its `max_age`, if there is one.
+    pub(super) fn age_from(&mut self, cx: &mut Cx<'_>, since: MonoTime) {
+        match self.spec.max_age {
+            Some(age) => {
+                let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
+                self.timers.set(Timer::MaxAge, since.after(age));
+            }
+            None => self.timers.clear(Timer::MaxAge),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who is to be looked at, let go, or started: places in the list of services, each at most once in each queue.
 
 use serde::Serialize;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Places that wait for their turn.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,6 +39,7 @@ pub(super) struct Todo {
     pub(super) look: Queue,
     /// Whether nobody has to be gone before it any more.
     pub(super) go: Queue,
-    /// Whether nothing is in the way of its start.
-    pub(super) start: Queue,
+    /// Whether nothing is in the way of its start: whoever is needed comes before those who need it, so that each is judged
+    /// by what all before it have come to. Its rank in the order of the start, and its place.
+    pub(super) start: BTreeSet<(usize, usize)>,
 }

@@ -52,7 +52,9 @@ impl Service {
 
     /// Whether it is on its way down, or will be.
     pub(super) fn leaving(&self) -> bool {
-        self.goal == Goal::Down || self.held.is_some() || matches!(self.state, State::Stopping { .. })
+        // A stop that waits for the exec to be over is one as well.
+        let pending = matches!(self.state, State::Starting { .. }) && (self.pending.is_some() || self.free_start.is_some());
+        self.goal == Goal::Down || self.held.is_some() || pending || matches!(self.state, State::Stopping { .. })
     }
 
     /// Its start, if it has to wait for anything: a look at the others decides.

@@ -2,7 +2,7 @@
 
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
-use crate::machine::sim::graph::world::World;
+use crate::machine::sim::graph::world::{Fact, World};
 use crate::machine::{Action, Actions, Event, Goal, MonoTime, Request, State, Supervisor};
 use crate::spec::{Autostart, GiveUp, Kind};
 use std::time::Duration;
@@ -82,7 +82,8 @@ impl Laws {
             self.seen.saw(Rare::AllDone);
             return Ok(());
         }
-        Err("end: nobody asked for it, and not all is done".into())
+        let open = (0..self.shadow.slots.len()).find(|n| !rests(*n)).map(|n| (&self.shadow.slots[n], &self.shadow.views[n]));
+        Err(format!("end: nobody asked for it, and not all is done: {open:?}"))
     }
 
     /// A failure that is the end of all.
@@ -134,8 +135,9 @@ impl Laws {
 
     /// Somebody who is not where he belongs; `None`: all are.
     pub(in super::super) fn unrest(&self, machine: &Supervisor, world: &World) -> Option<String> {
-        if !world.facts.is_empty() {
-            return Some(format!("on its way: {:?}", world.facts.values().next()));
+        let other = |f: &&Fact| !matches!(f, Fact::Letter(Event::Probed { .. }));
+        if let Some(fact) = world.facts.values().find(other) {
+            return Some(format!("on its way: {fact:?}"));
         }
         for (n, s) in machine.services().iter().enumerate() {
             let (slot, view) = (&self.shadow.slots[n], &self.shadow.views[n]);

@@ -115,10 +115,8 @@ impl Laws {
         };
         let dropped = slot.hard.iter().any(|e| {
             let (was, is) = (self.shadow.were.get(e.on), &self.shadow.views[e.on]);
-            !self.shadow.enough_once(e)
-                && (is.held.is_some()
-                    || !self.shadow.meets(e.on, e.condition)
-                    || was.is_some_and(|was| was.last != is.last || was.state != is.state))
+            let flickered = was.is_none_or(|was| was.last != is.last || was.state != is.state);
+            flickered || (!self.shadow.enough_once(e) && (is.held.is_some() || !self.shadow.meets(e.on, e.condition)))
         });
         let aged = matches!(call, Call::Time) && slot.spec.max_age.is_some();
         let unneeded = self.shadow.needed_only(n) && !self.shadow.wanted(n);

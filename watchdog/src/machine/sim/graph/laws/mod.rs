@@ -123,8 +123,9 @@ impl Laws {
         self.needs(machine)?;
         self.ends(now, call, out, machine, world)?;
         self.answers(out)?;
+        self.told_waits(out)?;
         if !machine.is_ending() {
-            self.waits(now, out, machine)?;
+            self.waits(now, machine)?;
         }
         self.forget_waits(machine)?;
         self.forget_alone();
@@ -154,7 +155,8 @@ impl Laws {
                     return Err(format!("need: {name} is needed, and leaves"));
                 }
                 (false, _) if view.active() && !view.leaving() => {
-                    return Err(format!("need: nobody needs {name}, and it stays"));
+                    let s = &machine.services()[n];
+                    return Err(format!("need: nobody needs {name}, and it stays: {:?} {} {:?}", s.asked, s.by_hand, s.goal));
                 }
                 (false, State::Waiting | State::Backoff { .. } | State::CrashLoop { .. }) => {
                     return Err(format!("need: nobody needs {name}, and it is to start"));

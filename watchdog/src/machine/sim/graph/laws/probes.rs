@@ -81,7 +81,12 @@ impl Laws {
         let s = &machine.services()[n];
         let name = &s.spec.name;
         let count = &mut self.counts[n];
-        let up = matches!(s.state, State::Starting { .. } | State::Running { .. });
+        // A later deed of the same call may end it.
+        let was_up = self.shadow.were.get(n).is_some_and(|v| v.active() && !v.pending);
+        if self.shadow.were.get(n).is_some_and(|v| v.last == generation && s.last > generation) && was_up {
+            return Ok(());
+        }
+        let up = was_up || matches!(s.state, State::Starting { .. } | State::Running { .. });
         if generation != s.last || count.generation != generation || !up {
             return Err(format!("probe: {name} is tried in generation {generation:?}, and is {:?}", s.state));
         }
@@ -92,7 +97,7 @@ impl Laws {
         if one.under_way || !(started || spec.roles.startup) {
             return Err(format!("probe: {name}: a second try of {probe}, or one before the startup probes ({started})"));
         }
-        one.under_way = true;
+        one.under_way = up && matches!(s.state, State::Starting { .. } | State::Running { .. });
         Ok(())
     }
 
@@ -140,6 +145,9 @@ impl Laws {
         let ready = count.ready(&s.spec.probes);
         let running = matches!(was.state, State::Running { .. });
         let is_running = matches!(s.state, State::Running { .. });
+        if machine.is_ending() {
+            return Ok((running && lost && !is_running).then_some(n));
+        }
         if s.spec.kind == Kind::Probe {
             if running && !is_running {
                 self.seen.saw(Rare::ProbeServiceDrops);

@@ -27,7 +27,7 @@ impl Laws {
     /// The witness reads the file as well, before anything that follows is judged.
     pub(super) fn read(&mut self, call: &Call, applied: &Applied, machine: &Supervisor) -> Result<(), String> {
         let Call::Apply { file, .. } = call else { return Ok(()) };
-        if machine.is_ending() {
+        if self.was_ending {
             return Ok(());
         }
         let slots = &mut self.shadow.slots;

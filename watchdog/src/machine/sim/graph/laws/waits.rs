@@ -111,8 +111,7 @@ impl Laws {
         way
     }
 
-    pub(super) fn waits(&mut self, now: MonoTime, out: &Actions, machine: &Supervisor) -> Result<(), String> {
-        self.told_waits(out)?;
+    pub(super) fn waits(&mut self, now: MonoTime, machine: &Supervisor) -> Result<(), String> {
         for (n, s) in machine.services().iter().enumerate() {
             if !matches!(s.state, State::Waiting) {
                 if !s.waiting_on.is_empty() {
@@ -143,7 +142,7 @@ impl Laws {
         Ok(())
     }
 
-    fn told_waits(&mut self, out: &Actions) -> Result<(), String> {
+    pub(super) fn told_waits(&mut self, out: &Actions) -> Result<(), String> {
         for action in out {
             let Action::Tell(notice) = action else { continue };
             let Some(n) = notice.service.map(|id| id.0 as usize) else { continue };
