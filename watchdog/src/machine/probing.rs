@@ -104,7 +104,8 @@ impl Service {
 
     /// The run has begun: the first tries.
     pub(super) fn begin_probes(&mut self, cx: &mut Cx<'_>) {
-        let Some(run) = self.run.as_mut() else { return };
+        // A target has none, also where it is to be something else after its next start.
+        let Some(run) = self.run.as_mut().filter(|_| self.spec.kind != Kind::Target) else { return };
         run.probing.all = vec![Tried::default(); self.spec.probes.len()];
         self.due_probes(cx.now);
         self.probe_timer();

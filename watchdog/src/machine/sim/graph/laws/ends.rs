@@ -24,7 +24,8 @@ impl Laws {
                 return Err("end: a failure that is the end of all, and it goes on".into());
             }
             if self.all_done() {
-                return Err("end: all is done, and it goes on".into());
+                let all: Vec<_> = self.shadow.slots.iter().zip(&self.shadow.views).map(|(s, v)| (&s.spec.name, s.removed, s.hand, v.state, v.kind)).collect();
+                return Err(format!("end: all is done, and it goes on: {all:?}"));
             }
             if let Some(why) = self.until_ready(now, machine) {
                 return Err(format!("end: {why}, and it goes on"));
@@ -73,7 +74,7 @@ impl Laws {
         let rests = |n: usize| {
             let (slot, view) = (&self.shadow.slots[n], &self.shadow.views[n]);
             let gone = slot.removed && view.state.is_terminal();
-            let process = matches!(slot.spec.kind, Kind::Service | Kind::Oneshot);
+            let process = matches!(view.kind, Kind::Service | Kind::Oneshot);
             let passive = !process && view.state == State::Stopped && slot.hand != Some(Goal::Down);
             let idle = view.state == State::Stopped && !self.shadow.wanted(n) && slot.hand != Some(Goal::Down);
             gone || passive || idle || view.state == State::Done
@@ -101,7 +102,7 @@ impl Laws {
             State::Done => true,
             State::Stopped => slot.removed || (!self.shadow.wanted(n) && slot.hand != Some(Goal::Down)),
             State::Failed => slot.removed,
-            State::Running { .. } => matches!(slot.spec.kind, Kind::Target | Kind::Probe),
+            State::Running { .. } => matches!(view.kind, Kind::Target | Kind::Probe),
             _ => false,
         })
     }
@@ -145,7 +146,8 @@ impl Laws {
             let rests = match view.state {
                 State::Stopped => !self.shadow.wanted(n),
                 State::Running { .. } => s.is_ready() && view.held.is_none() && (self.shadow.wanted(n) || by_hand),
-                State::Waiting => s.hopeless,
+                // Also one that needs another to be what it will be after its next start.
+                State::Waiting => s.hopeless || self.shadow.needs(n).iter().any(|m| machine.services()[*m].next.is_some()),
                 State::Done | State::Failed => true,
                 _ => false,
             };

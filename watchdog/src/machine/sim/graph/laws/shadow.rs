@@ -48,6 +48,8 @@ pub(in super::super) struct View {
     pub(super) pending: bool,
     pub(super) good: bool,
     pub(super) give_up_runs: bool,
+    /// What it is in this run; the file may say something else by now.
+    pub(super) kind: Kind,
 }
 
 pub(super) fn which(condition: Condition) -> usize {
@@ -70,6 +72,7 @@ impl View {
             doomed: s.run.as_ref().is_some_and(|r| r.doomed.is_some()),
             pending: s.pending.is_some() || (s.free_start.is_some() && matches!(s.state, State::Starting { .. })),
             good: s.probes_ready(),
+            kind: s.spec.kind,
             give_up_runs: s.timers.get(Timer::GiveUp).is_some(),
         }
     }
@@ -153,13 +156,13 @@ impl Shadow {
 
     /// Whether a condition on it holds at this moment.
     pub(super) fn meets(&self, n: usize, condition: Condition) -> bool {
-        let (slot, view) = (&self.slots[n], &self.views[n]);
-        let process = matches!(slot.spec.kind, Kind::Service | Kind::Oneshot);
+        let view = &self.views[n];
+        let process = matches!(view.kind, Kind::Service | Kind::Oneshot);
         let done = view.state == State::Done;
         match condition {
             Condition::Started => done || (view.active() && (view.living || !process)),
             Condition::Ready => {
-                matches!(view.state, State::Running { .. }) || (done && slot.spec.kind == Kind::Oneshot)
+                matches!(view.state, State::Running { .. }) || (done && view.kind == Kind::Oneshot)
             }
             Condition::Completed => done,
         }

@@ -61,9 +61,10 @@ impl Laws {
 
     fn start(&mut self, n: usize, machine: &Supervisor, world: &World) -> Result<(), String> {
         let slot = &self.shadow.slots[n];
-        // Where all that is wanted is ready at once, a start may be followed by the end.
-        if machine.is_ending() && (self.was_ending || self.setup.until_ready.is_none()) {
-            return Err("starts in the end".into());
+        if machine.is_ending() {
+            // Where all that is wanted is ready (or lost) at once, a start may be followed by the end.
+            let at_once = !self.was_ending && self.setup.until_ready.is_some();
+            return if at_once { Ok(()) } else { Err("starts in the end".into()) };
         }
         if slot.removed {
             return Err("is removed".into());

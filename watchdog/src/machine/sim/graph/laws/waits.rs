@@ -53,7 +53,7 @@ impl Shadow {
     /// Whether one that only comes after it need not wait for it.
     fn settled(&self, n: usize) -> bool {
         match self.views[n].state {
-            State::Running { .. } => self.views[n].good || self.slots[n].spec.kind == Kind::Probe,
+            State::Running { .. } => self.views[n].good || self.views[n].kind == Kind::Probe,
             State::Starting { .. } | State::Stopping { .. } => false,
             State::Stopped => !self.wanted(n),
             State::Waiting => self.way(n).hopeless,
@@ -65,7 +65,7 @@ impl Shadow {
         let there = |m: &usize| self.views[*m].state.has_process();
         let goes = |m: usize| {
             let view = &self.views[m];
-            let ends = view.goal == Goal::Down || self.slots[m].spec.kind == Kind::Oneshot;
+            let ends = view.goal == Goal::Down || view.kind == Kind::Oneshot;
             ends && !matches!(view.state, State::Stuck { .. })
         };
         self.slots[n].conflicts.iter().copied().filter(there).map(move |m| (m, !goes(m)))
@@ -149,7 +149,9 @@ impl Laws {
             match &notice.what {
                 What::Blocked { hopeless, waiting_on, .. } => {
                     let told = &mut self.told_wait[n];
-                    if told.blocked > 0 && (!*hopeless || told.hopeless) || waiting_on.is_empty() {
+                    // A conflicting one may come and go within one call.
+                    let flickers = !self.shadow.slots[n].conflicts.is_empty();
+                    if told.blocked > 0 && (!*hopeless || told.hopeless && !flickers) || waiting_on.is_empty() {
                         return Err(format!("wait: {} is blocked once more", self.shadow.slots[n].spec.name));
                     }
                     (told.blocked, told.hopeless) = (told.blocked + 1, *hopeless);
