@@ -207,7 +207,7 @@ impl Supervisor {
                 s.want_up(cx);
                 s.cause = Some(Cause::Dependency);
             });
-        } else if !s.wanted && s.goal == Goal::Up && s.held.is_none() && !resting {
+        } else if !s.wanted && s.goal == Goal::Up && !resting {
             let held =
                 Held { leave: Leave::Down(s.ladder(None)), alone: false, reason: "nothing needs it any more".into() };
             self.hold(n, now, out, held);

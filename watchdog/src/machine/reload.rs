@@ -268,7 +268,8 @@ impl Service {
         if !self.active() {
             return;
         }
-        if probes {
+        // While the exec is under way there is nobody to be asked yet.
+        if probes && (self.living().is_some() || !self.spec.kind.has_process()) {
             self.end_probes(cx);
             self.begin_probes(cx);
         }

@@ -298,6 +298,7 @@ impl Service {
             early = run.early_end.take();
         }
         self.ever_ran = true;
+        self.ever.started = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
         if let Some(EarlyEnd { exit, seen_alive, left }) = early {
