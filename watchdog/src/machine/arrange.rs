@@ -214,7 +214,7 @@ impl Supervisor {
         } else if s.wanted && s.goal == Goal::Down && !self.is_ending() && !fresh {
             // Needed again before it was gone.
             self.with(n, now, out, |s, cx| {
-                s.held = None;
+                s.take_back_a_stop();
                 s.want_up(cx);
             });
         }

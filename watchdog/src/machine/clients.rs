@@ -177,7 +177,8 @@ impl Supervisor {
     /// Up by hand, with all that it needs: also what was stopped by hand before, or has failed.
     fn want_up_by_hand(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
         self.with(n, now, out, |s, cx| {
-            (s.asked, s.by_hand, s.wanted, s.held) = (Some(Goal::Up), true, true, None);
+            (s.asked, s.by_hand, s.wanted) = (Some(Goal::Up), true, true);
+            s.take_back_a_stop();
             s.want_up(cx);
         });
         let mut seen = vec![false; self.services.len()];
@@ -195,7 +196,8 @@ impl Supervisor {
                 });
                 if rests {
                     self.with(on, now, out, |s, cx| {
-                        (s.asked, s.by_hand, s.held) = (None, false, None);
+                        (s.asked, s.by_hand) = (None, false);
+                        s.take_back_a_stop();
                         if s.spec.place.autostart == Autostart::Yes {
                             s.asked = Some(Goal::Up);
                         }

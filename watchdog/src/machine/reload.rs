@@ -227,7 +227,7 @@ impl Service {
         }
         self.wanted = self.asked == Some(Goal::Up);
         if self.wanted {
-            self.held = None;
+            self.take_back_a_stop();
             self.want_up(cx);
             if !self.by_hand {
                 self.cause = None;
@@ -253,7 +253,7 @@ impl Service {
         let before = std::mem::replace(&mut self.asked, asked);
         // Also one that is on its way down because nothing needed it.
         if asked == Some(Goal::Up) && before != asked && (self.state.is_terminal() || self.goal == Goal::Down) {
-            self.held = None;
+            self.take_back_a_stop();
             self.want_up(cx);
         }
     }

@@ -121,7 +121,7 @@ fn change(draw: &mut Draw, spec: &mut Spec, others: &BTreeMap<usize, Kind>) {
     if spec.kind == Kind::Probe && spec.probes.is_empty() {
         spec.probes = draw_probes(draw, Kind::Probe);
     }
-    if spec.probes.is_empty() && spec.ready == Ready::Probe {
+    if !decides(&spec.probes) && spec.ready == Ready::Probe {
         spec.ready = Ready::Auto;
     }
 }

@@ -47,9 +47,11 @@ impl Laws {
     fn wish(&mut self, request: &Request) {
         match request {
             Request::Start { services } => {
+                let mut risen = Vec::new();
                 for n in services.iter().map(|id| id.0 as usize) {
                     self.shadow.slots[n].hand = Some(Goal::Up);
-                    self.take_along(n);
+                    risen.push(n);
+                    self.take_along(n, &mut risen);
                 }
             }
             Request::Stop { services, .. } => {
@@ -76,13 +78,14 @@ impl Laws {
     }
 
     /// A start takes back the stops and failures of all that it needs.
-    fn take_along(&mut self, n: usize) {
+    fn take_along(&mut self, n: usize, risen: &mut Vec<usize>) {
         for on in self.shadow.needs(n) {
-            let failed = self.shadow.were.get(on).is_some_and(|v| v.state == State::Failed);
+            let failed = !risen.contains(&on) && self.shadow.were.get(on).is_some_and(|v| v.state == State::Failed);
             let slot = &mut self.shadow.slots[on];
             let rests = slot.hand == Some(Goal::Down) || failed;
             if rests && slot.spec.place.autostart != Autostart::Ignore {
                 slot.hand = None;
+                risen.push(on);
                 self.seen.saw(Rare::StartTakesAlong);
             }
         }

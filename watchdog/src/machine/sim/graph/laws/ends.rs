@@ -88,7 +88,7 @@ impl Laws {
     }
 
     /// A failure that is the end of all.
-    fn failed_for_all(&self) -> bool {
+    pub(super) fn failed_for_all(&self) -> bool {
         self.shadow.slots.iter().zip(&self.shadow.views).any(|(slot, view)| {
             let ends = slot.spec.restart.give_up != GiveUp::Stay;
             view.state == State::Failed && ends && !slot.removed && !view.give_up_runs

@@ -162,7 +162,9 @@ impl Laws {
         let process = matches!(s.spec.kind, Kind::Service | Kind::Oneshot);
         let down = !process && is.state == State::Stopped;
         let begins = was.active() && !was.pending && was.last == is.last && ((process && told && was.state != is.state) || (process && told && !was.pending && is.pending) || down);
-        if !begins || is.doomed || slot.alone || self.interrupted {
+        // What it has come to by itself in this call is followed by the end in the same.
+        let end_of_its_own = machine.is_ending() && !self.was_ending;
+        if !begins || end_of_its_own || is.doomed || slot.alone || self.interrupted {
             return Ok(());
         }
         let firm = |m: &usize| {

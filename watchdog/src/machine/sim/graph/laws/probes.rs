@@ -1,5 +1,6 @@
 //! Probes by the witness's own count: which try may be under way, what its answer adds up to, and what follows.
 
+use super::reload::Kept;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::{Action, Actions, Event, Generation, MonoTime, Outcome, State, StopStep, Supervisor, What};
@@ -57,8 +58,10 @@ impl Laws {
         }
         for (n, s) in machine.services().iter().enumerate() {
             let fresh = s.spec.kind == Kind::Probe && s.last > self.counts[n].generation && s.state.has_process();
-            let refitted = s.state.has_process() && self.counts[n].all.len() != s.spec.probes.len() && s.run.is_some();
-            if fresh || (refitted && s.last == self.counts[n].generation) {
+            let asked = s.living().is_some() || !s.spec.kind.has_process();
+            let changed = |kept: &Kept| kept.probes != s.spec.probes;
+            let refitted = matches!(call, Call::Apply { .. }) && asked && self.kept.get(n).is_some_and(changed);
+            if fresh || (refitted && self.shadow.views[n].active()) {
                 self.begin_count(n, now, machine);
             }
         }

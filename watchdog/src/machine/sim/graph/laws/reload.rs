@@ -4,7 +4,7 @@ use super::shadow::Slot;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::{Action, Actions, Applied, Book, Service, State, Supervisor, Timers};
-use crate::spec::Spec;
+use crate::spec::{ProbeSpec, Spec};
 
 /// What must not change where nothing has been changed.
 #[derive(Clone, Debug)]
@@ -13,13 +13,15 @@ pub(super) struct Kept {
     book: Book,
     timers: Timers,
     pid: Option<i32>,
+    /// Those of the run, whatever the next one will have.
+    pub(super) probes: Vec<ProbeSpec>,
 }
 
 impl Kept {
     pub(super) fn of(s: &Service) -> Kept {
         let pid = s.run.as_ref().and_then(|r| r.pid);
         let spec = s.next.as_deref().unwrap_or(&s.spec).clone();
-        Kept { spec, book: s.book.clone(), timers: s.timers.clone(), pid }
+        Kept { spec, book: s.book.clone(), timers: s.timers.clone(), pid, probes: s.spec.probes.clone() }
     }
 }
 
@@ -72,7 +74,7 @@ impl Laws {
 
     /// Unchanged: the same book, and in the same state the same timers. Changed and not to be replaced: the same process.
     pub(super) fn nothing_else_changed(&mut self, call: &Call, applied: &Applied, out: &Actions, machine: &Supervisor) -> Result<(), String> {
-        if !matches!(call, Call::Apply { .. }) {
+        if !matches!(call, Call::Apply { .. }) || machine.is_ending() {
             return Ok(());
         }
         if self.shadow.were.iter().any(|v| matches!(v.state, State::Stopping { .. })) {

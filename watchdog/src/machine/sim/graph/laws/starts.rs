@@ -62,8 +62,8 @@ impl Laws {
     fn start(&mut self, n: usize, machine: &Supervisor, world: &World) -> Result<(), String> {
         let slot = &self.shadow.slots[n];
         if machine.is_ending() {
-            // Where all that is wanted is ready (or lost) at once, a start may be followed by the end.
-            let at_once = !self.was_ending && self.setup.until_ready.is_some();
+            // Where all is ready, lost or done by that, a start may be followed by the end.
+            let at_once = !self.was_ending && self.setup.up && !self.failed_for_all();
             return if at_once { Ok(()) } else { Err("starts in the end".into()) };
         }
         if slot.removed {
