@@ -79,7 +79,8 @@ impl Supervisor {
                 for n in services.iter().map(|id| at(*id)) {
                     self.with(n, now, out, |s, cx| {
                         note(s, cx, What::RestartRequested { by });
-                        if s.asked.is_some() || !s.active() {
+                        // One that only others need, and that they do, stays theirs.
+                        if s.asked.is_some() || !s.active() || !s.wanted {
                             (s.asked, s.by_hand, s.wanted) =
                                 (Some(Goal::Up), s.by_hand || s.asked != Some(Goal::Up), true);
                         }

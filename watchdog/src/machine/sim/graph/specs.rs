@@ -150,7 +150,7 @@ fn draw_spec(draw: &mut Draw, number: usize, others: &BTreeMap<usize, Kind>) -> 
         start_timeout: draw.ms(&[2000, 10_000, 30_000]),
         restart: draw_restart(draw, kind),
         stop: draw_stop(draw),
-        max_age: draw.chance(8).then(|| draw.ms(&[3000, 20_000])),
+        max_age: draw.chance(8).then(|| draw.ms(&[15_000, 60_000])),
         max_age_jitter: 0,
         ..Spec::default()
     };

@@ -60,6 +60,7 @@ impl Laws {
                 }
             }
             Request::Restart { services, alone, .. } => {
+                let wanted: Vec<bool> = (0..self.shadow.slots.len()).map(|n| self.shadow.wanted(n)).collect();
                 for n in services.iter().map(|id| id.0 as usize) {
                     let active = self.shadow.were.get(n).is_some_and(super::shadow::View::active);
                     let slot = &mut self.shadow.slots[n];
@@ -68,7 +69,7 @@ impl Laws {
                         self.seen.saw(Rare::Alone);
                     }
                     let by_file = slot.hand.is_none() && slot.spec.place.autostart == Autostart::Yes;
-                    if !by_file && (slot.hand.is_some() || !active) {
+                    if !by_file && (slot.hand.is_some() || !active || !wanted[n]) {
                         slot.hand = Some(Goal::Up);
                     }
                 }

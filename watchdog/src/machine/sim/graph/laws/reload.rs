@@ -114,7 +114,7 @@ impl Laws {
         let unneeded = self.shadow.needed_only(n) && !self.shadow.wanted(n);
         let broken = self.shadow.slots[n].hard.iter().any(|e| {
             let on = &self.shadow.views[e.on];
-            on.leaving() || !self.shadow.meets(e.on, e.condition) || on.last != self.shadow.were.get(e.on).map_or(on.last, |w| w.last)
+            on.leaving() || !self.shadow.meets(e.on, e.condition) || self.shadow.were.get(e.on).is_none_or(|w| w.last != on.last)
         });
         view.leaving() && (unneeded || broken)
     }

@@ -148,9 +148,10 @@ impl Laws {
             let Some(n) = notice.service.map(|id| id.0 as usize) else { continue };
             match &notice.what {
                 What::Blocked { hopeless, waiting_on, .. } => {
+                    let needs = self.shadow.needs(n);
                     let told = &mut self.told_wait[n];
-                    // A conflicting one may come and go within one call.
-                    let flickers = !self.shadow.slots[n].conflicts.is_empty();
+                    // A conflicting one may come and go within one call, for whom it needs as well.
+                    let flickers = needs.iter().chain([&n]).any(|m| !self.shadow.slots[*m].conflicts.is_empty());
                     if told.blocked > 0 && (!*hopeless || told.hopeless && !flickers) || waiting_on.is_empty() {
                         return Err(format!("wait: {} is blocked once more", self.shadow.slots[n].spec.name));
                     }
