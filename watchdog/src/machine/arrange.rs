@@ -152,6 +152,14 @@ impl Supervisor {
         }
     }
 
+    /// The first part of that alone: who is wanted, and who may stay.
+    pub(super) fn look_at_wishes(&mut self, now: MonoTime, out: &mut Actions) {
+        for _ in 0..LOOKS.saturating_mul(self.services.len()) {
+            let Some(n) = self.todo.look.take() else { return };
+            self.consider(n, now, out);
+        }
+    }
+
     fn consider(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
         let Some(s) = self.services.get(n) else { return };
         let wanted = self.is_wanted(n);

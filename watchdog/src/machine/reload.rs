@@ -42,6 +42,11 @@ fn live_part(old: &Spec, new: &Spec) -> Spec {
     live.log.mode = old.log.mode;
     live.dialects.clone_from(&old.dialects);
     (live.kind, live.replica) = (old.kind, old.replica);
+    if old.kind != new.kind {
+        // How it is ready is part of what it is.
+        live.probes.clone_from(&old.probes);
+        live.ready.clone_from(&old.ready);
+    }
     live
 }
 
@@ -93,14 +98,20 @@ impl Supervisor {
             let reason = "it is not in the file any more".into();
             self.hold(n, now, out, Held { leave: Leave::Down(ladder), alone: false, reason });
         }
-        for n in anew {
-            let leave = Leave::Anew { force: false, cause: Cause::ConfigChanged };
-            self.hold(n, now, out, Held { leave, alone: false, reason: "its settings changed".into() });
-        }
         for n in fresh {
             self.with(n, now, out, |s, cx| s.first_wish(cx));
         }
         (0..self.services.len()).for_each(|n| self.look_around(n));
+        self.look_at_wishes(now, out);
+        // One that nobody wants any more is stopped, and not started again for its settings.
+        for n in anew {
+            if self.services[n].goal == Goal::Down {
+                continue;
+            }
+            done.restarted.push(self.services[n].spec.name.clone());
+            let leave = Leave::Anew { force: false, cause: Cause::ConfigChanged };
+            self.hold(n, now, out, Held { leave, alone: false, reason: "its settings changed".into() });
+        }
         self.settle(now, out);
         done
     }
@@ -157,7 +168,6 @@ impl Supervisor {
         if *pending == spec {
             // Put off before and asked for now.
             if s.next.is_some() && restart && s.state.has_process() {
-                done.restarted.push(spec.name.clone());
                 anew.push(n);
             }
             return;
@@ -184,10 +194,7 @@ impl Supervisor {
             s.spec = live_part(&s.spec, &spec);
             s.next = Some(Box::new(spec));
             match restart && s.goal == Goal::Up {
-                true => {
-                    done.restarted.push(name);
-                    anew.push(n);
-                }
+                true => anew.push(n),
                 false => done.deferred.push(name),
             }
         } else {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use world::{Faults, World};
 
 /// Lines of history that a failure shows.
-const SHOWN: usize = 80;
+const SHOWN: usize = 200;
 /// So long may it take until everybody is where he belongs, once the troubles are over.
 const SETTLES_WITHIN: Duration = Duration::from_secs(600);
 

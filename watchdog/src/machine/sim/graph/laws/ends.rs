@@ -21,7 +21,8 @@ impl Laws {
             }
         } else if !machine.is_ending() && self.setup.up {
             if self.failed_for_all() {
-                return Err("end: a failure that is the end of all, and it goes on".into());
+                let all: Vec<_> = machine.services().iter().filter(|s| s.state == State::Failed).map(|s| (&s.spec.name, s.leave, &s.reason, &s.spec.restart.give_up)).collect();
+                return Err(format!("end: a failure that is the end of all, and it goes on: {all:?}"));
             }
             if self.all_done() {
                 let all: Vec<_> = self.shadow.slots.iter().zip(&self.shadow.views).map(|(s, v)| (&s.spec.name, s.removed, s.hand, v.state, v.kind)).collect();

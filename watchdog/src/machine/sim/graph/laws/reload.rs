@@ -52,7 +52,10 @@ impl Laws {
                     }
                     slots[n] = Slot { spec: spec.clone(), ..Slot::default() };
                 }
-                Some(spec) => slots[n].spec = spec.clone(),
+                Some(spec) => {
+                    self.file_seen[n] &= slots[n].spec.place.wait_for_file == spec.place.wait_for_file;
+                    slots[n].spec = spec.clone();
+                }
             }
         }
         for f in file {
