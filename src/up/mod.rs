@@ -4,8 +4,8 @@ mod screen;
 
 use crate::check;
 use crate::cli::{FileLine, Output, Up};
-use crate::settings::{self, World};
 use crate::settings::plan::Plan;
+use crate::settings::{self, World};
 use crate::{complain, logging, output};
 use std::time::Duration;
 use watchdog_engine::Watchdog;

@@ -10,6 +10,7 @@ mod dialect;
 pub mod fuzzing;
 mod logs;
 pub mod machine;
+mod probe;
 mod reactor;
 mod recorder;
 pub mod spec;

@@ -162,6 +162,20 @@ pub(super) fn helper<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
     Plan { command, env, path: path_of(spec), own_group: true, death_signal: libc::SIGKILL, ..Plan::default() }
 }
 
+/// The same as the service's user, in its directory.
+pub(super) fn as_the_service<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
+    let identity = spec.launch.identity.as_ref().filter(|i| !is_ours(i));
+    Plan {
+        uid: identity.and_then(|i| i.uid),
+        gid: identity.map(|i| i.gid),
+        groups: identity.and_then(|i| i.groups.clone()),
+        cwd: spec.launch.cwd.as_deref(),
+        no_new_privs: spec.launch.no_new_privs,
+        umask: spec.launch.umask,
+        ..helper(spec, command)
+    }
+}
+
 /// An unprivileged caller may name itself: then there is nothing to change, and asking the kernel would be refused.
 fn is_ours(identity: &Identity) -> bool {
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());

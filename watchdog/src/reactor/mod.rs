@@ -5,6 +5,7 @@
 //! words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
 mod deaths;
+mod exec_probe;
 mod handle;
 mod hooks;
 mod inspect;
@@ -145,6 +146,8 @@ struct Reactor {
     oom_before: Option<measure::OomCount>,
     /// Who is to be measured when the actions of this moment are done: one pass for all.
     to_measure: Vec<(ServiceId, Generation)>,
+    /// Probes under way.
+    tries: probes::Tries,
     /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
     loose: Vec<i32>,
     /// The id of the last report of each service.
@@ -233,7 +236,13 @@ impl Reactor {
         let busy = !self.again.is_empty() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).chain(self.env_due).min();
+        let due = machine
+            .into_iter()
+            .chain(server)
+            .chain(self.hooks_deadline())
+            .chain(self.env_due)
+            .chain(self.tries.next_deadline())
+            .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
         // nobody gets credit for the time that we slept through (case RES-19).
@@ -254,6 +263,9 @@ impl Reactor {
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
         }
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.serve_try(token.0);
+        }
         // Then words, before deaths and before judgement.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_link(token.0);
@@ -270,6 +282,7 @@ impl Reactor {
         if tokens.contains(&crate::api::WAKER) {
             self.on_wishes();
         }
+        self.end_late_tries();
         self.on_env_files(tokens.contains(&ENV_FILES));
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
@@ -411,6 +424,7 @@ impl Reactor {
     /// The end of the loop: what was captured is passed on as long as somebody takes it, files are closed, the socket
     /// goes.
     fn leave(&mut self) {
+        self.end_all_tries();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
             let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());

@@ -114,6 +114,7 @@ impl Reactor {
             sampler: None,
             oom_before: None,
             to_measure: Vec::new(),
+            tries: Default::default(),
             loose: Vec::new(),
             reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],

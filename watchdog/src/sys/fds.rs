@@ -187,4 +187,3 @@ pub(crate) fn raise_limit(wanted: u64) -> Option<(u64, u64)> {
     set.or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard)).ok()?;
     Some((soft, hard))
 }
-
