@@ -58,9 +58,14 @@ pub(crate) fn read(sources: &[Source], services: bool, world: &World, faults: &m
         let (root, errors) = DeTable::parse_recoverable(&source.text);
         let mut reader =
             Reader { sources, index, services, world, faults, contents: &mut contents, positions: &mut positions };
-        let mut broken = false;
+        let (mut broken, mut last) = (false, 0);
         for error in &errors {
             let what = error.message().lines().next().unwrap_or("not TOML");
+            // What follows the first slip of a line follows from it.
+            let line = source.position(error.span().map_or(0, |s| s.start)).0;
+            if std::mem::replace(&mut last, line) == line {
+                continue;
+            }
             // Of a key that stands twice the rest of the file is still to be trusted.
             broken |= !what.contains("duplicate key");
             reader.wrong(error.span().map_or(0, |s| s.start), "", Fault::broken(what));

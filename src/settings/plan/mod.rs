@@ -20,6 +20,7 @@ use super::table::Setting;
 use super::{Flag, World, collect, env_file, values};
 use links::Links;
 use members::Member;
+use std::collections::HashSet;
 use std::path::Path;
 use watchdog_engine::spec::{Instance, Spec};
 
@@ -77,8 +78,8 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let variables = super::variables(world, &mut faults, &mut warnings);
     let contents = file::read(&sources, true, world, &mut faults);
     let said = Said { sources, contents, variables, flags: collect(flags) };
-    let (defaults, above) = said.bases(&mut faults);
-    let members = said.members(&defaults, &above, &mut faults);
+    let bases = said.bases(&mut faults);
+    let members = said.members(&bases, &mut faults);
     if members.is_empty() && faults.is_empty() {
         faults.push(said.no_services());
     }
@@ -94,28 +95,41 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let order = order::layers(&members, &links, &starts);
     let specs = specs::placed(built, &members, &links, chosen.as_deref().map(|c| (c, starts.as_slice())));
     warnings.extend(said.warnings(&members, world));
+    let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
     let instance = Instance { prefix: false, ..above.instance(world) };
     Ok(Plan { instance, specs, log_level, log_format, warnings, order, said })
 }
 
+/// What holds for every service.
+struct Bases {
+    /// By the files.
+    defaults: Draft,
+    /// With variables and flags on top.
+    above: Draft,
+    /// The keys of what was not understood.
+    unread: HashSet<&'static str>,
+}
+
 impl Said {
-    /// What holds for every service: with the settings of the files, and with those of variables and flags on top.
-    fn bases(&self, faults: &mut Vec<Fault>) -> (Draft, Draft) {
-        let mut defaults = Draft::for_up();
+    fn bases(&self, faults: &mut Vec<Fault>) -> Bases {
+        let (mut defaults, mut unread) = (Draft::for_up(), HashSet::new());
         for (table, entries) in [("watchdog", &self.contents.watchdog), ("defaults", &self.contents.defaults)] {
             for entry in entries {
-                faults.extend(super::apply(&mut defaults, entry, table, &self.sources));
+                let wrong = super::apply(&mut defaults, entry, table, &self.sources);
+                unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+                faults.extend(wrong);
             }
         }
         let mut above = defaults.clone();
-        for (setting, raw) in &self.variables {
-            faults.extend((setting.set)(&mut above, raw).err().map(|f| f.at(&setting.variable())));
+        let variables = self.variables.iter().map(|(s, raw)| (s, raw, s.variable()));
+        for (setting, raw, place) in variables.chain(self.flags.iter().map(|(s, raw)| (s, raw, s.flag()))) {
+            if let Err(fault) = (setting.set)(&mut above, raw) {
+                unread.insert(setting.key);
+                faults.push(fault.at(&place));
+            }
         }
-        for (setting, raw) in &self.flags {
-            faults.extend((setting.set)(&mut above, raw).err().map(|f| f.at(&setting.flag())));
-        }
-        (defaults, above)
+        Bases { defaults, above, unread }
     }
 
     fn no_services(&self) -> Fault {
