@@ -14,14 +14,19 @@ use watchdog_engine::spec::{
     Control, Delays, Dialects, EnvWatch, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
 };
 
+/// `user` and `group`.
+type Login = (Option<String>, Option<String>);
+/// A program, its working directory and its PATH.
+type Program = (OsString, Option<PathBuf>, Option<OsString>);
+
 /// What many services of one file have in common: each environment, user and file of variables is looked at once.
 pub(crate) struct Shared<'a> {
     world: &'a World,
     inherited: Vec<Variable>,
     environments: HashSet<Arc<Vec<Variable>>>,
     files: HashMap<PathBuf, Result<Vec<Variable>, Fault>>,
-    users: HashMap<(Option<String>, Option<String>), Result<Option<Resolved>, Fault>>,
-    languages: HashMap<(OsString, Option<PathBuf>, Option<OsString>), Option<Language>>,
+    users: HashMap<Login, Result<Option<Resolved>, Fault>>,
+    languages: HashMap<Program, Option<Language>>,
 }
 
 impl<'a> Shared<'a> {

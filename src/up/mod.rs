@@ -22,5 +22,7 @@ pub(crate) fn run(up: &Up, world: &World) -> u8 {
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
+    // What was said is not needed any more, and may be large.
+    drop(plan.said);
     watchdog_engine::run(plan.instance, plan.specs)
 }
