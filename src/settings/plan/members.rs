@@ -46,6 +46,7 @@ impl Said {
             let path = format!("service.{}", table.name);
             let mut draft = bases.defaults.clone();
             let mut unread = bases.unread.clone();
+            unread.extend(&table.unread);
             for entry in &table.entries {
                 let wrong = apply(&mut draft, entry, &path, &self.sources);
                 unread.extend((!wrong.is_empty()).then_some(entry.setting.key));

@@ -113,7 +113,7 @@ struct Bases {
 
 impl Said {
     fn bases(&self, faults: &mut Vec<Fault>) -> Bases {
-        let (mut defaults, mut unread) = (Draft::for_up(), HashSet::new());
+        let (mut defaults, mut unread) = (Draft::for_up(), HashSet::from_iter(self.contents.unread.iter().copied()));
         for (table, entries) in [("watchdog", &self.contents.watchdog), ("defaults", &self.contents.defaults)] {
             for entry in entries {
                 let wrong = super::apply(&mut defaults, entry, table, &self.sources);
