@@ -2,7 +2,7 @@
 
 use super::find::Found;
 use super::form::{bytes, cell, clean, coloured, table, time};
-use super::stream;
+use super::{stream, tree};
 use serde_json::{Value, json};
 
 /// One watchdog in the shape of `ls`.
@@ -46,6 +46,7 @@ pub(crate) fn answer(verb: &str, answer: &Value) -> String {
         "status" => status(answer),
         "start" | "stop" | "restart" | "signal" | "tell" | "reload" => services(answer),
         "explain" => explain(answer),
+        "tree" => tree::page(answer),
         "health" => {
             let reason = answer["reason"].as_str().filter(|r| !r.is_empty());
             let reason = reason.map(|r| format!(": {}", clean(r))).unwrap_or_default();
