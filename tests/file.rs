@@ -257,6 +257,10 @@ fn strange_files_are_refused_and_never_hang() {
         }
     }
     Folder::with(&format!("\u{feff}{}", RAN.replace('\n', "\r\n"))).valid();
+    let error = folder.verb(&["check", "--json", "-f", "none.toml"]).out;
+    let error = serde_json::from_str::<Value>(&error).unwrap()["errors"][0].clone();
+    assert_eq!((&error["file"], &error["line"]), (&"none.toml".into(), &Value::Null));
+    assert_eq!(error["message"], "no such file or directory");
     let locked = Folder::with(RAN);
     std::fs::set_permissions(locked.path("watchdog.toml"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
     if !is_root() {

@@ -52,7 +52,8 @@ pub(super) fn all(members: &[Member<'_>], said: &Said, faults: &mut Vec<Fault>) 
         let mut finder = Finder { own, member, members, positions: &positions, said, faults };
         let links = finder.links();
         finder.requires_and_conflicts(&links);
-        all.push(links);
+        // What is left out holds nobody up.
+        all.push(if member.draft.enabled { links } else { Links::default() });
     }
     all
 }

@@ -82,8 +82,10 @@ impl Said {
                 continue;
             }
             let own = fault.about.is_none_or(|key| member.entry(key).is_some());
-            if own || !common.contains(&fault.message) || told.insert(fault.message.clone()) {
+            if own || !common.contains(&fault.message) {
                 faults.push(self.wrong_with(member, fault));
+            } else if told.insert(fault.message.clone()) {
+                faults.push(self.wrong_with_all(fault));
             }
         }
     }

@@ -95,6 +95,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let order = order::layers(&members, &links, &starts);
     let specs = specs::placed(built, &members, &links, chosen.as_deref().map(|c| (c, starts.as_slice())));
     warnings.extend(said.warnings(&members, world));
+    said.veil(warnings.iter_mut());
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
     let instance = Instance { prefix: false, ..above.instance(world) };
@@ -134,27 +135,32 @@ impl Said {
 
     fn no_services(&self) -> Fault {
         let file = self.sources.first().map_or(USUAL_FILE, |s| s.shown.as_str());
-        Fault::broken(format!("{file}: no services: a service is a table [service.NAME] with a command"))
+        source::whole(file, 0, "no services: a service is a table [service.NAME] with a command")
     }
 
     /// Flags first, then the files from top to bottom; no value that came from a variable is in any of them.
     fn finished(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
         faults.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
+        // What [defaults] do to many services stands in one place.
+        faults.dedup_by(|a, b| a.message == b.message);
+        self.veil(faults.iter_mut().flat_map(|fault| {
+            let place = fault.place.as_mut().map(|place| &mut place.message);
+            std::iter::once(&mut fault.message).chain(place)
+        }));
+        faults
+    }
+
+    /// Takes what came from variables out of sentences.
+    fn veil<'a>(&self, messages: impl Iterator<Item = &'a mut String>) {
         let mut secrets = Vec::new();
         let contents = &self.contents;
         let tables = contents.services.iter().map(|s| &s.entries).chain([&contents.watchdog, &contents.defaults]);
         for entry in tables.flatten() {
             entry.node.expanded(&mut secrets);
         }
-        for fault in faults.iter_mut().filter(|_| !secrets.is_empty()) {
-            for (text, written) in &secrets {
-                veil(&mut fault.message, text, written);
-                if let Some(place) = &mut fault.place {
-                    veil(&mut place.message, text, written);
-                }
-            }
+        for message in messages {
+            secrets.iter().for_each(|(text, written)| veil(message, text, written));
         }
-        faults
     }
 
     fn warnings(&self, members: &[Member<'_>], world: &World) -> Vec<String> {
@@ -165,6 +171,15 @@ impl Said {
         files.dedup();
         warnings.extend(files.into_iter().filter_map(|path| env_file::warning(path)));
         warnings
+    }
+
+    /// A fault that every service without a word of its own has: where `[defaults]` say so, or by a flag or variable.
+    fn wrong_with_all(&self, fault: Fault) -> Fault {
+        let entry = self.contents.defaults.iter().rfind(|e| fault.about == Some(e.setting.key));
+        match entry {
+            Some(entry) => placed(&self.sources, entry.spot, &format!("defaults.{}", entry.written), fault),
+            None => fault,
+        }
     }
 
     /// A fault of one service: at the place of the setting it is about, or at its table.

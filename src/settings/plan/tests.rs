@@ -191,6 +191,9 @@ fn what_is_disabled_cannot_be_needed_and_is_left_out() {
         assert_eq!(plan.specs.len(), 1);
         assert!(!plan.specs[0].place.waits(), "{key}");
     }
+    let ring = "[service.a]\ncommand = \"a\"\n[service.x]\ncommand = \"x\"\nenabled = false\nrequires = [\"y\"]\n\
+                [service.y]\ncommand = \"y\"\nenabled = false\nrequires = [\"x\"]\n";
+    assert_eq!(planned(ring).order, [["a"]], "what is left out holds nobody up");
     let on = with(&text("requires"), &[], &[], &[("OLD", "true")]).expect("valid");
     assert_eq!(on.specs.len(), 2);
     let faults = with(&text("after"), &[], &["old"], &[]).expect_err("must be refused");
@@ -367,13 +370,21 @@ fn what_defaults_do_to_all_is_said_once() {
                 [service.c]\ncommand = \"c\"\nrestart_delay = \"3m\"\n";
     let said = refused(text);
     assert!(
-        said.len() == 2 && said[0].contains("service.a: ") && said[1].contains("service.c.restart_delay"),
+        said.len() == 2
+            && said[0].contains("w.toml:2:1: defaults.restart_delay: ")
+            && said[1].contains("service.c.restart_delay"),
         "{said:?}"
     );
     says(
         "[defaults]\nstop_timeout = 5\n[service.a]\ncommand = \"a\"\n[service.b]\ncommand = \"b\"\n",
         &["defaults.stop_timeout"],
     );
+    let users = "[defaults]\nuser = \"nobody-at-all\"\n[service.a]\ncommand = \"a\"\n[service.b]\ncommand = \"b\"\n";
+    says(users, &["w.toml:2:1: defaults.user: user \"nobody-at-all\""]);
+    let flags = [flag("restart_delay", "2m")];
+    let two = "[service.a]\ncommand = \"a\"\n[service.b]\ncommand = \"b\"\n";
+    let faults = with(two, &flags, &[], &[]).expect_err("wrong");
+    assert!(faults.len() == 1 && status_of(&faults) == 2, "{faults:?}");
 }
 
 #[test]
