@@ -262,7 +262,8 @@ fn strange_files_are_refused_and_never_hang() {
     assert_eq!((&error["file"], &error["line"]), (&"none.toml".into(), &Value::Null));
     assert_eq!(error["message"], "no such file or directory");
     let locked = Folder::with(RAN);
-    std::fs::set_permissions(locked.path("watchdog.toml"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(locked.path("watchdog.toml"), std::os::unix::fs::PermissionsExt::from_mode(0o000))
+        .unwrap();
     if !is_root() {
         locked.refused(&["permission denied"]);
     }
