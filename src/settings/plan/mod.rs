@@ -95,6 +95,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let order = order::layers(&members, &links, &starts);
     let specs = specs::placed(built, &members, &links, chosen.as_deref().map(|c| (c, starts.as_slice())));
     warnings.extend(said.warnings(&members, world));
+    warnings.extend(order::by_hand(&members, &links, &starts));
     said.veil(warnings.iter_mut());
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
@@ -158,6 +159,9 @@ impl Said {
         for entry in tables.flatten() {
             entry.node.expanded(&mut secrets);
         }
+        // The longest first: a shorter one may be a part of it.
+        secrets.sort_unstable_by_key(|(text, written)| (std::cmp::Reverse(text.len()), *text, *written));
+        secrets.dedup();
         for message in messages {
             secrets.iter().for_each(|(text, written)| veil(message, text, written));
         }

@@ -171,6 +171,7 @@ fn names_that_are_not_there_are_named_with_the_nearest() {
         says(&format!("{db}{key} = [\"a\"]\n"), &["a names itself"]);
         says(&format!("{db}{key} = [5]\n"), &["a number stands where a text is expected"]);
     }
+    says(&format!("{db}after = [\"db\", \"db\"]\n"), &["[1]: db stands here a second time"]);
     says(&format!("{db}requires = [\"db@0\"]\n"), &["did you mean \"db\"?"]);
     says(&format!("{db}requires = [{{ condition = \"ready\" }}]\n"), &["names no service"]);
     says(
@@ -178,6 +179,20 @@ fn names_that_are_not_there_are_named_with_the_nearest() {
         &["requires[0].condition:", "\"ready\""],
     );
     says(&format!("{db}requires = [\"db\"]\nconflicts = [\"db\"]\n"), &["service.a.conflicts[0]: db is required too"]);
+}
+
+#[test]
+fn what_is_never_completed_is_not_waited_for() {
+    let text = |first: &str, condition: &str| {
+        format!(
+            "[service.db]\n{first}\n[service.a]\ncommand = \"a\"\nrequires = [{{ service = \"db\", condition = {condition:?} }}]\n"
+        )
+    };
+    let again = "command = \"db\"\nrestart = \"always\"";
+    says(&text(again, "completed"), &["service.a.requires[0].service: it is started again"]);
+    says(&text("type = \"target\"", "completed"), &["a target is never completed"]);
+    planned(&text(again, "ready"));
+    planned(&text("command = \"db\"", "completed"));
 }
 
 #[test]
@@ -258,6 +273,14 @@ fn names_choose_who_starts_and_what_they_need() {
         (order, auto),
         (vec![vec!["db".into()], vec!["api@0".into(), "api@1".into()]], vec![No, Yes, Yes, No, Ignore])
     );
+    let waits = with(
+        &format!("{text}requires = [\"api\"]\n[service.x]\ncommand = \"x\"\nrequires = [\"hand\"]\n"),
+        &[],
+        &[],
+        &[],
+    );
+    let warnings = waits.expect("valid").warnings;
+    assert!(warnings.len() == 1 && warnings[0].starts_with("service.x: requires hand, which"), "{warnings:?}");
     assert_eq!(starts(&["hand"]).1, [No, No, No, No, Yes]);
     assert_eq!(starts(&["db"]).1, [Yes, No, No, No, Ignore]);
     let faults = with(text, &[], &["apii"], &[]).expect_err("must be refused");
