@@ -10,14 +10,13 @@ mod settings;
 mod simulate;
 mod up;
 
-use cli::{Command, FileLine};
+use cli::Command;
 use settings::{Fault, Flag, USAGE, World};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// musl's own allocator maps and unmaps single pages: a sixth of a short run's time (measured). This one asks the kernel
 /// once, and is as small.
@@ -53,11 +52,11 @@ fn run(command: Command) -> u8 {
         Command::Supervise { flags, command } => supervise(&flags, command),
         Command::Control(control) => client::run(&control, &World::real()),
         Command::Simulate { flags, exits, json } => simulate::run(&flags, &exits, json, &World::real()),
-        Command::Up(up) => up::run(&up, &World::real()),
+        Command::Up(up) => up::run(up, World::real()),
         Command::Check { of, json } => check::run(&of, json, &World::real()),
         Command::Init { file } => init(&file),
         Command::Schema => output::page(&help::schema()),
-        Command::UntilReady { of, timeout } => until_ready(&of, timeout),
+        Command::UntilReady { of, timeout } => up::until_ready(of, timeout, World::real()),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -75,7 +74,7 @@ fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
             for warning in &resolved.warnings {
                 log::warn!("{warning}");
             }
-            watchdog_engine::run(resolved.instance, vec![resolved.spec])
+            watchdog_engine::Watchdog::new(resolved.instance, vec![resolved.spec]).run()
         }
         Err(faults) => complain(&faults),
     }
@@ -94,21 +93,6 @@ fn init(path: &Path) -> u8 {
             logging::say(&format!("{}: {}", path.display(), settings::reason(&e)));
             1
         }
-    }
-}
-
-/// The engine cannot do this yet; what is wrong with the file is said all the same.
-fn until_ready(of: &FileLine, timeout: Option<Duration>) -> u8 {
-    let world = World::real();
-    match settings::plan(&of.flags, &check::file(of, &world), &[], &world) {
-        Ok(_) => {
-            let limit = timeout.map(|t| format!(" within {}ms", t.as_millis())).unwrap_or_default();
-            logging::say(&format!(
-                "run-until-ready: the file is right; to wait for all of it{limit} is not in this version"
-            ));
-            USAGE
-        }
-        Err(faults) => complain(&faults),
     }
 }
 

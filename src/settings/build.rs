@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use watchdog_engine::spec::{
-    Control, Delays, Dialects, EnvWatch, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
+    Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
 };
 
 /// `user` and `group`.
@@ -137,8 +137,9 @@ impl Draft {
             events_file: self.events_file.clone(),
             die_with_parent: self.die_with_parent,
             file: None,
-            prefix: true,
+            form: Form::Prefix,
             strategy: self.strategy,
+            until_ready: None,
             state: self.state.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             report_dir,

@@ -99,7 +99,7 @@ impl Simulation {
         // A script says how runs end, not what a worker says or uses: one that runs is ready, and nothing else ends it.
         (spec.ready, spec.limits) = (Ready::Spawned, Limits::default());
         spec.heartbeat.mode = HeartbeatMode::Off;
-        let setup = Setup { prefix: true, shared_group: false, init: false, seed: 0 };
+        let setup = Setup { prefix: true, ..Setup::default() };
         let machine = Supervisor::new(vec![spec], setup);
         Simulation { machine, runs, starts: 0, now: MonoTime::ZERO, worker: None, lines: Vec::new(), exit: None }
     }

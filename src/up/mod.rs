@@ -1,28 +1,65 @@
-//! `watchdog up`: the services of a file.
+//! `watchdog up` and `run-until-ready`: the services of a file.
+
+mod screen;
 
 use crate::check;
-use crate::cli::Up;
+use crate::cli::{FileLine, Output, Up};
+use crate::settings::plan::Plan;
 use crate::settings::{self, World};
 use crate::{complain, logging, output};
+use std::time::Duration;
+use watchdog_engine::Watchdog;
+
+/// How long `run-until-ready` waits where nobody says so.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Everything that is wrong is said at once, then nothing is started.
-pub(crate) fn run(up: &Up, world: &World) -> u8 {
-    let file = check::file(&up.of, world);
-    let plan = match settings::plan(&up.of.flags, &file, &up.names, world) {
+pub(crate) fn run(up: Up, world: World) -> u8 {
+    let file = check::file(&up.of, &world);
+    let plan = match settings::plan(&up.of.flags, &file, &up.names, &world) {
         Ok(plan) => plan,
         Err(faults) => return complain(&faults),
     };
     if up.dry_run {
-        for warning in &plan.warnings {
-            logging::say(warning);
-        }
-        return output::page(&format!("start order:\n{}", check::order(&plan)));
+        return dry_run(&plan);
     }
+    let Up { of, names, output, no_progress, .. } = up;
+    supervise(plan, of, names, world, output.unwrap_or(Output::Prefix), !no_progress)
+}
+
+/// Starts all, waits until all are ready, stops all.
+pub(crate) fn until_ready(of: FileLine, timeout: Option<Duration>, world: World) -> u8 {
+    let file = check::file(&of, &world);
+    let mut plan = match settings::plan(&of.flags, &file, &[], &world) {
+        Ok(plan) => plan,
+        Err(faults) => return complain(&faults),
+    };
+    plan.instance.until_ready = Some(timeout.unwrap_or(PATIENCE));
+    supervise(plan, of, Vec::new(), world, Output::Prefix, true)
+}
+
+/// What would be started in which order, and who is in its way; nothing is touched.
+fn dry_run(plan: &Plan) -> u8 {
+    for warning in &plan.warnings {
+        logging::say(warning);
+    }
+    output::page(&format!("start order:\n{}", check::order(plan)))
+}
+
+fn supervise(plan: Plan, of: FileLine, names: Vec<String>, world: World, output: Output, progress: bool) -> u8 {
     logging::init(&plan.log_level, plan.log_format);
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
-    // What was said is not needed any more, and may be large.
-    drop(plan.said);
-    watchdog_engine::run(plan.instance, plan.specs)
+    let screen = screen::Screen::new(output, progress, &plan);
+    let Plan { instance, specs, said, .. } = plan;
+    // Not needed any more, and as large as the file.
+    drop(said);
+    // The file is found again whatever becomes of the working directory.
+    let file = instance.file.clone().unwrap_or_else(|| check::file(&of, &world));
+    let reload = move || {
+        let read = settings::plan(&of.flags, &file, &names, &world);
+        read.map(|plan| plan.specs).map_err(|faults| faults.into_iter().map(|fault| fault.message).collect())
+    };
+    Watchdog::new(instance, specs).reload_from(Box::new(reload)).observe(Box::new(screen)).run()
 }

@@ -2,6 +2,7 @@
 //! a reactor that carries events in and actions out. The front door (flags, variables, files, exit codes) is the package
 //! `watchdog`, and this library has no idea where a [`spec::Spec`] came from.
 
+mod api;
 mod control;
 mod dialect;
 #[cfg(feature = "fuzzing")]
@@ -14,7 +15,8 @@ mod recorder;
 pub mod spec;
 mod sys;
 
-pub use reactor::run;
+pub use api::{Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watchdog};
+pub use machine::Notice;
 
 /// The name of a signal without SIG: `TERM`, `RTMIN+3`, or the number if it has none.
 #[must_use]

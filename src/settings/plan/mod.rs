@@ -22,7 +22,7 @@ use links::Links;
 use members::Member;
 use std::collections::HashSet;
 use std::path::Path;
-use watchdog_engine::spec::{Instance, Spec};
+use watchdog_engine::spec::{Form, Instance, Spec};
 
 /// The file that is read when none is named.
 pub(crate) const USUAL_FILE: &str = "watchdog.toml";
@@ -99,7 +99,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     said.veil(warnings.iter_mut());
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
-    let instance = Instance { prefix: false, ..above.instance(world) };
+    let instance = Instance { form: Form::Up, ..above.instance(world) };
     Ok(Plan { instance, specs, log_level, log_format, warnings, order, said })
 }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use watchdog_engine::spec::{
-    Autostart, Condition, EnvWatch, GiveUp, Kind, LogMode, Need, Port, Ready, Stdin, Strategy,
+    Autostart, Condition, EnvWatch, Form, GiveUp, Kind, LogMode, Need, Port, Ready, Stdin, Strategy,
 };
 
 fn world(environment: &[(&str, &str)]) -> World {
@@ -65,7 +65,7 @@ fn a_service_that_says_nothing_has_the_defaults_of_up() {
     assert_eq!((web.launch.stdin, web.log.mode), (Stdin::Null, LogMode::Capture));
     assert_eq!((&web.restart.give_up, web.place.autostart), (&GiveUp::Stay, Autostart::Yes));
     assert_eq!((web.start_timeout, web.ready.clone()), (Duration::from_secs(30), Ready::Auto));
-    assert_eq!((plan.log_level.as_str(), plan.instance.prefix), ("info", false));
+    assert_eq!((plan.log_level.as_str(), plan.instance.form), ("info", Form::Up));
     assert_eq!((plan.instance.strategy, plan.instance.state.clone()), (Strategy::OneForOne, None));
     for setting in table::TABLE {
         let Some(text) = setting.up else { continue };

@@ -26,11 +26,12 @@ pub(crate) enum Verb {
     Reload,
     Tell,
     Report,
+    Tree,
 }
 
 impl Verb {
     /// All, with their words.
-    pub(crate) const ALL: [(&'static str, Verb); 14] = [
+    pub(crate) const ALL: [(&'static str, Verb); 15] = [
         ("status", Verb::Status),
         ("start", Verb::Start),
         ("stop", Verb::Stop),
@@ -45,6 +46,7 @@ impl Verb {
         ("reload", Verb::Reload),
         ("tell", Verb::Tell),
         ("report", Verb::Report),
+        ("tree", Verb::Tree),
     ];
 
     fn parse(word: &str) -> Option<Verb> {

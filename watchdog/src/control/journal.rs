@@ -1,6 +1,7 @@
 //! What happened: every event once, numbered, in memory (a bounded number) and, where asked for, in a file.
 
-use super::shapes::{self, Frame};
+use super::shapes::Frame;
+use super::told;
 use crate::logs::{FileError, LogFile};
 use crate::machine::{MonoTime, Notice};
 use serde_json::Value;
@@ -46,7 +47,7 @@ impl Journal {
     pub(crate) fn note(&mut self, frame: &Frame<'_>, notice: Notice, wanted: bool) -> Option<Value> {
         let entry = Entry { seq: self.next, mono: frame.now, wall: frame.wall, notice };
         self.next += 1;
-        let json = (wanted || self.file.is_some()).then(|| shapes::event(frame, &entry));
+        let json = (wanted || self.file.is_some()).then(|| told::event(frame, &entry));
         if let (Some(file), Some(json)) = (self.file.as_mut(), &json) {
             file.push(json.to_string().as_bytes(), true);
             // At once: an event that is only in our memory would be lost with us.
@@ -57,6 +58,13 @@ impl Journal {
         }
         self.entries.push_back(entry);
         json
+    }
+
+    /// Somebody has moved the file.
+    pub(crate) fn reopen(&mut self) {
+        if let Some(Err(e)) = self.file.as_mut().map(LogFile::reopen) {
+            log::error!("events_file {}: {}", e.path.display(), e.why);
+        }
     }
 
     /// The number of the next one.

@@ -4,14 +4,18 @@
 mod ask;
 mod explain;
 mod journal;
+mod sentence;
 mod server;
 mod shapes;
 mod socket;
+mod told;
 
 pub(crate) use ask::nearest;
 pub(crate) use ask::{Ask, AskError, Verb};
-pub(crate) use explain::{explain, sentence, why_not};
+pub(crate) use explain::{explain, why_not};
 pub(crate) use journal::{Entry, Journal};
+pub(crate) use sentence::sentence;
 pub(crate) use server::{Server, Turn, ask_error, error, item, ok};
-pub(crate) use shapes::{Frame, event, health, heartbeat, line, millis, oom_shape, service, status, waited};
+pub(crate) use shapes::{Frame, health_of, heartbeat, millis, oom_shape, service, status, tree, waited};
 pub(crate) use socket::{bind, private_dir};
+pub(crate) use told::{event, line};

@@ -1,12 +1,10 @@
 //! The JSON shapes of the contract (product.md section 13): every member always there, unknown is null.
 
-use super::journal::Entry;
-use crate::logs::Line;
 use crate::machine::*;
 use crate::signal_name;
 use crate::spec::{Instance, MemoryLimit};
 use crate::sys::clock::rfc3339;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 
 /// What a shape is made from: the services, and now on both clocks.
@@ -32,7 +30,7 @@ impl Frame<'_> {
         millis(self.now.since(at))
     }
 
-    fn name(&self, id: Option<ServiceId>) -> Option<&str> {
+    pub(super) fn name(&self, id: Option<ServiceId>) -> Option<&str> {
         id.and_then(|id| self.services.get(id.0 as usize)).map(|s| s.spec.name.as_str())
     }
 }
@@ -71,7 +69,6 @@ pub(crate) fn status(
 #[must_use]
 pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
     let run = s.run.as_ref().filter(|r| r.alive);
-    let ready = matches!(s.state, State::Running { .. } | State::Done);
     let next = s.timers.get(Timer::Restart).map(|at| millis(at.since(frame.now)));
     // Of the command line only its first word: the rest may hold secrets (case SEC-01).
     let command = s.spec.command.first().map(|c| c.to_string_lossy().into_owned());
@@ -79,10 +76,10 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "name": s.spec.name,
         "title": s.spec.title,
         "description": s.spec.description,
-        "type": "service",
+        "type": s.spec.kind.word(),
         "goal": if s.goal == Goal::Up { "up" } else { "down" },
         "state": s.state.word(),
-        "ready": ready,
+        "ready": s.is_ready(),
         "health": health_word(frame, s),
         "cause": s.cause.map(Cause::word),
         "reason": s.reason,
@@ -92,7 +89,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "since": frame.wall_of(s.since),
         "uptime_ms": run.and_then(|r| r.spawned).map(|at| frame.ms(at)),
         "status_text": run.and_then(|r| r.talk.status.as_deref()),
-        "waiting_on": [],
+        "waiting_on": s.waiting_on,
         "restarts": s.book.total,
         "streak": s.book.streak,
         "restart_limit": s.spec.restart.limit,
@@ -109,9 +106,35 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
             "limit_percent": s.spec.limits.cpu,
         },
         "last_exit": s.ended.as_ref().map(|e| last_exit(frame, e)),
-        "probes": [],
+        "probes": probes(frame, s),
+        "wanted": s.wanted,
         "last_report": frame.reports.get(s.id.0 as usize).and_then(Option::as_deref),
     })
+}
+
+/// What its probes say.
+fn probes(frame: &Frame<'_>, s: &Service) -> Vec<Value> {
+    let up = s.active();
+    let tried = s.run.as_ref().map_or(&[][..], |r| &r.probing.all);
+    s.spec
+        .probes
+        .iter()
+        .enumerate()
+        .map(|(n, spec)| {
+            let tried = tried.get(n);
+            let last = tried.and_then(|t| t.last.as_ref());
+            let none = if matches!(s.state, State::Waiting) { "waiting" } else { "disabled" };
+            json!({
+                "name": spec.name,
+                "role": probe_role(spec),
+                "result": tried.filter(|_| up).map_or(none, |t| t.result(up)),
+                "time": last.map(|l| frame.wall_of(l.at)),
+                "duration_ms": last.map(|l| millis(l.answer.took)),
+                "failures": tried.map_or(0, |t| t.failures),
+                "message": last.map(|l| l.answer.message.as_str()),
+            })
+        })
+        .collect()
 }
 
 fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {
@@ -168,16 +191,57 @@ fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
             "unhealthy"
         }
         State::Running { .. } if run.is_some_and(|r| r.beats.is_late(frame.now, &s.spec.heartbeat)) => "degraded",
+        State::Running { .. } if !s.probes_ready() => "unhealthy",
         State::Running { .. } | State::Done => "healthy",
-        State::Starting { .. } => "unknown",
+        State::Starting { .. } | State::Waiting => "unknown",
         State::Stopping { .. } | State::Backoff { .. } | State::CrashLoop { .. } => "unhealthy",
         State::Stopped | State::Failed | State::Stuck { .. } => "unhealthy",
     }
 }
 
-/// `health`.
+/// `health`: of one service, or of the worst of several.
 #[must_use]
-pub(crate) fn health(frame: &Frame<'_>, s: &Service) -> Value {
+pub(crate) fn health_of(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
+    let rank = |s: &&Service| match health_word(frame, s) {
+        "healthy" => 0,
+        "unknown" => 1,
+        "degraded" => 2,
+        _ => 3,
+    };
+    // A service that nobody wants up is not ill.
+    let minded = |s: &&Service| pick.contains(&s.id) && (pick.len() == 1 || s.wanted || s.goal == Goal::Up);
+    let worst = frame.services.iter().rev().filter(minded).max_by_key(rank);
+    match worst {
+        Some(s) => health(frame, s),
+        None => json!({"service": null, "health": "unknown", "reason": "there is no service that is wanted"}),
+    }
+}
+
+/// `tree`: who needs whom, and who waits for whom.
+#[must_use]
+pub(crate) fn tree(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
+    let picked = frame.services.iter().filter(|s| pick.contains(&s.id));
+    let all: Vec<Value> = picked
+        .map(|s| {
+            let place = &s.spec.place;
+            let requires: Vec<Value> = place
+                .requires
+                .iter()
+                .map(|n| json!({"service": n.service, "condition": n.condition.word(), "once": n.once}))
+                .collect();
+            json!({
+                "name": s.spec.name, "type": s.spec.kind.word(), "state": s.state.word(), "ready": s.is_ready(),
+                "requires": requires, "wants": place.wants, "after": place.after, "conflicts": place.conflicts,
+                "waiting_on": s.waiting_on, "reason": s.reason,
+            })
+        })
+        .collect();
+    json!({"tree": all})
+}
+
+/// `health` of one.
+#[must_use]
+fn health(frame: &Frame<'_>, s: &Service) -> Value {
     let run = s.run.as_ref().filter(|r| r.alive);
     let failing: Vec<String> = run.map_or(Vec::new(), |r| {
         r.talk.failing().map(|check| format!("check {} fails: {}", check.name, check.message)).collect()
@@ -204,144 +268,4 @@ pub(crate) fn waited(
     let state = frame.services.get(id.0 as usize).map(|s| s.state.word());
     json!({"service": frame.name(Some(id)), "for": want, "reached": reached, "state": state,
            "waited_ms": millis(waited), "log_tail": tail})
-}
-
-/// One line of `logs`.
-#[must_use]
-pub(crate) fn line(name: &str, l: &Line) -> Value {
-    let (text, encoding) = match std::str::from_utf8(&l.bytes) {
-        Ok(text) => (text.to_owned(), "utf8"),
-        Err(_) => (base64(&l.bytes), "base64"),
-    };
-    json!({"seq": l.seq, "time": rfc3339(l.at), "service": name, "generation": l.generation,
-           "stream": l.stream.word(), "line": text, "partial": l.partial, "encoding": encoding})
-}
-
-/// One event.
-#[must_use]
-pub(crate) fn event(frame: &Frame<'_>, e: &Entry) -> Value {
-    let n = &e.notice;
-    let mut map = Map::new();
-    map.insert("seq".into(), e.seq.into());
-    map.insert("time".into(), rfc3339(e.wall).into());
-    map.insert("mono_ms".into(), millis(e.mono.0).into());
-    map.insert("event".into(), n.what.name().into());
-    map.insert("service".into(), frame.name(n.service).into());
-    map.insert("generation".into(), n.generation.map(|g| g.0).into());
-    map.insert("pid".into(), n.pid.into());
-    map.insert("cause".into(), n.cause.map(Cause::word).into());
-    if let Value::Object(more) = by_kind(&n.what) {
-        map.extend(more);
-    }
-    Value::Object(map)
-}
-
-fn by_kind(what: &What) -> Value {
-    match what {
-        What::Spawn | What::Stopped => json!({}),
-        What::Ready { by } => json!({"ready_by": by.word()}),
-        What::Hang { dialect, lane, silent, misses } => json!({
-            "dialect": dialect.map(Dialect::word), "lane": lane, "silent_ms": millis(*silent), "misses": misses,
-        }),
-        What::Verdict { verdict, sentence, record, because } => {
-            let (action, extension) = match (sentence, record) {
-                (Sentence::Hung, false) => ("restart", 0),
-                (Sentence::Hung, true) => ("record", 0),
-                (Sentence::Extend(n), _) => ("extend", *n),
-                (Sentence::Wait, _) => ("wait", 0),
-            };
-            json!({"verdict": verdict.word(), "action": action, "extension": extension, "reason": because})
-        }
-        What::Threshold { what, value, limit, samples, action, soft } => {
-            let (name, per) = match what {
-                Measure::Memory => ("memory", 1),
-                // Percent of one core, as the setting.
-                Measure::Cpu => ("cpu", 10),
-            };
-            json!({"what": name, "value": value / per, "limit": limit / per, "samples": samples, "action": action, "soft": soft})
-        }
-        What::Oom { oom } => {
-            json!({"oom": oom_shape(*oom), "who": if *oom == Oom::Child { "child" } else { "worker" }})
-        }
-        What::ChannelLost { dialect } => json!({"dialect": dialect.word()}),
-        What::ProtoError { dialect, error } => json!({"dialect": dialect.word(), "error": error}),
-        What::NotifyDenied { sender, uid, count } => json!({"sender": sender, "uid": uid, "count": count}),
-        What::Status { text } => json!({"text": text}),
-        What::Reload => json!({}),
-        What::SpawnFailed { path, step, errno } => {
-            json!({"path": path, "step": step.word(), "errno": format!("{:?}", nix::errno::Errno::from_raw(*errno))})
-        }
-        What::Exit { exit, uptime, requested } => json!({
-            "code": exit.code, "signal": exit.signal.map(signal_name), "core": exit.core, "oom": oom_shape(exit.oom),
-            "uptime_ms": millis(*uptime), "requested": requested, "rss_peak_bytes": exit.rss_peak_bytes,
-        }),
-        What::RestartScheduled { attempt, limit, delay, rule } => {
-            json!({"attempt": attempt, "limit": limit, "delay_ms": millis(*delay), "reason": rule})
-        }
-        What::GaveUp { restarts, exit_status, rule } => {
-            json!({"restarts": restarts, "exit_status": exit_status, "reason": rule})
-        }
-        What::CrashLoop { restarts, window, pause } => {
-            json!({"restarts": restarts, "window_ms": millis(*window), "pause_ms": millis(*pause)})
-        }
-        What::StopRequested { by }
-        | What::StartRequested { by }
-        | What::RestartRequested { by }
-        | What::ReloadRequested { by } => {
-            json!({"by": by_shape(by)})
-        }
-        What::SignalRequested { by, signal } => json!({"by": by_shape(by), "signal": signal_name(*signal)}),
-        What::SignalSent { signal, scope, pids } => {
-            json!({"signal": signal_name(*signal), "scope": scope, "pids": pids})
-        }
-        What::KillEscalated { grace } => json!({"grace_ms": millis(*grace)}),
-        What::Stuck { pids } | What::LeftoverKilled { pids } => json!({"pids": pids}),
-        What::OrphanReaped { pid } => json!({"orphan": pid}),
-        What::LogDropped { stream, lines, bytes } => json!({"stream": stream, "lines": lines, "bytes": bytes}),
-        What::ControlDenied { pid, uid } => json!({"by": {"kind": "control", "signal": null, "pid": pid, "uid": uid}}),
-        What::Stall { late } => json!({"late_ms": millis(*late)}),
-        What::Probe { probe, role, result, message, failures } => {
-            json!({"probe": probe, "role": role, "result": result, "message": message, "failures": failures})
-        }
-        What::Blocked { waiting_on, hopeless, reason } => {
-            json!({"waiting_on": waiting_on, "hopeless": hopeless, "reason": reason})
-        }
-        What::Unblocked => json!({}),
-        What::ConfigReloaded { added, removed, changed, restarted, deferred } => json!({
-            "added": added, "removed": removed, "changed": changed, "restarted": restarted, "deferred": deferred,
-        }),
-        What::ConfigError { errors } => json!({"errors": errors}),
-    }
-}
-
-fn by_shape(by: &By) -> Value {
-    let kind = match by.kind {
-        ByKind::Signal => "signal",
-        ByKind::Control => "control",
-        ByKind::Policy => "policy",
-    };
-    json!({"kind": kind, "signal": by.signal.map(signal_name), "pid": by.pid, "uid": by.uid})
-}
-
-/// RFC 4648, for the rare line that is not text.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let n = group.iter().fold(0u32, |n, b| (n << 8) | u32::from(*b)) << (8 * (3 - group.len()));
-        for i in 0..4 {
-            let digit = DIGITS[(n >> (18 - 6 * i)) as usize & 63];
-            text.push(if i <= group.len() { digit as char } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_as_in_the_rfc() {
-        let got: Vec<String> = ["", "f", "fo", "foo", "foobar"].iter().map(|s| super::base64(s.as_bytes())).collect();
-        assert_eq!(got, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"]);
-    }
 }

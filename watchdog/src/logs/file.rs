@@ -95,6 +95,23 @@ impl LogFile {
         })
     }
 
+    /// Whether it was opened with these.
+    pub(crate) fn is_like(&self, path: &Path, max_size: u64, keep: u32) -> bool {
+        // Of a device the size is not minded.
+        self.path == path && (self.max_size == max_size || self.max_size == 0) && self.keep == keep
+    }
+
+    /// Somebody has moved the file: writes what is buffered to the old one and goes on with a new one.
+    ///
+    /// # Errors
+    /// The path cannot be opened: the old file goes on.
+    pub(crate) fn reopen(&mut self) -> Result<(), FileError> {
+        self.flush_buffer();
+        let (file, size) = open(&self.path)?;
+        (self.file, self.size) = (Some(file), size);
+        Ok(())
+    }
+
     /// Adds a line, or a piece of one. A file that is full is rotated here, so never within a line.
     pub(crate) fn push(&mut self, bytes: &[u8], newline: bool) {
         let len = bytes.len() as u64 + u64::from(newline);

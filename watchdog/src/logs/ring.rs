@@ -49,6 +49,11 @@ impl Ring {
         Ring { bytes: VecDeque::new(), marks: VecDeque::new(), limit: lines, next_seq: 1 }
     }
 
+    /// Another limit of lines; what is too much goes with the next line.
+    pub(crate) fn keep(&mut self, lines: usize) {
+        self.limit = lines;
+    }
+
     /// Keeps a line; the oldest make room. Gives back its number.
     pub(crate) fn push(&mut self, at: SystemTime, generation: u64, stream: Stream, partial: bool, bytes: &[u8]) -> u64 {
         let seq = self.next_seq;

@@ -64,6 +64,12 @@ impl Sink {
         self.from < self.held.len()
     }
 
+    /// Bytes that wait for the reader.
+    #[must_use]
+    pub(crate) fn held(&self) -> usize {
+        self.held.len() - self.from
+    }
+
     /// Bytes that were not passed on because the reader is gone (EPIPE), since the last time this was asked.
     pub(crate) fn take_dropped(&mut self) -> u64 {
         std::mem::take(&mut self.dropped)

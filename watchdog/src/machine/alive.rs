@@ -2,13 +2,12 @@
 //! stands in `hang`, by what it uses in `usage`.
 
 use super::news::*;
-use super::sentences::human;
 use super::service::{Cx, Service};
 use super::state::{State, StopStep};
 use super::talk::{EXTEND_TIMES, granted};
 use super::time::{MonoTime, Timer};
 use super::words::*;
-use crate::spec::{HeartbeatMode, Ready};
+use crate::spec::{HeartbeatMode, Kind, Ready};
 use std::time::Duration;
 
 /// Between two looks at a port.
@@ -24,7 +23,13 @@ impl Service {
     /// The exec succeeded and nobody wants it down: what is waited for.
     pub(super) fn await_ready(&mut self, cx: &mut Cx<'_>) {
         self.hail(cx, Dialect::Node, self.spec.dialects.node);
+        self.begin_probes(cx);
+        let probes = self.ready_by_probes();
+        if self.spec.kind == Kind::Oneshot {
+            return self.await_completion(cx);
+        }
         match self.spec.ready {
+            Ready::Auto if probes => {}
             Ready::Auto | Ready::Spawned => return self.on_ready(cx, ReadyBy::Spawned),
             Ready::Port(_) => self.timers.set(Timer::Port, cx.now),
             Ready::Reported | Ready::Fd | Ready::Line(_) | Ready::Probe => {}
@@ -34,9 +39,19 @@ impl Service {
             Ready::Line(text) => format!("a line with {text:?}"),
             Ready::Port(port) => format!("its port {port}"),
             Ready::Probe => "its probe".into(),
-            Ready::Reported | Ready::Auto | Ready::Spawned => "its READY".into(),
+            Ready::Auto => "its probes".into(),
+            Ready::Reported | Ready::Spawned => "its READY".into(),
         };
         self.reason = format!("started; waiting for {by}");
+        let limit = self.start_limit();
+        if limit < Duration::MAX {
+            self.timers.set(Timer::Start, cx.now.after(limit));
+        }
+    }
+
+    /// It is run once: it is done, and so as good as ready, when it has ended well.
+    fn await_completion(&mut self, cx: &mut Cx<'_>) {
+        self.reason = "running; it is done when it ends well".into();
         if self.spec.start_timeout < Duration::MAX {
             self.timers.set(Timer::Start, cx.now.after(self.spec.start_timeout));
         }
@@ -105,6 +120,9 @@ impl Service {
 
     /// From now on it is judged by its beats and measured.
     pub(super) fn begin_life(&mut self, cx: &mut Cx<'_>) {
+        if !self.spec.kind.has_process() {
+            return;
+        }
         let rules = &self.spec.heartbeat;
         if let Some(run) = self.run.as_mut() {
             if rules.mode != HeartbeatMode::Off && (run.beats.armed || rules.mode == HeartbeatMode::Required) {
@@ -277,6 +295,7 @@ impl Service {
                 step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, ..
             }
             | State::Stopped
+            | State::Waiting
             | State::Backoff { .. }
             | State::CrashLoop { .. }
             | State::Done
@@ -351,7 +370,7 @@ impl Service {
     pub(super) fn on_life_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, late: Duration) {
         match (timer, self.state) {
             (Timer::Start, State::Starting { .. }) => {
-                let rule = format!("not ready within start_timeout {}", human(self.spec.start_timeout));
+                let rule = self.start_rule();
                 self.doom(cx, Cause::StartTimeout, rule);
             }
             (Timer::Port, State::Starting { child }) => {
@@ -360,6 +379,7 @@ impl Service {
                     self.timers.set(Timer::Port, cx.now.after(PORT_LOOK));
                 }
             }
+            (Timer::Probe, _) => self.probes_due(cx),
             (Timer::Beat, _) => self.beat_step(cx, late),
             (Timer::Verdict, State::Running { .. }) => self.verdict_due(cx, late),
             (Timer::Lanes, State::Running { child, .. }) => {
@@ -394,6 +414,8 @@ impl Service {
                 | Timer::MaxAge
                 | Timer::GiveUp
                 | Timer::Dump
+                | Timer::File
+                | Timer::FileLimit
                 | Timer::StopSignal,
                 _,
             ) => {}

@@ -38,6 +38,7 @@ impl Service {
         let roll = cx.dice.roll();
         let ruling = self.book.judge(cx.now, rules, stable, failure, roll);
         let rules = &self.spec.restart;
+        self.crashed = failure && !matches!(ruling, Ruling::GiveUp(_));
         match ruling {
             Ruling::After { delay, attempt } => {
                 let rule = restart_rule(rules, attempt, delay, stable && failure && rules.fast_first);
@@ -110,6 +111,7 @@ impl Service {
             }
             State::Failed
             | State::Stopped
+            | State::Waiting
             | State::Starting { .. }
             | State::Running { .. }
             | State::Stopping { .. }
@@ -125,6 +127,7 @@ impl Service {
             State::Backoff { attempt } => (false, attempt > 0),
             State::CrashLoop { .. } => (true, true),
             State::Stopped
+            | State::Waiting
             | State::Starting { .. }
             | State::Running { .. }
             | State::Stopping { .. }

@@ -2,12 +2,18 @@
 //! give the same actions, in the world and in the simulator.
 
 mod alive;
+mod arrange;
+mod clients;
+mod ending;
+mod graph;
 mod hang;
 mod heartbeat;
 mod judge;
 mod lanes;
 mod limits;
 mod news;
+mod probing;
+mod reload;
 mod restart;
 mod sentences;
 mod service;
@@ -17,18 +23,23 @@ pub mod sim;
 mod state;
 mod supervisor;
 mod talk;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod time;
 mod usage;
 mod verdict;
+mod waiting;
 mod wishes;
 mod words;
 
+pub use graph::Graph;
 pub use heartbeat::{Beats, Finding, Hang, Trips};
 pub use lanes::{Lane, Lanes};
 pub use limits::Usage;
 pub use news::*;
+pub use probing::{LastTry, Probing, Tried, probe_role};
+pub use reload::Applied;
 pub use restart::{Book, nth_delay};
 pub use sentences::{bytes, describe_end, errno_name, human, policy_word, threshold_sentence};
 pub use service::Service;
@@ -37,4 +48,5 @@ pub use supervisor::{Setup, Supervisor};
 pub use talk::Talk;
 pub use time::{MonoTime, Timer, Timers};
 pub use verdict::{EXTENSIONS, Sentence, Verdict, sentence, verdict};
+pub use waiting::{Held, Leave};
 pub use words::*;

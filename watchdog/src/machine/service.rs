@@ -5,8 +5,9 @@ use super::restart::{Book, jittered};
 use super::sentences::{describe_end, end_cause, errno_name, human};
 use super::state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
 use super::time::{MonoTime, Timer, Timers};
+use super::waiting::{Ever, Held, Leave};
 use super::words::*;
-use crate::spec::{SWEEP_GRACE, Scope, SignalNumber, Spec, TEXT_BUSY_FOR};
+use crate::spec::{Kind, SWEEP_GRACE, Scope, SignalNumber, Spec, TEXT_BUSY_FOR};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -99,6 +100,38 @@ pub struct Service {
     pub leave: bool,
     /// Armed timers.
     pub timers: Timers,
+    /// The wish of a person, or of `autostart`; `None`: as long as another needs it.
+    pub asked: Option<Goal>,
+    /// That wish is a person's.
+    pub by_hand: bool,
+    /// By that wish, or by another service that needs it.
+    pub wanted: bool,
+    /// It is to leave as soon as others are gone.
+    pub held: Option<Held>,
+    /// Its start may have to wait: it goes through `Waiting`.
+    pub gated: bool,
+    /// Others must be gone before it is stopped.
+    pub leads: bool,
+    /// By name: what its start waits for.
+    pub waiting_on: Vec<String>,
+    /// Nothing that will happen by itself ends that.
+    pub hopeless: bool,
+    /// That it waits has been told.
+    pub told_blocked: bool,
+    /// Why it is to start.
+    pub start_reason: String,
+    /// The file that its start waits for has been seen.
+    pub file_there: bool,
+    /// It is restarted by itself: dependents stay.
+    pub lone: bool,
+    /// What it has ever been.
+    pub ever: Ever,
+    /// It has just failed in a way that may mean something for others.
+    pub crashed: bool,
+    /// Not in the file any more.
+    pub removed: bool,
+    /// Settings that come with the next start.
+    pub next: Option<Box<Spec>>,
 }
 
 impl Service {
@@ -124,6 +157,38 @@ impl Service {
             left: Vec::new(),
             leave: false,
             timers: Timers::default(),
+            asked: Some(Goal::Up),
+            by_hand: false,
+            wanted: false,
+            held: None,
+            gated: false,
+            leads: false,
+            waiting_on: Vec::new(),
+            hopeless: false,
+            told_blocked: false,
+            start_reason: String::new(),
+            file_there: false,
+            lone: false,
+            ever: Ever::default(),
+            crashed: false,
+            removed: false,
+            next: None,
+        }
+    }
+
+    /// Ready, or done: as `status` says it.
+    pub fn is_ready(&self) -> bool {
+        match self.state {
+            State::Running { .. } => self.probes_ready(),
+            State::Done => true,
+            State::Stopped
+            | State::Waiting
+            | State::Starting { .. }
+            | State::Stopping { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Failed
+            | State::Stuck { .. } => false,
         }
     }
 
@@ -154,6 +219,10 @@ impl Service {
         if state.is_terminal() {
             self.free_start = None;
         }
+        if state.is_terminal() || matches!(state, State::Running { .. }) {
+            self.lone = false;
+        }
+
         self.state = state;
         self.since = cx.now;
         self.cause = cause;
@@ -177,14 +246,36 @@ impl Service {
         }
     }
 
+    /// A start; one that may have to wait for others waits for a look at them.
     pub(super) fn spawn(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
+        (self.free_start, self.leave) = (None, false);
+        match self.gated {
+            true => self.wait(cx, cause, reason),
+            false => self.start_now(cx, cause, reason),
+        }
+    }
+
+    pub(super) fn start_now(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
+        if let Some(next) = self.next.take() {
+            self.spec = *next;
+        }
         self.last = Generation(self.last.0.saturating_add(1));
         self.run = Some(Run::new(self.last, cx.now));
         self.free_start = None;
         self.left.clear();
         self.leave = false;
         self.enter(cx, State::Starting { child: self.last }, cause, reason);
-        cx.out.push(Action::Spawn { service: self.id, generation: self.last });
+        match self.spec.kind {
+            Kind::Service | Kind::Oneshot => cx.out.push(Action::Spawn { service: self.id, generation: self.last }),
+            Kind::Target => self.on_ready(cx, ReadyBy::Requirements),
+            Kind::Probe => {
+                if let Some(run) = self.run.as_mut() {
+                    run.spawned = Some(cx.now);
+                }
+                self.reason = "waiting for its probes".into();
+                self.begin_probes(cx);
+            }
+        }
     }
 
     // --- events from the process ---
@@ -310,8 +401,7 @@ impl Service {
             self.book.rested();
         }
         self.status = Some(exit.status());
-        let for_its_age = self.free_start == Some(Cause::MaxAge);
-        let asked = if for_its_age { Cause::MaxAge } else { Cause::Requested };
+        let asked = self.free_start.unwrap_or(Cause::Requested);
         let cause = if requested { asked } else { doomed.unwrap_or(end_cause(&exit)) };
         let killed = matches!(self.state, State::Stopping { step: StopStep::Kill, .. } | State::Stuck { .. });
         self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested, cause });
@@ -387,6 +477,7 @@ impl Service {
             State::Stopping { child, step: StopStep::SweepKill } | State::Stuck { child } => (child, true),
             State::Stopping { step: StopStep::Ask | StopStep::Dump | StopStep::Term | StopStep::Kill, .. }
             | State::Stopped
+            | State::Waiting
             | State::Starting { .. }
             | State::Running { .. }
             | State::Backoff { .. }
@@ -419,7 +510,22 @@ impl Service {
             return self.rest(cx, Some(Cause::Requested), format!("stopped as asked; {how}"));
         }
         if let Some(cause) = self.free_start.take() {
-            let why = if cause == Cause::MaxAge { "recycled for its age (max_age)" } else { "restart asked for" };
+            let why = match cause {
+                Cause::MaxAge => "recycled for its age (max_age)",
+                Cause::Dependency => "stopped for a service that it requires",
+                Cause::ConfigChanged => "restarted for its new settings",
+                Cause::Requested
+                | Cause::Exited
+                | Cause::Signalled
+                | Cause::SpawnFailed
+                | Cause::RestartLimit
+                | Cause::StartTimeout
+                | Cause::Hang
+                | Cause::Memory
+                | Cause::Cpu
+                | Cause::Oom
+                | Cause::Probe => "restart asked for",
+            };
             return self.spawn(cx, Some(cause), format!("{why}; {how}"));
         }
         let failure = self.is_failure(&ended);
@@ -475,14 +581,18 @@ impl Service {
             (Timer::Rescan, State::Stuck { child }) => self.look(cx, child, STUCK_LOOK),
             (Timer::Restart, _) => self.restart_due(cx),
             (Timer::MaxAge, State::Running { .. }) => {
-                self.free_start = Some(Cause::MaxAge);
-                self.mark_requested();
                 let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
                 self.tell(cx, Some(Cause::MaxAge), What::RestartRequested { by });
                 let age = self.spec.max_age.unwrap_or_default();
                 let reason = format!("older than max_age {} (jitter {}%)", human(age), self.spec.max_age_jitter);
-                self.begin_stop(cx, self.ladder(None), reason);
+                if self.leads {
+                    let leave = Leave::Anew { force: false, cause: Cause::MaxAge };
+                    self.held = Some(Held { leave, alone: false, reason });
+                } else {
+                    self.recycle(cx, false, Cause::MaxAge, reason);
+                }
             }
+            (Timer::File | Timer::FileLimit, _) => self.on_file_timer(cx, timer),
             (Timer::GiveUp, State::Failed) => {
                 cx.out.push(Action::EndGiveUp { service: self.id });
                 self.leave = true;
@@ -506,7 +616,8 @@ impl Service {
                 | Timer::Verdict
                 | Timer::Sample
                 | Timer::Health
-                | Timer::Lost,
+                | Timer::Lost
+                | Timer::Probe,
                 _,
             ) => self.on_life_timer(cx, timer, late),
         }

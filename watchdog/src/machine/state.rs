@@ -3,6 +3,7 @@
 use super::heartbeat::{Beats, Hang};
 use super::lanes::Lanes;
 use super::limits::Usage;
+use super::probing::Probing;
 use super::talk::Talk;
 use super::time::MonoTime;
 use super::words::{Cause, Exit, Generation, ReadyBy};
@@ -24,6 +25,8 @@ pub enum Goal {
 pub enum State {
     /// No process, and none wanted.
     Stopped,
+    /// It is to start, and what it needs is not there yet.
+    Waiting,
     /// Being spawned.
     Starting {
         /// Whom.
@@ -86,6 +89,7 @@ impl State {
     pub fn word(&self) -> &'static str {
         match self {
             State::Stopped => "stopped",
+            State::Waiting => "waiting",
             State::Starting { .. } => "starting",
             State::Running { .. } => "running",
             State::Stopping { .. } => "stopping",
@@ -101,7 +105,12 @@ impl State {
     pub fn has_process(&self) -> bool {
         match self {
             State::Starting { .. } | State::Running { .. } | State::Stopping { .. } | State::Stuck { .. } => true,
-            State::Stopped | State::Backoff { .. } | State::CrashLoop { .. } | State::Done | State::Failed => false,
+            State::Stopped
+            | State::Waiting
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed => false,
         }
     }
 
@@ -109,7 +118,8 @@ impl State {
     pub fn is_terminal(&self) -> bool {
         match self {
             State::Stopped | State::Done | State::Failed => true,
-            State::Starting { .. }
+            State::Waiting
+            | State::Starting { .. }
             | State::Running { .. }
             | State::Stopping { .. }
             | State::Backoff { .. }
@@ -156,6 +166,8 @@ pub struct Run {
     pub hang: Option<Hang>,
     /// Its memory and CPU.
     pub usage: Usage,
+    /// Its probes.
+    pub probing: Probing,
 }
 
 impl Run {
@@ -179,6 +191,7 @@ impl Run {
             lanes: Lanes::default(),
             hang: None,
             usage: Usage::default(),
+            probing: Probing::default(),
         }
     }
 }

@@ -61,11 +61,17 @@ pub enum Timer {
     Health,
     /// A channel that ended was not the beginning of its worker's end.
     Lost,
+    /// The next try of one of its probes.
+    Probe,
+    /// Look again for the file that its start waits for.
+    File,
+    /// That file has been waited for long enough.
+    FileLimit,
 }
 
 impl Timer {
     /// All timers, in the order of the table.
-    pub const ALL: [Timer; 17] = [
+    pub const ALL: [Timer; 20] = [
         Timer::Stop,
         Timer::KillWait,
         Timer::Sweep,
@@ -83,9 +89,12 @@ impl Timer {
         Timer::Sample,
         Timer::Health,
         Timer::Lost,
+        Timer::Probe,
+        Timer::File,
+        Timer::FileLimit,
     ];
     /// Those that belong to the life of a process, and so outlast its becoming ready.
-    pub const OF_LIFE: [Timer; 4] = [Timer::Lanes, Timer::Sample, Timer::Health, Timer::Lost];
+    pub const OF_LIFE: [Timer; 5] = [Timer::Lanes, Timer::Sample, Timer::Health, Timer::Lost, Timer::Probe];
 }
 
 /// The armed timers of one service: plain data, no descriptors, nothing to cancel elsewhere.

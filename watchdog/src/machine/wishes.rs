@@ -41,7 +41,7 @@ impl Service {
                     run.end_requested = false;
                 }
             }
-            State::Starting { .. } | State::Running { .. } => {}
+            State::Starting { .. } | State::Running { .. } | State::Waiting => {}
         }
     }
 
@@ -57,6 +57,7 @@ impl Service {
             State::Backoff { .. } | State::CrashLoop { .. } => {
                 self.rest(cx, Some(Cause::Requested), format!("{reason} while it waited for a restart"));
             }
+            State::Waiting => self.rest(cx, Some(Cause::Requested), format!("{reason} while it waited to start")),
             State::Failed => self.leave |= self.end_give_up(cx),
             State::Stopped | State::Done | State::Stuck { .. } => {}
         }
@@ -73,6 +74,7 @@ impl Service {
                 self.begin_stop(cx, ladder, "restart asked for".into());
             }
             State::Stopped
+            | State::Waiting
             | State::Done
             | State::Failed
             | State::Backoff { .. }
@@ -99,17 +101,22 @@ impl Service {
     /// the new grace would end earlier.
     pub fn begin_stop(&mut self, cx: &mut Cx<'_>, ladder: Ladder, reason: String) {
         match self.state {
+            State::Starting { .. } | State::Running { .. } if !self.spec.kind.has_process() => {
+                self.leave_without_process(cx, reason);
+            }
             State::Starting { child } | State::Running { child, .. } => {
+                self.end_probes(cx);
                 if self.living().is_none() {
                     // The exec is under way: on_spawned climbs it. The newest signal, the shortest grace.
                     let grace = self.pending.map_or(ladder.grace, |old| old.grace.min(ladder.grace));
                     self.pending = Some(Ladder { signal: ladder.signal, grace });
-                    if self.spec.hooks.iter().any(|h| h.pre_start) {
+                    let held_up = self.spec.ports.kill_others && !self.spec.ports.declared.is_empty();
+                    if held_up || self.spec.hooks.iter().any(|h| h.pre_start) {
                         cx.out.push(Action::CancelSpawn { service: self.id, generation: child });
                     }
                     return;
                 }
-                let asked = if self.free_start == Some(Cause::MaxAge) { Cause::MaxAge } else { Cause::Requested };
+                let asked = self.free_start.unwrap_or(Cause::Requested);
                 let run = self.run.as_mut();
                 let doomed = run.as_ref().filter(|r| !r.end_requested).and_then(|r| r.doomed);
                 let cause = Some(doomed.unwrap_or(asked));
@@ -161,6 +168,7 @@ impl Service {
             State::Stopping { child, step: StopStep::Sweep } if ladder.grace.is_zero() => self.sweep_kill(cx, child),
             State::Stopping { step: StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, .. }
             | State::Stopped
+            | State::Waiting
             | State::Backoff { .. }
             | State::CrashLoop { .. }
             | State::Done

@@ -106,6 +106,10 @@ pub enum Action {
     Answer { ticket: Ticket, reply: Reply },
     /// Let people know.
     Tell(Notice),
+    /// Read the file of the services again; whoever asked is answered then.
+    ReadFileAgain { ticket: Option<Ticket>, restart: bool },
+    /// Close the files of output and open them anew: somebody has moved them.
+    ReopenLogs,
     /// The end of the watchdog, with this status.
     Exit(u8),
 }
@@ -376,12 +380,14 @@ pub enum Request {
     Start { services: Vec<ServiceId> },
     /// Down, with another grace than the setting's if one is given.
     Stop { services: Vec<ServiceId>, timeout: Option<Duration> },
-    /// A new generation, free of limits and without delay; `force` skips the grace.
-    Restart { services: Vec<ServiceId>, force: bool },
+    /// A new generation, free of limits and without delay; `force` skips the grace, `alone` leaves dependents as they are.
+    Restart { services: Vec<ServiceId>, force: bool, alone: bool },
     /// A signal to the workers.
     Signal { services: Vec<ServiceId>, signal: SignalNumber },
     /// Its own configuration, read again.
     Reload { services: Vec<ServiceId> },
+    /// The file of the services, read again; `restart`: whoever needs it is restarted at once.
+    ReadFileAgain { restart: bool },
     /// A word of the operator's own.
     Tell { services: Vec<ServiceId>, word: String },
     /// The end of the watchdog.

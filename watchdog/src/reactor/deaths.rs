@@ -38,6 +38,8 @@ impl Reactor {
                 Err(rest) => break rest,
             }
         };
+        // One look for all who died together, before anything is started in their place.
+        let mut strangers = None;
         for (service, dead) in ended {
             // What it said stands before its end.
             self.last_news(service);
@@ -46,11 +48,12 @@ impl Reactor {
             }
             let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
             let Some(proc) = worker.proc.take() else { continue };
+            self.mains.remove(&dead.pid);
             self.last_words(service, proc.generation);
             self.tell_lines_seen();
             self.close_links(service);
             self.forget_usage(service);
-            let left = self.left(service, rest);
+            let left = self.left_of(service, rest, &mut strangers);
             let exit = Exit {
                 code: dead.code,
                 signal: dead.signal,
@@ -64,14 +67,14 @@ impl Reactor {
         if orphans || rest == Rest::Alone {
             self.look_at_trees(rest);
         }
+
         if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
             self.feed(Event::Alone);
         }
     }
 
     fn whose(&self, pid: i32) -> Option<ServiceId> {
-        let at = self.workers.iter().position(|w| w.proc.as_ref().is_some_and(|p| p.pid == pid))?;
-        Some(ServiceId(at as u32))
+        self.mains.get(&pid).copied()
     }
 
     /// A helper of ours, or an orphan that we inherited. True for the latter.
@@ -96,6 +99,7 @@ impl Reactor {
                 State::Stopping { .. }
                 | State::Stuck { .. }
                 | State::Stopped
+                | State::Waiting
                 | State::Starting { .. }
                 | State::Running { .. }
                 | State::Backoff { .. }
@@ -110,9 +114,17 @@ impl Reactor {
 
     /// What of this service's tree still lives, its main process being gone.
     pub(super) fn left(&mut self, service: ServiceId, rest: Rest) -> Vec<i32> {
-        let known = self.known_children();
+        self.left_of(service, rest, &mut None)
+    }
+
+    /// The same; `strangers` are our children that are nobody's main process, looked for when they are needed first.
+    fn left_of(&mut self, service: ServiceId, rest: Rest, strangers: &mut Option<Vec<i32>>) -> Vec<i32> {
+        let strangers = match rest {
+            Rest::Alone => &Vec::new(),
+            Rest::Some => strangers.get_or_insert_with(|| self.stranger_children()),
+        };
         let Some(worker) = self.workers.get_mut(service.0 as usize) else { return Vec::new() };
-        let mut left = if rest == Rest::Alone { Vec::new() } else { tree::left(self.me, &known, &worker.marks) };
+        let mut left = tree::left(strangers, &worker.marks);
         if let Some(group) = &worker.group {
             left.extend(group.pids());
             left.sort_unstable();
@@ -124,17 +136,25 @@ impl Reactor {
         left
     }
 
-    /// Children of ours that are not part of any tree that lost its main process.
-    pub(super) fn known_children(&self) -> Vec<i32> {
-        let mains = self.workers.iter().filter_map(|w| w.proc.as_ref().map(|p| p.pid));
+    /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
+    fn helpers(&self) -> Vec<i32> {
         let helpers = self.workers.iter().filter_map(|w| w.give_up);
-        mains.chain(helpers).chain(self.hook_pids()).chain(self.before.iter().copied()).collect()
+        helpers.chain(self.hook_pids()).chain(self.before.iter().copied()).collect()
+    }
+
+    /// Children of ours that are neither a main process nor a helper.
+    pub(super) fn stranger_children(&self) -> Vec<i32> {
+        let mut children = tree::children(self.me);
+        if children.len() > self.mains.len() || children.iter().any(|p| !self.mains.contains_key(p)) {
+            let helpers = self.helpers();
+            children.retain(|p| !self.mains.contains_key(p) && !helpers.contains(p));
+            return children;
+        }
+        Vec::new()
     }
 
     /// As PID 1: who would be killed by the kernel if we left now.
     pub(super) fn strangers(&self) -> Vec<i32> {
-        let known = self.known_children();
-        let roots: Vec<i32> = tree::children(self.me).into_iter().filter(|p| !known.contains(p)).collect();
-        tree::descendants(&roots)
+        tree::descendants(&self.stranger_children())
     }
 }

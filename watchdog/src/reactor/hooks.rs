@@ -48,18 +48,24 @@ pub(super) struct Held {
     running: Running,
 }
 
+impl Runner {
+    /// Whoever runs.
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.running.as_ref().map(|r| r.pid)
+    }
+}
+
 impl Reactor {
     /// Whether some hook wants this event.
     pub(super) fn hooks_want(&self, service: Option<ServiceId>, event: &str) -> bool {
-        let services = self.machine.services();
-        let mine = |s: &Service| service.is_none_or(|id| id == s.id);
-        services.iter().filter(|s| mine(s)).any(|s| s.spec.hooks.iter().any(|h| wants(h, event)))
+        let mine = self.hooked.iter().filter(|at| service.is_none_or(|id| id.0 as usize == **at));
+        mine.filter_map(|at| self.machine.services().get(*at)).any(|s| s.spec.hooks.iter().any(|h| wants(h, event)))
     }
 
     /// Gives an event to the hooks that want it.
     pub(super) fn run_hooks(&mut self, service: Option<ServiceId>, event: &'static str, json: &Value) {
         let text = json.to_string();
-        for at in 0..self.workers.len() {
+        for at in self.hooked.clone() {
             if service.is_some_and(|id| id.0 as usize != at) {
                 continue;
             }
@@ -157,7 +163,7 @@ impl Reactor {
             self.loose.swap_remove(at);
             return true;
         }
-        for at in 0..self.workers.len() {
+        for at in self.hooked.clone() {
             if let Some(held) = self.workers[at].held.take_if(|h| h.running.pid == dead.pid) {
                 self.held_ended(ServiceId(at as u32), &held, dead);
                 return true;
@@ -209,22 +215,25 @@ impl Reactor {
 
     /// Pids of all that run: helpers of ours, not part of any worker's tree.
     pub(super) fn hook_pids(&self) -> impl Iterator<Item = i32> {
-        let running = self.workers.iter().flat_map(|w| w.hooks.iter().filter_map(|h| h.running.as_ref()));
-        let held = self.workers.iter().filter_map(|w| w.held.as_ref().map(|h| &h.running));
+        let hooked = || self.hooked.iter().filter_map(|at| self.workers.get(*at));
+        let running = hooked().flat_map(|w| w.hooks.iter().filter_map(|h| h.running.as_ref()));
+        let held = hooked().filter_map(|w| w.held.as_ref().map(|h| &h.running));
         running.chain(held).map(|r| r.pid).chain(self.loose.iter().copied())
     }
 
     /// When the next one has had its time.
     pub(super) fn hooks_deadline(&self) -> Option<Duration> {
-        let running = self.workers.iter().flat_map(|w| w.hooks.iter().filter_map(|h| h.running.as_ref()));
-        let held = self.workers.iter().filter_map(|w| w.held.as_ref().map(|h| &h.running));
+        let hooked = || self.hooked.iter().filter_map(|at| self.workers.get(*at));
+        let running = hooked().flat_map(|w| w.hooks.iter().filter_map(|h| h.running.as_ref()));
+        let held = hooked().filter_map(|w| w.held.as_ref().map(|h| &h.running));
         running.chain(held).filter(|r| !r.killed).map(|r| r.until).min()
     }
 
     /// Kills whoever has had his time.
     pub(super) fn end_late_hooks(&mut self) {
         let now = self.clock.now();
-        for worker in &mut self.workers {
+        for at in self.hooked.clone() {
+            let Some(worker) = self.workers.get_mut(at) else { continue };
             let running = worker.hooks.iter_mut().filter_map(|h| h.running.as_mut());
             let held = worker.held.iter_mut().map(|h| &mut h.running);
             for r in running.chain(held).filter(|r| !r.killed && r.until <= now) {

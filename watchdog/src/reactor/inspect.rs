@@ -97,6 +97,8 @@ impl Reactor {
         let old = proc.pid;
         (proc.pid, proc.pidfd, proc.own_group) = (next, pidfd, before.group == next);
         let generation = proc.generation;
+        self.mains.remove(&old);
+        self.mains.insert(next, id);
         panic::forget(old);
         panic::remember(next, 0);
         log::info!("generation {}: pid {old} has ended and hands over to pid {next} (MAINPID)", generation.0);

@@ -84,10 +84,11 @@ impl Reactor {
 /// The worker's variables: what the settings gave, and what the contract promises.
 fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -> Vec<CString> {
     let beat = link::beat_variable(spec);
+    let replica = spec.replica.unwrap_or(0).to_string();
     let ours = [
         ("WATCHDOG_ENABLED", Some(OsStr::new("true"))),
         ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
-        ("WATCHDOG_REPLICA", Some(OsStr::new("0"))),
+        ("WATCHDOG_REPLICA", Some(OsStr::new(&replica))),
         ("WATCHDOG_INVOCATION", Some(OsStr::new(mark))),
         ("WATCHDOG_SOCKET", control.map(Path::as_os_str)),
         (WATCHDOG_USEC, beat.as_deref()),

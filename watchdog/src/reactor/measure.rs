@@ -50,9 +50,10 @@ impl Reactor {
             return;
         }
         let due = std::mem::take(&mut self.to_measure);
+        let strangers = self.stranger_children();
         let groups: Vec<(ServiceId, Generation, Vec<i32>)> = due
             .into_iter()
-            .filter_map(|(id, generation)| Some((id, generation, self.measured(id, generation)?)))
+            .filter_map(|(id, generation)| Some((id, generation, self.measured(id, generation, &strangers)?)))
             .collect();
         let keyed: Vec<(ServiceId, &[i32])> = groups.iter().map(|(id, _, pids)| (*id, pids.as_slice())).collect();
         let usages = self.sampler.get_or_insert_with(Sampler::new).sample(&keyed);
@@ -64,7 +65,7 @@ impl Reactor {
     }
 
     /// Whose memory and time count for this service.
-    fn measured(&self, id: ServiceId, generation: Generation) -> Option<Vec<i32>> {
+    fn measured(&self, id: ServiceId, generation: Generation, strangers: &[i32]) -> Option<Vec<i32>> {
         let worker = self.workers.get(id.0 as usize)?;
         let main = worker.proc.as_ref().filter(|p| p.generation == generation)?.pid;
         let scope = self.machine.services().get(id.0 as usize)?.spec.limits.scope;
@@ -75,7 +76,7 @@ impl Reactor {
                 let mut all = tree::descendants(&[main]);
                 // And who lost his parent and came to us: his memory is the worker's all the same.
                 let seen: BTreeSet<i32> = all.iter().copied().collect();
-                let escaped = tree::left(self.me, &self.known_children(), &worker.marks);
+                let escaped = tree::left(strangers, &worker.marks);
                 all.extend(escaped.into_iter().filter(|pid| !seen.contains(pid)));
                 all
             }
@@ -103,6 +104,7 @@ impl Reactor {
             State::Stopping { step, .. } => step != StopStep::Ask,
             State::Stuck { .. } => true,
             State::Stopped
+            | State::Waiting
             | State::Starting { .. }
             | State::Running { .. }
             | State::Backoff { .. }

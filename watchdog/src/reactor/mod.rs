@@ -5,6 +5,7 @@
 //! words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
 mod deaths;
+mod handle;
 mod hooks;
 mod inspect;
 mod launch;
@@ -15,13 +16,15 @@ mod outputs;
 mod perform;
 mod probes;
 mod record;
+mod reload;
 mod requests;
+mod screen;
 mod setup;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
 use crate::logs::Sink;
 use crate::machine::*;
-use crate::spec::Instance;
+use crate::spec::{Form, Instance};
 use crate::sys::clock::{self, Clock};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
@@ -34,7 +37,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-pub use setup::run;
+pub(crate) use handle::Wish;
+pub(crate) use setup::run_all;
 
 /// Events of one poll.
 const EVENTS: usize = 256;
@@ -46,6 +50,7 @@ const NAMED_PIDS: usize = 64;
 const SIGNALS: Token = Token(0);
 const CONTROL: Token = Token(1);
 const SINKS: [Token; 2] = [Token(2), Token(3)];
+const ENV_FILES: Token = Token(5);
 /// Tokens from here on are given out once and never again, so that a late event meets nobody.
 const FIRST_TOKEN: usize = 16;
 
@@ -59,6 +64,8 @@ struct Proc {
 
 /// What the reactor keeps for one service beside the machine's state.
 struct Worker {
+    /// Of the service whose place this is.
+    name: String,
     proc: Option<Proc>,
     /// The control group of the current generation, until nothing lives in it.
     group: Option<cgroup::Group>,
@@ -112,6 +119,11 @@ struct Reactor {
     machine: Supervisor,
     instance: Instance,
     workers: Vec<Worker>,
+    /// Whose main process is whose.
+    mains: BTreeMap<i32, ServiceId>,
+    /// Who has a file of output, and who has hooks: of thousands of services often none.
+    filed: Vec<usize>,
+    hooked: Vec<usize>,
     journal: Journal,
     server: Option<Server>,
     tickets: BTreeMap<Ticket, Ticketed>,
@@ -153,6 +165,18 @@ struct Reactor {
     /// be stopped at any point of a turn.
     awake: Duration,
     exit: Option<u8>,
+    /// What the services are read from again.
+    loader: Option<crate::Loader>,
+    /// Who watches, and what it wants to show.
+    observer: Option<Box<dyn crate::Observer>>,
+    screen: Vec<u8>,
+    /// Wishes of other threads.
+    wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
+    /// The wishes of people as they were last written down.
+    kept_wishes: String,
+    /// Files of variables, and when a change of them is acted upon.
+    env_files: Option<crate::sys::watch::Watch>,
+    env_due: Option<Duration>,
 }
 
 impl Reactor {
@@ -170,6 +194,9 @@ impl Reactor {
         loop {
             if let Some(status) = self.exit {
                 self.leave();
+                if self.instance.form == Form::Library {
+                    return status;
+                }
                 // The kernel takes all of it back at once; taking it apart piece by piece is time the caller waits.
                 std::mem::forget(self);
                 return status;
@@ -197,10 +224,14 @@ impl Reactor {
     /// Waits for the first thing to happen, without limit if nothing is due.
     fn wait(&mut self, events: &mut Events) {
         let now = self.clock.now();
-        let busy = !self.again.is_empty() || self.workers.iter_mut().any(|w| w.file.as_mut().is_some_and(|f| f.work()));
+        let filing = self
+            .filed
+            .iter()
+            .any(|at| self.workers.get_mut(*at).and_then(|w| w.file.as_mut()).is_some_and(|file| file.work()));
+        let busy = !self.again.is_empty() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).min();
+        let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).chain(self.env_due).min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
         // nobody gets credit for the time that we slept through (case RES-19).
@@ -234,6 +265,10 @@ impl Reactor {
             self.on_signals(&received);
         }
         self.on_requests(tokens);
+        if tokens.contains(&crate::api::WAKER) {
+            self.on_wishes();
+        }
+        self.on_env_files(tokens.contains(&ENV_FILES));
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
@@ -275,6 +310,7 @@ impl Reactor {
     /// Takes an event down, shows it to those who follow and, if it is worth a line, to the log.
     fn tell(&mut self, notice: Notice) {
         self.log(&notice);
+        self.show_notice(&notice);
         let service = notice.service;
         let name = notice.what.name();
         let hooked = self.hooks_want(service, name);
@@ -373,6 +409,11 @@ impl Reactor {
     /// The end of the loop: what was captured is passed on as long as somebody takes it, files are closed, the socket
     /// goes.
     fn leave(&mut self) {
+        self.end_show();
+        for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
+            let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
+            log::error!("{name} was not ready: {reason}");
+        }
         self.linger();
         self.write_reports();
         self.await_hooks();

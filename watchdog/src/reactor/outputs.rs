@@ -1,5 +1,6 @@
 //! The pipes of captured workers: read in shares, into ring, file, followers and our own stdout and stderr.
 
+use super::screen::Shown;
 use super::{Reactor, SINKS};
 use crate::control::{item, line};
 use crate::logs::{Line, Splitter, Stream};
@@ -130,6 +131,7 @@ impl Reactor {
         let followed = self.followers.iter().any(|f| !f.events);
         let wanted = self.machine.services().get(service.0 as usize).and_then(line_wanted);
         let mut seen = false;
+        let followed = followed || self.observer.is_some();
         let mut fresh = Vec::new();
         splitter.push(bytes, |piece| {
             seen |= wanted.is_some_and(|text| memchr::memmem::find(piece.bytes, text).is_some());
@@ -162,6 +164,12 @@ impl Reactor {
     }
 
     fn show(&mut self, id: ServiceId, fresh: &[Line]) {
+        if self.observer.is_some() {
+            for l in fresh {
+                let Line { at, generation, stream, partial, ref bytes, .. } = *l;
+                self.show_line(&Shown { service: id, generation, stream, at, bytes, partial });
+            }
+        }
         let Some(server) = self.server.as_mut() else { return };
         let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
         for l in fresh {
@@ -251,7 +259,7 @@ impl Reactor {
 
     pub(super) fn flush_files(&mut self) {
         let now = self.clock.now();
-        for at in 0..self.workers.len() {
+        for at in self.filed.clone() {
             let lost = self.workers[at].file.as_mut().and_then(|f| f.flush(now));
             if let Some(lost) = lost {
                 let what = What::LogDropped { stream: "file", lines: lost.lines, bytes: lost.bytes };

@@ -4,7 +4,7 @@ use super::launch::{self, Launched};
 use super::{Reactor, some};
 use crate::control::{Frame, error, ok, service, waited};
 use crate::machine::*;
-use crate::spec::{GiveUp, Scope};
+use crate::spec::{Form, GiveUp, Scope};
 use crate::sys::reap::Rest;
 use crate::sys::{clock, panic, signals, tree, tty};
 use serde_json::{Value, json};
@@ -63,6 +63,14 @@ impl Reactor {
                 None
             }
             Action::LookAtFile { service } => self.look_at_file(service),
+            Action::ReadFileAgain { ticket, restart } => {
+                self.read_again(ticket, restart);
+                None
+            }
+            Action::ReopenLogs => {
+                self.reopen_logs();
+                None
+            }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
                 if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take()) {
@@ -93,7 +101,9 @@ impl Reactor {
                 None
             }
             Action::Exit(status) => {
-                self.exit = Some(status);
+                // To a host program an end that it asked for is no failure of anybody.
+                let asked = self.instance.form == Form::Library && self.machine.end_was_asked_for();
+                self.exit = Some(if asked { 0 } else { status });
                 None
             }
         }
@@ -109,6 +119,7 @@ impl Reactor {
     }
 
     pub(super) fn spawn_now(&mut self, id: ServiceId, generation: Generation) -> Event {
+        self.fit(id.0 as usize);
         if self.shared_group && generation.0 > 1 {
             // A shell that was the worker had made itself the foreground.
             tty::take_back();
@@ -132,6 +143,7 @@ impl Reactor {
                     worker.told_group = None;
                     worker.main_next = None;
                     worker.proc = Some(proc);
+                    self.mains.insert(pid, id);
                     worker.group = group;
                     worker.marks = marks;
                 }

@@ -3,7 +3,7 @@
 use super::{Follower, Reactor, Ticketed};
 use crate::control::{self, Ask, AskError, Verb, ask_error, error, explain, item, nearest, ok, why_not as why_not_of};
 use crate::machine::*;
-use crate::spec::LogMode;
+use crate::spec::{Form, LogMode};
 use serde_json::{Value, json};
 
 /// Lines or events shown when no number was asked for.
@@ -30,23 +30,23 @@ impl Reactor {
         }
     }
 
-    /// The named services, or all. A name is only compared, never made into anything.
+    /// The named services (of a replicated one all), or all that are not hidden. A name is only compared, never made into
+    /// anything.
     fn pick(&self, ask: &Ask) -> Result<Vec<ServiceId>, Value> {
-        let all = self.machine.services();
+        let all = || self.machine.services().iter().filter(|s| !s.removed);
         if ask.services.is_empty() {
-            return Ok(all.iter().map(|s| s.id).collect());
+            return Ok(all().filter(|s| !s.spec.hidden).map(|s| s.id).collect());
         }
         let mut picked = Vec::new();
         for name in &ask.services {
-            match all.iter().find(|s| s.spec.name == *name) {
-                Some(service) => picked.push(service.id),
-                None => {
-                    let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
-                    let near = nearest(name, all.iter().map(|s| s.spec.name.as_str()));
-                    let message = format!("no service \"{shown}\" here");
-                    return Err(error(&ask.id, "no-such-service", &message, near.as_deref()));
-                }
+            let named = self.named(name);
+            if named.is_empty() {
+                let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
+                let near = nearest(name, all().map(|s| s.spec.name.as_str()));
+                let message = format!("no service \"{shown}\" here");
+                return Err(error(&ask.id, "no-such-service", &message, near.as_deref()));
             }
+            picked.extend(named.into_iter().filter(|id| !picked.contains(id)).collect::<Vec<_>>());
         }
         Ok(picked)
     }
@@ -71,17 +71,21 @@ impl Reactor {
                 return Ok(Some(ok(&ask.id, self.explain(&services, why_not))));
             }
             Verb::Report => return self.on_report(ask, &services).map(Some),
-            Verb::Health => {
-                let first = services.first().and_then(|id| self.machine.services().get(id.0 as usize));
-                let frame = self.frame();
-                return Ok(first.map(|s| ok(&ask.id, control::health(&frame, s))));
-            }
+            Verb::Health => return Ok(Some(ok(&ask.id, control::health_of(&self.frame(), &services)))),
+            Verb::Tree => return Ok(Some(ok(&ask.id, control::tree(&self.frame(), &services)))),
             Verb::Events => return self.events(client, ask, services).map(|()| None),
             Verb::Logs => return self.logs(client, ask, services),
             Verb::Start => Request::Start { services: services.clone() },
             Verb::Stop => Request::Stop { services: services.clone(), timeout: ask.millis("timeout_ms")? },
-            Verb::Restart => Request::Restart { services: services.clone(), force: ask.switch("force")? },
+            Verb::Restart => Request::Restart {
+                services: services.clone(),
+                force: ask.switch("force")?,
+                alone: ask.switch("no_dependents")?,
+            },
             Verb::Signal => Request::Signal { services: services.clone(), signal: signal(ask)? },
+            Verb::Reload if ask.services.is_empty() && self.instance.form == Form::Up => {
+                Request::ReadFileAgain { restart: !ask.switch("no_restart")? }
+            }
             Verb::Reload => Request::Reload { services: services.clone() },
             Verb::Tell => Request::Tell { services: services.clone(), word: word(ask)? },
             Verb::Shutdown => Request::Shutdown,
@@ -98,6 +102,7 @@ impl Reactor {
             server.set_open(client, true, now);
         }
         self.feed(Event::Asked { ticket, by, request });
+        self.keep_wishes();
         Ok(None)
     }
 

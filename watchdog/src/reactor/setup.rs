@@ -1,11 +1,12 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, measure};
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, measure, reload};
+use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
 use crate::machine::{Actions, Setup, Supervisor};
 use crate::recorder::Store;
-use crate::spec::{Control, Instance, LogMode, Spec};
+use crate::spec::{Control, Form, Instance, LogMode, Spec};
 use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
@@ -24,9 +25,9 @@ const OWN_FAILURE: u8 = 125;
 /// Supervises until it is over. The status is what the process should end with: the worker's, or 125 with one line on
 /// stderr if the watchdog itself cannot start.
 #[must_use]
-pub fn run(instance: Instance, specs: Vec<Spec>) -> u8 {
+pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
     panic::install_hook();
-    match Reactor::new(instance, specs) {
+    match Reactor::new(watchdog) {
         Ok(reactor) => reactor.run(),
         Err(why) => {
             log::error!("{why}");
@@ -36,11 +37,17 @@ pub fn run(instance: Instance, specs: Vec<Spec>) -> u8 {
 }
 
 impl Reactor {
-    fn new(instance: Instance, mut specs: Vec<Spec>) -> Result<Reactor, String> {
-        let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
+    fn new(watchdog: Watchdog) -> Result<Reactor, String> {
+        let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
+        let (poll, wishes, signals, inherited) = match inbox {
+            Some(inbox) => (inbox.poll, Some((inbox.wishes, inbox.waker)), inbox.signals, inbox.inherited),
+            None => {
+                let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
+                (Poll::new().map_err(|e| format!("epoll: {e}"))?, None, signals, inherited)
+            }
+        };
         adopt(&instance)?;
         let spawner = Spawner::new(inherited).map_err(|e| e.to_string())?;
-        let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
         poll.registry()
             .register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)
             .map_err(|e| format!("epoll: {e}"))?;
@@ -52,8 +59,17 @@ impl Reactor {
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
         let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
         let server = control(&instance, &poll, me)?;
-        let shared_group = tty::is_ours();
-        let setup = Setup { prefix: instance.prefix, shared_group, init, seed: seed() };
+        // Of many services none has the terminal.
+        let shared_group = instance.form == Form::Prefix && tty::is_ours();
+        let setup = Setup {
+            prefix: instance.form == Form::Prefix,
+            up: instance.form == Form::Up,
+            shared_group,
+            init,
+            seed: seed(),
+            strategy: instance.strategy,
+            until_ready: instance.until_ready,
+        };
         specs.iter_mut().for_each(measure::resolve_auto);
         let store = Store::new(instance.report_dir.clone(), instance.report_keep);
         let reports = vec![None; specs.len()];
@@ -66,6 +82,9 @@ impl Reactor {
             machine: Supervisor::new(specs, setup),
             instance,
             workers,
+            mains: BTreeMap::new(),
+            filed: Vec::new(),
+            hooked: Vec::new(),
             journal,
             server,
             tickets: BTreeMap::new(),
@@ -96,8 +115,22 @@ impl Reactor {
             invocation: format!("{me:x}.{:x}", setup.seed),
             awake: Duration::ZERO,
             exit: None,
+            loader,
+            observer,
+            screen: Vec::new(),
+            wishes,
+            kept_wishes: String::new(),
+            env_files: None,
+            env_due: None,
         };
         reactor.register_sinks();
+        reactor.note_rare();
+        if let Some(path) = &reactor.instance.state {
+            for (name, goal) in reload::kept_wishes(path) {
+                reactor.machine.recall(&name, goal);
+            }
+        }
+        reactor.watch_env_files();
         Ok(reactor)
     }
 }
@@ -128,7 +161,7 @@ fn children_before_us(me: i32) -> Vec<i32> {
     }
 }
 
-fn worker(spec: &Spec) -> Result<Worker, String> {
+pub(super) fn worker(spec: &Spec) -> Result<Worker, String> {
     let log = &spec.log;
     let file = match (&log.file, log.mode) {
         (Some(path), LogMode::Tee | LogMode::Capture) => {
@@ -138,6 +171,7 @@ fn worker(spec: &Spec) -> Result<Worker, String> {
     };
     let ring = Ring::new(if log.mode == LogMode::Inherit { 0 } else { log.lines });
     Ok(Worker {
+        name: spec.name.clone(),
         proc: None,
         group: None,
         marks: tree::Marks::default(),

@@ -1,6 +1,7 @@
 //! What holds when nobody says anything: product.md's table of settings.
 
 use super::*;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,52 @@ impl Default for Spec {
             limits: Limits::default(),
             hooks: Vec::new(),
             reload_signal: None,
+        }
+    }
+}
+
+impl Spec {
+    /// A service with every default, its output captured, its standard input empty, in our own environment.
+    #[must_use]
+    pub fn new<S: Into<OsString>>(name: &str, command: impl IntoIterator<Item = S>) -> Spec {
+        let env = Arc::new(std::env::vars_os().collect());
+        Spec {
+            name: name.into(),
+            base: name.into(),
+            command: command.into_iter().map(Into::into).collect(),
+            launch: Launch { env, stdin: Stdin::Null, ..Launch::default() },
+            restart: Restart { give_up: GiveUp::Stay, ..Restart::default() },
+            log: Log { mode: LogMode::Capture, ..Log::default() },
+            ..Spec::default()
+        }
+    }
+
+    /// It requires this one to be ready.
+    #[must_use]
+    pub fn requires(mut self, service: &str) -> Spec {
+        self.place.requires.push(Need { service: service.into(), condition: Condition::Ready, once: false });
+        self
+    }
+}
+
+impl Instance {
+    /// Part of another program: no control socket, no files, no reports but in memory. All of it may be changed.
+    #[must_use]
+    pub fn new(name: &str) -> Instance {
+        Instance {
+            name: name.into(),
+            name_given: true,
+            control: Control::Off,
+            events_file: None,
+            die_with_parent: None,
+            file: None,
+            form: Form::Library,
+            strategy: Strategy::OneForOne,
+            until_ready: None,
+            state: None,
+            version: env!("CARGO_PKG_VERSION").into(),
+            report_dir: None,
+            report_keep: 20,
         }
     }
 }

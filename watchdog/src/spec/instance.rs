@@ -2,6 +2,7 @@
 
 use super::{SignalNumber, Strategy};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The instance: one watchdog process.
 #[derive(Clone, Debug)]
@@ -18,10 +19,12 @@ pub struct Instance {
     pub die_with_parent: Option<SignalNumber>,
     /// The file the services came from, shown in `status`.
     pub file: Option<PathBuf>,
-    /// True in the prefix form: the end of the service is the end of the watchdog.
-    pub prefix: bool,
+    /// When the watchdog comes to its end by itself, and whom signals to it are meant for.
+    pub form: Form,
     /// What the failure of one service means for the others. Default one-for-one.
     pub strategy: Strategy,
+    /// `run-until-ready`: the end is there as soon as all services are ready, at the latest after this time. Default none.
+    pub until_ready: Option<Duration>,
     /// File that keeps wishes over a restart of the watchdog. Default none.
     pub state: Option<PathBuf>,
     /// Version shown in `status`.
@@ -42,4 +45,16 @@ pub enum Control {
     RuntimeDir(PathBuf),
     /// At this path.
     Path(PathBuf),
+}
+
+/// What the watchdog is to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A prefix before one program: the end of that is the end of the watchdog, signals are passed on.
+    Prefix,
+    /// `up`: many services. It ends when all are done, or by a failure that is the end of all (`give_up`); TERM, INT and
+    /// QUIT end it, HUP has it read its file again, USR1 reopens the files of output.
+    Up,
+    /// Part of another program: it ends when that says so.
+    Library,
 }

@@ -7,7 +7,7 @@ mod instance;
 mod probe;
 
 pub use graph::{Autostart, Condition, Kind, Need, Place, Strategy};
-pub use instance::{Control, Instance};
+pub use instance::{Control, Form, Instance};
 pub use probe::{Check, HttpCheck, Port, Ports, ProbeSpec, Roles};
 
 use serde::Serialize;
@@ -20,7 +20,7 @@ use std::time::Duration;
 pub type SignalNumber = i32;
 
 /// One service: what to run and how to keep it running.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spec {
     /// Service name, `[A-Za-z0-9._-]{1,64}`; of a replica with `@` and its index. Default: the basename of the program.
     pub name: String,
@@ -161,7 +161,7 @@ pub enum NotifyAt {
 }
 
 /// Memory and CPU thresholds. Nothing is sampled without one.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Limits {
     /// Resident memory, bytes. Default none.
     pub memory: Option<MemoryLimit>,
@@ -225,7 +225,7 @@ pub struct Hook {
 }
 
 /// How a worker is launched. Everything that is `None` is inherited.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Launch {
     /// Working directory, entered as the worker's user.
     pub cwd: Option<PathBuf>,
@@ -322,7 +322,7 @@ pub enum Delays {
 }
 
 /// The restart policy.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Restart {
     /// Default `OnFailure`.
     pub policy: Policy,
@@ -387,7 +387,7 @@ pub enum Scope {
 }
 
 /// How a worker is ended.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stop {
     /// `stop_signal` where it was set. `None`: TERM, and a received INT stays INT.
     pub signal: Option<SignalNumber>,
@@ -416,7 +416,7 @@ pub enum OnDeath {
 }
 
 /// Where a worker's output goes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Log {
     /// Default `Inherit` (prefix form).
     pub mode: LogMode,

@@ -19,6 +19,7 @@ pub(crate) mod sockets;
 pub(crate) mod spawn;
 pub(crate) mod tree;
 pub(crate) mod tty;
+pub(crate) mod watch;
 
 use nix::errno::Errno;
 

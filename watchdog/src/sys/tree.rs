@@ -54,12 +54,12 @@ impl Marks {
     }
 }
 
-/// What is left of a tree: our children except `known` (main processes of others, helpers, children that were there
-/// before us), as far as they bear the marks, with all their descendants. Zombies deeper down do not count: their
+/// What is left of a tree: those of our children that are strangers (no main process, no helper, not there before us), as
+/// far as they bear the marks, with all their descendants. Zombies deeper down do not count: their
 /// parent, which does, is dealt with first.
 #[must_use]
-pub(crate) fn left(me: i32, known: &[i32], marks: &Marks) -> Vec<i32> {
-    let roots: Vec<i32> = children(me).into_iter().filter(|p| !known.contains(p) && marks.own(*p)).collect();
+pub(crate) fn left(strangers: &[i32], marks: &Marks) -> Vec<i32> {
+    let roots: Vec<i32> = strangers.iter().copied().filter(|p| marks.own(*p)).collect();
     let direct = roots.len();
     let mut all = descendants(&roots);
     let mut n = 0;

@@ -67,7 +67,7 @@ fn request(draw: &mut Draw, services: usize, ends: u64) -> Request {
             let timeout = draw.pick(&[None, None, Some(0), Some(700), Some(60_000)]).map(Duration::from_millis);
             Request::Stop { services: names, timeout }
         }
-        10..14 => Request::Restart { services: names, force: draw.chance(30) },
+        10..14 => Request::Restart { services: names, force: draw.chance(30), alone: false },
         14..16 => Request::Signal { services: names, signal: draw.pick(&[1, 10, 15, 9, 19]) },
         16 if draw.chance(ends) => Request::Shutdown,
         _ => Request::Wait {

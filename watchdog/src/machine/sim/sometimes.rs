@@ -119,6 +119,8 @@ rare! {
     Told => "a word of an operator's own",
     HookCalledOff => "a pre-start hook that is called off",
     HookCalledOffInVain => "a called-off hook of a service that is wanted up",
+    FailedForAll => "a failure that is the end of all",
+    AllDone => "an end because all is done",
     EndStuck => "an end with somebody stuck",
     EndSettled => "a run that settles and then ends",
 }

@@ -13,7 +13,15 @@ pub(super) fn draw_house(draw: &mut Draw) -> (Vec<Spec>, Setup) {
     let prefix = draw.chance(60);
     let services = if prefix { 1 } else { 1 + draw.below(3) };
     let specs = (0..services).map(|_| draw_spec(draw)).collect();
-    let setup = Setup { prefix, shared_group: draw.chance(40), init: draw.chance(30), seed: draw.next() };
+    let up = !prefix && draw.chance(60);
+    let setup = Setup {
+        prefix,
+        up,
+        shared_group: !up && draw.chance(40),
+        init: draw.chance(30),
+        seed: draw.next(),
+        ..Setup::default()
+    };
     (specs, setup)
 }
 

@@ -297,7 +297,12 @@ impl World {
             Action::LookAtPort { service, generation, .. } => self.look_at_port(*service, *generation),
             Action::Inspect { service, generation, second: true } => self.inspect(*service, *generation),
             Action::Measure { service, generation } => self.measure(*service, *generation),
-            Action::Inspect { second: false, .. }
+            Action::Probe { .. }
+            | Action::EndProbes { .. }
+            | Action::LookAtFile { .. }
+            | Action::ReadFileAgain { .. }
+            | Action::ReopenLogs
+            | Action::Inspect { second: false, .. }
             | Action::Gather { .. }
             | Action::Report(_)
             | Action::Suspend
@@ -381,6 +386,8 @@ fn rank(event: &Event) -> u8 {
         | Event::SeenReady { .. }
         | Event::ChannelLost { .. }
         | Event::Evidence { .. }
+        | Event::Probed { .. }
+        | Event::FileSeen { .. }
         | Event::Sampled { .. } => 0,
         Event::Exited { .. } => 1,
         Event::Tree { .. } | Event::GiveUpRan { .. } | Event::Alone => 2,

@@ -106,8 +106,11 @@ fn a_restart_of_several_waits_for_each_ones_own_generation() {
     let exit = super::stage::exit(0);
     let ended = |service, n| Event::Exited { service, generation: Generation(n), exit, seen_alive: now, left: vec![] };
     machine.begin(now, &mut out);
-    let ask =
-        |n, services| Event::Asked { ticket: Ticket(n), by, request: Request::Restart { services, force: false } };
+    let ask = |n, services| Event::Asked {
+        ticket: Ticket(n),
+        by,
+        request: Request::Restart { services, force: false, alone: false },
+    };
     // The first one is three generations ahead when both are asked.
     let ahead =
         [spawned(a, 1), spawned(b, 1), ask(1, vec![a]), ended(a, 1), spawned(a, 2), ask(2, vec![a]), ended(a, 2)];

@@ -44,6 +44,11 @@ fn check(name: &str, before: &Stage, after: &Stage) {
             | Action::EndGiveUp { .. }
             | Action::Farewell { .. }
             | Action::Suspend
+            | Action::Probe { .. }
+            | Action::EndProbes { .. }
+            | Action::LookAtFile { .. }
+            | Action::ReadFileAgain { .. }
+            | Action::ReopenLogs
             | Action::Answer { .. }
             | Action::Tell(_) => {}
         }

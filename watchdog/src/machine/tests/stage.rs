@@ -102,7 +102,7 @@ impl Stage {
     }
 
     pub(super) fn restart(self, force: bool) -> Stage {
-        self.ask(Request::Restart { services: vec![ID], force })
+        self.ask(Request::Restart { services: vec![ID], force, alone: false })
     }
 
     pub(super) fn signal(self, signal: i32) -> Stage {
@@ -246,6 +246,11 @@ impl Stage {
             | Action::EndGiveUp { .. }
             | Action::Farewell { .. }
             | Action::Suspend
+            | Action::Probe { .. }
+            | Action::EndProbes { .. }
+            | Action::LookAtFile { .. }
+            | Action::ReadFileAgain { .. }
+            | Action::ReopenLogs
             | Action::Tell(_)
             | Action::Exit(_) => None,
         };

@@ -93,7 +93,12 @@ fn name(state: State) -> String {
         State::Starting { child } | State::Running { child, .. } | State::Stuck { child } => {
             return format!("{} {}", state.word(), child.0);
         }
-        State::Stopped | State::Backoff { .. } | State::CrashLoop { .. } | State::Done | State::Failed => "",
+        State::Stopped
+        | State::Waiting
+        | State::Backoff { .. }
+        | State::CrashLoop { .. }
+        | State::Done
+        | State::Failed => "",
     };
     format!("{}{step}", state.word())
 }
@@ -125,6 +130,11 @@ fn word(action: &Action) -> Option<String> {
         Action::EndGiveUp { .. } => "end-give-up".into(),
         Action::Farewell { .. } => "farewell".into(),
         Action::Suspend => "suspend".into(),
+        Action::Probe { probe, .. } => format!("probe({probe})"),
+        Action::EndProbes { .. } => "end-probes".into(),
+        Action::LookAtFile { .. } => "file".into(),
+        Action::ReadFileAgain { .. } => "read-file".into(),
+        Action::ReopenLogs => "reopen-logs".into(),
         Action::Answer { .. } => "answer".into(),
         Action::Exit(status) => format!("exit({status})"),
         Action::Tell(notice) if notice.what.name().ends_with("-requested") => return None,

@@ -76,7 +76,7 @@ impl Clients {
                 let able = list.iter().all(|(n, _)| all.get(*n).is_some_and(Witness::can_be_told));
                 (list, Hope::Now(able))
             }
-            Request::Shutdown => (Vec::new(), Hope::Now(true)),
+            Request::Shutdown | Request::ReadFileAgain { .. } => (Vec::new(), Hope::Now(true)),
             Request::Wait { service, want, timeout } => {
                 (ids(std::slice::from_ref(service)), Hope::Want(*want, timeout.map(|d| now.after(d))))
             }

@@ -3,7 +3,7 @@
 use super::witness::{Phase, Witness};
 use crate::machine::sim::sometimes::{Rare, Sometimes};
 use crate::machine::{Action, MonoTime, Origin, Setup};
-use crate::spec::SignalNumber;
+use crate::spec::{GiveUp, SignalNumber};
 use std::time::Duration;
 
 /// Deeds of the watchdog itself.
@@ -68,6 +68,14 @@ impl House {
     }
 
     pub(super) fn signalled(&mut self, now: MonoTime, all: &mut [Witness], received: SignalNumber, origin: Origin) {
+        if self.setup.up {
+            return match received {
+                libc::SIGTERM | libc::SIGQUIT => self.end(now, all, libc::SIGTERM, Some(received)),
+                libc::SIGINT => self.end(now, all, libc::SIGINT, Some(received)),
+                libc::SIGTSTP => self.want.suspends += 1,
+                _ => {}
+            };
+        }
         let alive = all.iter().any(|w| w.phase == Phase::Alive);
         let mark = |all: &mut [Witness]| {
             for w in all.iter_mut().filter(|w| w.phase == Phase::Alive) {
@@ -161,7 +169,7 @@ impl House {
     }
 
     /// After every call: is it the end?
-    pub(super) fn settle(&mut self, now: MonoTime, all: &[Witness]) {
+    pub(super) fn settle(&mut self, now: MonoTime, all: &mut [Witness]) {
         if self.over || self.farewell.is_some() {
             return;
         }
@@ -169,6 +177,20 @@ impl House {
             && let Some(w) = all.iter().find(|w| w.leave && w.resting())
         {
             self.ending.get_or_insert(Ending { signal: None, decided: w.status });
+        }
+        if self.setup.up && self.ending.is_none() {
+            let failed = |w: &&Witness| w.resting() && w.rest.is_some_and(|(well, _)| !well);
+            let lost = |w: &&Witness| failed(w) && w.leave && w.spec.restart.give_up != GiveUp::Stay;
+            let first = all.iter().filter(lost).min_by_key(|w| w.rest.map(|r| r.1));
+            let decided = match first {
+                Some(w) => Some(w.status.filter(|s| *s != 0).unwrap_or(1)),
+                None => all.iter().all(|w| w.resting() && w.rest.is_some_and(|(well, _)| well)).then_some(0),
+            };
+            if decided.is_some() {
+                self.seen.saw(if first.is_some() { Rare::FailedForAll } else { Rare::AllDone });
+                self.ending = Some(Ending { signal: None, decided });
+                self.end(now, all, libc::SIGTERM, None);
+            }
         }
         let Some(ending) = self.ending else { return };
         if !all.iter().all(|w| w.run.stuck || (w.resting() && w.give_up_due.is_none())) {
@@ -179,6 +201,7 @@ impl House {
             return self.leave(125);
         }
         let own = all.iter().find_map(|w| w.status);
+        let own = if self.setup.up { Some(0) } else { own };
         let status = ending.decided.or(own).unwrap_or(ending.signal.map_or(0, |s| 128 + s as u8));
         if self.setup.init {
             self.seen.saw(Rare::Farewell);

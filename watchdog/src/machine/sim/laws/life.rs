@@ -64,7 +64,7 @@ impl Witness {
         match self.spec.ready {
             Ready::Auto | Ready::Spawned => return self.ready(now, ReadyBy::Spawned),
             Ready::Port(_) => self.run.dues.set(Timer::Port, now),
-            Ready::Reported | Ready::Fd | Ready::Line(_) => {}
+            Ready::Reported | Ready::Fd | Ready::Line(_) | Ready::Probe => {}
         }
         if self.spec.start_timeout != Duration::MAX {
             self.run.dues.set(Timer::Start, now.after(self.spec.start_timeout));
@@ -347,7 +347,13 @@ impl Witness {
                 }
             }
             Timer::Lost => self.lost(now),
-            Timer::Sweep | Timer::Rescan | Timer::Restart | Timer::GiveUp => {}
+            Timer::Sweep
+            | Timer::Rescan
+            | Timer::Restart
+            | Timer::GiveUp
+            | Timer::Probe
+            | Timer::File
+            | Timer::FileLimit => {}
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Laws {
             w.announced = announced(n, actions);
         }
         self.digest(now, call, &saw)?;
-        self.house.settle(now, &self.all);
+        self.house.settle(now, &mut self.all);
         truth::actions(actions, &self.all, &before, world)?;
         for (n, (w, saw)) in self.all.iter_mut().zip(saw).enumerate() {
             healthy(n, w, &saw, world)?;
@@ -133,6 +133,7 @@ impl Laws {
                 let stuck = saw[at(service)].told.contains(&"stuck");
                 self.all[at(service)].tree(now, generation.0, left.is_empty(), stuck)
             }
+            Event::Probed { .. } | Event::FileSeen { .. } => Ok(()),
             Event::GiveUpRan { service } => {
                 let w = &mut self.all[at(service)];
                 w.leave |= w.give_up_due.take().is_some();
@@ -197,6 +198,7 @@ impl Laws {
                 up || unknown(services) || services.iter().any(|id| !self.all[at(id)].can_be_told())
             }
             Request::Shutdown => false,
+            Request::ReadFileAgain { .. } => up,
         }
     }
 
@@ -213,12 +215,12 @@ impl Laws {
             Request::Stop { services, timeout } => {
                 each(services, &|w| w.stop(now, w.stop_signal(), timeout.unwrap_or(w.spec.stop.timeout)));
             }
-            Request::Restart { services, force } => each(services, &|w| w.restart(now, *force)),
+            Request::Restart { services, force, .. } => each(services, &|w| w.restart(now, *force)),
             Request::Signal { services, signal } => each(services, &|w| w.forward(*signal)),
             Request::Shutdown => self.house.end(now, &mut self.all, libc::SIGTERM, None),
             Request::Reload { services } => each(services, &Witness::reload),
             Request::Tell { services, word } => each(services, &|w| w.tell_it(word)),
-            Request::Wait { .. } => {}
+            Request::Wait { .. } | Request::ReadFileAgain { .. } => {}
         }
     }
 

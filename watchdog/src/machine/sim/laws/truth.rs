@@ -57,6 +57,8 @@ pub(super) fn state(w: &Witness, s: &Service, world: &World) -> Result<(), Strin
     let n = s.id.0 as usize;
     let fits = match s.state {
         State::Stopped => w.resting() && !w.up,
+        // Nobody here waits for another; the worlds of `sim/graph` are full of such.
+        State::Waiting => false,
         State::Done | State::Failed => w.resting(),
         State::Starting { child } => (w.phase == Phase::Exec || w.starting()) && child.0 == w.generation,
         State::Running { child, .. } => w.running() && child.0 == w.generation,
@@ -102,7 +104,9 @@ fn timers(w: &Witness, s: &Service) -> Result<(), String> {
         };
     }
     let fits = match s.state {
-        State::Stopped | State::Done | State::Starting { .. } | State::Running { .. } => armed.is_empty(),
+        State::Stopped | State::Waiting | State::Done | State::Starting { .. } | State::Running { .. } => {
+            armed.is_empty()
+        }
         State::Failed => armed == if w.give_up_due.is_some() { vec![Timer::GiveUp] } else { vec![] },
         State::Stopping { step: StopStep::Ask | StopStep::Dump | StopStep::Term | StopStep::Kill, .. } => false,
         State::Stopping { step: StopStep::Sweep, .. } => armed == [Timer::Sweep, Timer::Rescan],

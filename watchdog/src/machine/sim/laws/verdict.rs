@@ -25,6 +25,7 @@ impl Witness {
         if !wanted {
             self.seen.saw(Rare::NotWanted);
             self.leave = true;
+            self.rest = Some((!failure, now));
             return Ok(());
         }
         if exit.is_some_and(|e| rules.no_restart_on.has(e.code, e.signal)) {
@@ -49,6 +50,7 @@ impl Witness {
 
     fn give_up(&mut self, now: MonoTime, status: u8) {
         self.status = Some(status);
+        self.rest = Some((false, now));
         self.want.tell("gave-up");
         self.want.gave_up_with = Some(status);
         match self.spec.restart.give_up {

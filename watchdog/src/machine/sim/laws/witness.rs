@@ -83,6 +83,8 @@ pub(super) struct Witness {
     pub(super) status: Option<u8>,
     pub(super) give_up_due: Option<MonoTime>,
     pub(super) leave: bool,
+    /// How it came to rest, and since when: well, or failed. `None`: it was stopped, or it does not rest.
+    pub(super) rest: Option<(bool, MonoTime)>,
     /// What this call must lead to.
     pub(super) want: Deeds,
     /// The delay the machine announced in this call, to be checked against the rules.
@@ -110,6 +112,7 @@ impl Witness {
             status: None,
             give_up_due: None,
             leave: false,
+            rest: None,
             want: Deeds::default(),
             announced: None,
             seen: Sometimes::default(),
@@ -138,7 +141,7 @@ impl Witness {
         self.generation += 1;
         self.phase = Phase::Exec;
         self.run = View { asked_for: now, ..View::default() };
-        (self.owed, self.aged, self.next, self.leave) = (false, false, None, false);
+        (self.owed, self.aged, self.next, self.leave, self.rest) = (false, false, None, false, None);
         self.want.spawns.push(self.generation);
     }
 
@@ -195,6 +198,7 @@ impl Witness {
         } else if !self.ever_ran && why.kind() != FailureKind::Shortage {
             self.seen.saw(Rare::FirstExecFails);
             self.leave = true;
+            self.rest = Some((false, now));
             self.owed = false;
         } else if self.owed {
             self.start_now(now);

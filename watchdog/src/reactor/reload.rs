@@ -1,0 +1,232 @@
+//! New settings while everything runs, and wishes that outlive us.
+
+use super::{ENV_FILES, Reactor, measure, setup};
+use crate::control::{error, ok};
+use crate::logs::{LogFile, Ring};
+use crate::machine::*;
+use crate::spec::{LogMode, Spec};
+use crate::sys::watch::Watch;
+use mio::unix::SourceFd;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::path::Path;
+
+/// Bytes read of a file of wishes.
+const STATE_MAX: u64 = 1024 * 1024;
+
+impl Reactor {
+    /// Reads the services again and applies what differs; whoever asked is told.
+    pub(super) fn read_again(&mut self, ticket: Option<Ticket>, restart: bool) {
+        let Some(loader) = self.loader.as_mut() else {
+            return self.answer_reload(ticket, Err(("refused", "there is no file to read again".into())));
+        };
+        match loader() {
+            Ok(specs) => {
+                let applied = self.apply(specs, restart);
+                let told = json!({
+                    "added": applied.added, "removed": applied.removed, "changed": applied.changed,
+                    "restarted": applied.restarted, "deferred": applied.deferred,
+                });
+                let Applied { added, removed, changed, restarted, deferred } = applied;
+                self.tell_own(What::ConfigReloaded { added, removed, changed, restarted, deferred });
+                self.answer_reload(ticket, Ok(told));
+            }
+            Err(errors) => {
+                let all = errors.join("; ");
+                self.tell_own(What::ConfigError { errors });
+                self.answer_reload(ticket, Err(("refused", format!("nothing was changed: {all}"))));
+            }
+        }
+    }
+
+    fn answer_reload(&mut self, ticket: Option<Ticket>, answer: Result<Value, (&str, String)>) {
+        let Some(waiting) = ticket.and_then(|t| self.tickets.remove(&t)) else { return };
+        let value = match answer {
+            Ok(told) => ok(&waiting.id, told),
+            Err((code, message)) => error(&waiting.id, code, &message, None),
+        };
+        let now = self.clock.now();
+        if let Some(server) = self.server.as_mut() {
+            server.say(waiting.client, &value);
+            server.set_open(waiting.client, false, now);
+        }
+    }
+
+    fn apply(&mut self, mut specs: Vec<Spec>, restart: bool) -> Applied {
+        specs.iter_mut().for_each(measure::resolve_auto);
+        let now = self.now();
+        let mut out = Actions::new();
+        let applied = self.machine.apply(now, specs, restart, &mut out);
+        for at in 0..self.machine.services().len() {
+            self.fit(at);
+        }
+        self.note_rare();
+        self.perform(out);
+        self.watch_env_files();
+        applied
+    }
+
+    /// What is kept for one service, made to fit its settings.
+    pub(super) fn fit(&mut self, at: usize) {
+        let Some(spec) = self.machine.services().get(at).map(|s| &s.spec) else { return };
+        if self.workers.len() <= at {
+            self.reports.push(None);
+            match setup::worker(spec) {
+                Ok(worker) => self.workers.push(worker),
+                Err(why) => {
+                    log::error!("{}: {why}", spec.name);
+                    let without = Spec { log: crate::spec::Log { file: None, ..spec.log.clone() }, ..spec.clone() };
+                    self.workers.extend(setup::worker(&without));
+                }
+            }
+            return;
+        }
+        let worker = &mut self.workers[at];
+        if worker.name != spec.name {
+            // The place of one that is gone.
+            worker.name.clone_from(&spec.name);
+            worker.ring = Ring::new(lines(spec));
+            self.reports[at] = None;
+        }
+        if worker.hooks.len() != spec.hooks.len() {
+            let running = worker.hooks.iter().filter_map(super::hooks::Runner::pid);
+            self.loose.extend(running);
+            worker.hooks = spec.hooks.iter().map(|_| Default::default()).collect();
+        }
+        worker.ring.keep(lines(spec));
+        let wanted = spec.log.file.as_ref().filter(|_| spec.log.mode != LogMode::Inherit);
+        let same = worker
+            .file
+            .as_ref()
+            .is_some_and(|f| wanted.is_some_and(|w| f.is_like(w, spec.log.max_size, spec.log.keep)));
+        if !same {
+            worker.file = None;
+            if let Some(path) = wanted {
+                match LogFile::open(path, spec.log.max_size, spec.log.keep) {
+                    Ok(file) => worker.file = Some(file),
+                    Err(e) => log::error!("{}: log_file {}: {}", spec.name, e.path.display(), e.why),
+                }
+            }
+        }
+    }
+
+    /// Who has what few have: the loop looks at these alone.
+    pub(super) fn note_rare(&mut self) {
+        self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].file.is_some()).collect();
+        let hooked = |at: &usize| {
+            let spec = self.machine.services().get(*at).map(|s| &s.spec);
+            let worker = &self.workers[*at];
+            let held = worker.held.is_some() || spec.is_some_and(|s| s.ports.kill_others);
+            held || !worker.hooks.is_empty()
+        };
+        self.hooked = (0..self.workers.len()).filter(hooked).collect();
+    }
+
+    /// Somebody has moved the files of output (logrotate): the next line goes into new ones.
+    pub(super) fn reopen_logs(&mut self) {
+        for worker in &mut self.workers {
+            if let Some(Err(e)) = worker.file.as_mut().map(LogFile::reopen) {
+                log::error!("log_file {}: {}", e.path.display(), e.why);
+            }
+        }
+        self.journal.reopen();
+    }
+
+    /// Writes down what people wish of the services, if that has changed and somebody wants it kept.
+    pub(super) fn keep_wishes(&mut self) {
+        let Some(path) = self.instance.state.clone() else { return };
+        let word = |goal| if goal == Goal::Up { "up" } else { "down" };
+        let wishes: BTreeMap<String, &str> =
+            self.machine.wishes().into_iter().map(|(name, goal)| (name.to_owned(), word(goal))).collect();
+        let text = json!({"version": 1, "wishes": wishes}).to_string();
+        if text != self.kept_wishes {
+            match write_whole(&path, &text) {
+                Ok(()) => self.kept_wishes = text,
+                Err(e) => log::error!("state {}: {e}", path.display()),
+            }
+        }
+    }
+}
+
+fn lines(spec: &Spec) -> usize {
+    if spec.log.mode == LogMode::Inherit { 0 } else { spec.log.lines }
+}
+
+/// All of it or nothing, whatever happens meanwhile: a new file, made durable, takes the place of the old one.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
+}
+
+/// The wishes that a watchdog before us has kept. A file that is not there says nothing; one that makes no sense is told
+/// of and passed over.
+pub(super) fn kept_wishes(path: &Path) -> Vec<(String, Goal)> {
+    let mut text = String::new();
+    match std::fs::File::open(path).and_then(|f| f.take(STATE_MAX).read_to_string(&mut text)) {
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(e) => {
+            log::error!("state {}: {e}: passed over", path.display());
+            return Vec::new();
+        }
+    }
+    let value: Value = serde_json::from_str(&text).unwrap_or_default();
+    let Some(wishes) = value.get("wishes").and_then(Value::as_object) else {
+        log::error!("state {}: not a file of wishes: passed over", path.display());
+        return Vec::new();
+    };
+    let goal = |v: &Value| match v.as_str() {
+        Some("up") => Some(Goal::Up),
+        Some("down") => Some(Goal::Down),
+        _ => None,
+    };
+    wishes.iter().filter_map(|(name, v)| Some((name.clone(), goal(v)?))).collect()
+}
+
+impl Reactor {
+    /// Looks at the files of variables for changes, where a service wants that.
+    pub(super) fn watch_env_files(&mut self) {
+        let all = self.machine.services().iter().filter(|s| !s.removed);
+        let files: std::collections::BTreeSet<_> =
+            all.filter_map(|s| s.spec.env_watch.as_ref()).flat_map(|w| w.files.iter().cloned()).collect();
+        if files.is_empty() || self.loader.is_none() {
+            self.env_files = None;
+            return;
+        }
+        let watch = Watch::open().and_then(|mut watch| {
+            files.iter().try_for_each(|f| watch.add(f))?;
+            Ok(watch)
+        });
+        self.env_files = match watch {
+            Ok(watch) => {
+                let interest = mio::Interest::READABLE;
+                let _ = self.poll.registry().register(&mut SourceFd(&watch.fd()), ENV_FILES, interest);
+                Some(watch)
+            }
+            Err(e) => {
+                log::error!("env_watch: {e}: a change of the files is not seen");
+                None
+            }
+        };
+    }
+
+    /// A change of them is a reload, a while after the last one: whoever writes several of them is done then.
+    pub(super) fn on_env_files(&mut self, something: bool) {
+        let now = self.clock.now();
+        if something && self.env_files.as_ref().is_some_and(Watch::changed) {
+            let pauses = self.machine.services().iter().filter_map(|s| s.spec.env_watch.as_ref().map(|w| w.pause));
+            self.env_due = pauses.min().map(|pause| now + pause);
+        }
+        if self.env_due.take_if(|at| *at <= now).is_some() {
+            log::info!("a file of variables has changed");
+            self.read_again(None, true);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What an observer shows on our own stdout. A reader that is behind costs lines of the screen, never a worker's time:
+//! ring and files have them all the same.
+
+use super::Reactor;
+use crate::api::{OutputLine, Snapshot};
+use crate::logs::{Sink, Stream};
+use crate::machine::*;
+use std::time::SystemTime;
+
+/// Held for a reader that is behind; more is dropped with a count.
+const HELD_MAX: usize = 1024 * 1024;
+
+/// What one piece of output is.
+pub(super) struct Shown<'a> {
+    pub(super) service: ServiceId,
+    pub(super) generation: u64,
+    pub(super) stream: Stream,
+    pub(super) at: SystemTime,
+    pub(super) bytes: &'a [u8],
+    pub(super) partial: bool,
+}
+
+impl Reactor {
+    /// A line for whoever watches.
+    pub(super) fn show_line(&mut self, shown: &Shown<'_>) {
+        let Reactor { observer, machine, screen, .. } = self;
+        let Some(observer) = observer.as_mut() else { return };
+        let name = machine.services().get(shown.service.0 as usize).map_or("", |s| s.spec.name.as_str());
+        let line = OutputLine {
+            service: name,
+            generation: shown.generation,
+            stderr: OutputLine::stream_is_stderr(shown.stream),
+            at: shown.at,
+            bytes: shown.bytes,
+            partial: shown.partial,
+        };
+        observer.line(&line, screen);
+        self.draw();
+    }
+
+    /// An event for whoever watches.
+    pub(super) fn show_notice(&mut self, notice: &Notice) {
+        let now = self.now();
+        let Reactor { observer, machine, screen, .. } = self;
+        let Some(observer) = observer.as_mut() else { return };
+        observer.notice(notice, &Snapshot { now, services: machine.services() }, screen);
+        self.draw();
+    }
+
+    /// The last word of whoever watches.
+    pub(super) fn end_show(&mut self) {
+        if let Some(mut observer) = self.observer.take() {
+            observer.end(&mut self.screen);
+            self.draw();
+        }
+    }
+
+    fn draw(&mut self) {
+        if self.screen.is_empty() {
+            return;
+        }
+        let at = Stream::Stdout.index();
+        if self.sinks[at].is_none() {
+            self.sinks[at] = Some(Sink::open(false));
+            self.register_sinks();
+        }
+        if let Some(sink) = self.sinks[at].as_mut() {
+            match sink.held() + self.screen.len() > HELD_MAX {
+                true => sink.drop_bytes(self.screen.len() as u64),
+                false => sink.pass(&self.screen),
+            }
+        }
+        self.screen.clear();
+    }
+}
