@@ -52,9 +52,8 @@ fn supervise(plan: Plan, of: FileLine, names: Vec<String>, world: World, output:
         log::warn!("{warning}");
     }
     let screen = screen::Screen::new(output, progress, &plan);
-    let Plan { instance, specs, said, .. } = plan;
-    // Not needed any more, and as large as the file.
-    drop(said);
+    // What was read of the file goes before anything is started: it is as large as all that is kept.
+    let (instance, specs) = plan.for_the_engine();
     // The file is found again whatever becomes of the working directory.
     let file = instance.file.clone().unwrap_or_else(|| check::file(&of, &world));
     let reload = move || {

@@ -46,6 +46,15 @@ pub(crate) struct Plan {
     pub(crate) said: Said,
 }
 
+impl Plan {
+    /// What is needed to run it; all else is dropped.
+    pub(crate) fn for_the_engine(self) -> (Instance, Vec<Spec>) {
+        let mut specs = self.specs;
+        specs.shrink_to_fit();
+        (self.instance, specs)
+    }
+}
+
 /// What was said, layer by layer: for `check`.
 #[derive(Debug)]
 pub(crate) struct Said {

@@ -5,9 +5,9 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{Identity, LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Form, Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
-use crate::sys::{cgroup, tree};
+use crate::sys::{cgroup, fds, tree};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use std::ffi::{CString, OsStr, OsString};
@@ -22,6 +22,8 @@ const LISTEN_PID: &str = "LISTEN_PID";
 /// The same for the beats of a worker that was told how often (sd_watchdog_enabled(3)).
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+/// Its type differs from one libc to the other.
+const NOFILE: u32 = libc::RLIMIT_NOFILE as u32;
 /// Longest path shown in an event.
 const SHOWN_PATH: usize = 200;
 
@@ -61,22 +63,30 @@ impl Reactor {
         for (stream, end) in [Stream::Stdout, Stream::Stderr].into_iter().zip(ends.iter()) {
             plan.take(stream.index() + 1, end);
         }
+        let many = self.instance.form != Form::Prefix;
+        plan.cut = many;
+        if let Some((soft, hard)) = self.descriptors
+            && !plan.rlimits.iter().any(|r| r.0 == NOFILE)
+        {
+            plan.rlimits.push((NOFILE, soft, hard));
+        }
         let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
         ends.clear();
-        let (pid, pidfd) = (child.pid, child.pidfd);
+        let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
+        let (pid, pidfd) = (child.pid, raised(child.pidfd));
         // A hook may leave a daemon with us, which is not the worker's.
         let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && spec.hooks.is_empty();
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])
-            .map(|(pipe, stream)| Output::new(id, generation, stream, pipe))
+            .map(|(pipe, stream)| Output::new(id, generation, stream, raised(pipe)))
             .collect();
         Ok(Launched {
             proc: Proc { generation, pid, pidfd, own_group },
             group,
             marks: tree::Marks { main: pid, entry, all_mine },
             outputs,
-            links: offer.links,
+            links: offer.links.into_iter().map(|link| link.moved(raised)).collect(),
         })
     }
 }

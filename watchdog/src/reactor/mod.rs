@@ -174,6 +174,8 @@ struct Reactor {
     wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
     /// The wishes of people as they were last written down.
     kept_wishes: String,
+    /// The limits of descriptors that workers get, where ours were raised.
+    descriptors: Option<(u64, u64)>,
     /// Files of variables, and when a change of them is acted upon.
     env_files: Option<crate::sys::watch::Watch>,
     env_due: Option<Duration>,

@@ -11,7 +11,7 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, panic, proc, tree, tty};
+use crate::sys::{cgroup, fds, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
@@ -19,6 +19,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+/// Descriptors that one service may take: its pidfd, two pipes of output, two ends of its channel, its notify socket, its
+/// log file, a probe under way.
+const DESCRIPTORS_OF_ONE: u64 = 9;
+/// And those of the watchdog itself, below the floor and for its clients.
+const DESCRIPTORS_OF_OURS: u64 = 1024;
 /// The watchdog's own failure, as a status.
 const OWN_FAILURE: u8 = 125;
 
@@ -39,6 +44,9 @@ pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
 impl Reactor {
     fn new(watchdog: Watchdog) -> Result<Reactor, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
+        if instance.form == Form::Up {
+            fds::keep_to_ourselves();
+        }
         let (poll, wishes, signals, inherited) = match inbox {
             Some(inbox) => (inbox.poll, Some((inbox.wishes, inbox.waker)), inbox.signals, inbox.inherited),
             None => {
@@ -51,6 +59,10 @@ impl Reactor {
         poll.registry()
             .register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)
             .map_err(|e| format!("epoll: {e}"))?;
+        let descriptors = match instance.form {
+            Form::Prefix => None,
+            Form::Up | Form::Library => fds::raise_limit(DESCRIPTORS_OF_ONE * specs.len() as u64 + DESCRIPTORS_OF_OURS),
+        };
         let me = nix::unistd::getpid().as_raw();
         let init = me == 1;
         if !proc::is_there() {
@@ -120,6 +132,7 @@ impl Reactor {
             screen: Vec::new(),
             wishes,
             kept_wishes: String::new(),
+            descriptors,
             env_files: None,
             env_due: None,
         };
