@@ -59,6 +59,7 @@ static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 #[rustfmt::skip]
 pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "up", arguments: "[SETTINGS] [NAME..]", meaning: "run the services of a file: all, or these and what they need", options: &[&FILE, &DRY_RUN, &OUTPUT, &NO_PROGRESS], settings: true },
+    Verb { name: "run-until-ready", arguments: "[SETTINGS]", meaning: "start all, wait until all are ready, stop; names what was not ready", options: &[&FILE, &TIMEOUT], settings: true },
     Verb { name: "check", arguments: "[SETTINGS]", meaning: "say what a file means, or all that is wrong with it; touches nothing", options: &[&FILE, &JSON], settings: true },
     Verb { name: "init", arguments: "", meaning: "write a commented sample of the file", options: &[&FILE], settings: false },
     Verb { name: "schema", arguments: "", meaning: "print a JSON schema of the file, for editors", options: &[], settings: false },
@@ -92,19 +93,10 @@ pub(crate) static HIDDEN: Verb = Verb {
     settings: false,
 };
 
-/// Understood, and not yet done by the engine; not shown either.
-pub(crate) static UNTIL_READY: Verb = Verb {
-    name: "run-until-ready",
-    arguments: "[SETTINGS]",
-    meaning: "start all, wait until all are ready, stop; names what was not ready",
-    options: &[&FILE, &TIMEOUT],
-    settings: true,
-};
-
 /// Verbs of the contract that come later.
 pub(crate) const LATER: [&str; 5] = ["top", "install", "uninstall", "upgrade", "drill"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().chain([&HIDDEN, &UNTIL_READY]).find(|v| v.name == name)
+    VERBS.iter().chain([&HIDDEN]).find(|v| v.name == name)
 }

@@ -8,6 +8,7 @@ mod form;
 mod print;
 mod report;
 mod stream;
+mod tree;
 
 use crate::cli::Control;
 use crate::logging::say;

@@ -9,6 +9,7 @@ mod alive;
 pub(crate) mod bounded;
 mod build;
 mod checks;
+mod commands;
 mod draft;
 mod env_file;
 mod environ;

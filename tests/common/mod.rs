@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod control;
 pub mod finish;
 pub mod flaky;
+pub mod folder;
 pub mod procs;
 pub mod talk;
 pub mod terminal;

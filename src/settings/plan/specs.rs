@@ -35,7 +35,10 @@ pub(super) fn all(members: &[Member<'_>], said: &Said, world: &World, faults: &m
         match spec {
             Ok(spec) => specs.push(Some(with_deadline(spec, said.says(member, "start_timeout")))),
             Err(wrong) => {
-                faults.extend(wrong.into_iter().map(|fault| said.wrong_with(member, fault)));
+                let own = |fault: &Fault| fault.about.is_some_and(|key| member.entry(key).is_some());
+                let place =
+                    |fault| if own(&fault) { said.wrong_with(member, fault) } else { said.wrong_with_all(fault) };
+                faults.extend(wrong.into_iter().map(place));
                 specs.push(None);
             }
         }
