@@ -264,7 +264,12 @@ impl Play<'_> {
             | Action::Inspect { .. }
             | Action::Measure { .. }
             | Action::Gather { .. }
-            | Action::Report(_) => {}
+            | Action::Report(_)
+            | Action::Probe { .. }
+            | Action::EndProbes { .. }
+            | Action::LookAtFile { .. }
+            | Action::ReadFileAgain { .. }
+            | Action::ReopenLogs => {}
             Action::RunGiveUp { .. } | Action::EndGiveUp { .. } | Action::Farewell { .. } | Action::Suspend => {
                 self.race = true;
             }
@@ -326,8 +331,8 @@ impl Play<'_> {
             Order::Stop => Request::Stop { services, timeout: None },
             Order::StopWithin(ms) => Request::Stop { services, timeout: Some(Duration::from_millis(ms)) },
             Order::Start => Request::Start { services },
-            Order::Restart => Request::Restart { services, force: false },
-            Order::Force => Request::Restart { services, force: true },
+            Order::Restart => Request::Restart { services, force: false, alone: false },
+            Order::Force => Request::Restart { services, force: true, alone: false },
             Order::Signal(signal) => Request::Signal { services, signal },
             Order::Freeze => Request::Signal { services, signal: libc::SIGSTOP },
             Order::Wait("stopped") => Request::Wait { service, want: Want::Stopped, timeout: None },
@@ -415,7 +420,12 @@ fn notice_line(notice: &Notice) -> String {
         | What::OrphanReaped { .. }
         | What::LogDropped { .. }
         | What::ControlDenied { .. }
-        | What::Stall { .. } => String::new(),
+        | What::Stall { .. }
+        | What::Probe { .. }
+        | What::Blocked { .. }
+        | What::Unblocked
+        | What::ConfigReloaded { .. }
+        | What::ConfigError { .. } => String::new(),
     };
     format!("{} {generation} cause {cause} {more}", notice.what.name()).trim_end().to_string()
 }

@@ -43,10 +43,10 @@ impl Dial {
     /// To a path.
     pub(crate) fn unix(path: &Path, registry: &Registry, token: Token) -> Result<Dial, Seen> {
         let place = path.display().to_string();
-        let mut stream = UnixStream::connect(path).map_err(|e| match e.kind() {
+        let mut stream = UnixStream::connect(path).map_err(|e| match e.kind() == ErrorKind::WouldBlock {
             // Unlike TCP there is no handshake to wait for: either it is queued, or there is no room.
-            ErrorKind::WouldBlock => Seen::failure(format!("{place}: its queue is full")),
-            _ => refused(&place, &e),
+            true => Seen::failure(format!("{place}: its queue is full")),
+            false => refused(&place, &e),
         })?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut stream, token, interest).map_err(|e| unable(&e))?;
@@ -135,10 +135,10 @@ fn unable(e: &io::Error) -> Seen {
 }
 
 fn refused(place: &str, e: &io::Error) -> Seen {
-    let why = match e.kind() {
-        ErrorKind::ConnectionRefused => "connection refused".to_string(),
-        ErrorKind::NotFound => "no such socket".to_string(),
-        _ => e.raw_os_error().map_or_else(|| e.to_string(), |n| nix::errno::Errno::from_raw(n).desc().to_lowercase()),
+    let why = match e.raw_os_error() {
+        Some(libc::ENOENT) => "no such socket".to_string(),
+        Some(n) => nix::errno::Errno::from_raw(n).desc().to_lowercase(),
+        None => e.to_string(),
     };
     Seen::failure(format!("{place}: {why}"))
 }

@@ -1,5 +1,7 @@
 //! Errands over loopback, against servers that behave in every way they should not.
 
+#![allow(clippy::disallowed_methods, reason = "the servers are threads, and slow")]
+
 use super::*;
 use crate::spec::HttpCheck;
 use mio::{Events, Poll};

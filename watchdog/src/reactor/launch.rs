@@ -23,6 +23,7 @@ const LISTEN_PID: &str = "LISTEN_PID";
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
 /// Its type differs from one libc to the other.
+#[allow(clippy::unnecessary_cast, reason = "an i32 in musl")]
 const NOFILE: u32 = libc::RLIMIT_NOFILE as u32;
 /// Longest path shown in an event.
 const SHOWN_PATH: usize = 200;
