@@ -16,8 +16,8 @@ pub(super) struct Member<'a> {
     pub(super) spot: Spot,
     /// Its own settings.
     pub(super) entries: &'a [Entry],
-    /// All layers.
-    pub(super) draft: Draft,
+    /// All layers. On the heap: of thousands each goes when its spec is built.
+    pub(super) draft: Box<Draft>,
 }
 
 impl Member<'_> {
@@ -56,7 +56,7 @@ impl Said {
             for (setting, raw) in self.variables.iter().chain(&self.flags) {
                 let _ = (setting.set)(&mut draft, raw);
             }
-            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft };
+            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft: Box::new(draft) };
             if let Err(fault) = name(&table.name) {
                 faults.push(placed(&self.sources, table.spot, &path, fault));
             }

@@ -96,15 +96,20 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     cycles::find(&members, &links, &said, &mut faults);
     order::conflicts(&members, &links, &said, &mut faults);
     let chosen = order::chosen(&members, names, &mut faults);
-    let built = specs::all(&members, &said, world, &mut faults);
+    let starts = order::starts(&members, &links, chosen.as_deref());
+    let order = order::layers(&members, &links, &starts);
+    warnings.extend(said.warnings(&members, world));
+    warnings.extend(order::by_hand(&members, &links, &starts));
+    let around = specs::Around {
+        said: &said,
+        links: &links,
+        names: members.iter().map(Member::names).collect(),
+        chosen: chosen.as_deref().map(|c| (c, starts.as_slice())),
+    };
+    let specs = specs::all(members, &around, world, &mut faults);
     if !faults.is_empty() {
         return Err(said.finished(faults));
     }
-    let starts = order::starts(&members, &links, chosen.as_deref());
-    let order = order::layers(&members, &links, &starts);
-    let specs = specs::placed(built, &members, &links, chosen.as_deref().map(|c| (c, starts.as_slice())));
-    warnings.extend(said.warnings(&members, world));
-    warnings.extend(order::by_hand(&members, &links, &starts));
     said.veil(warnings.iter_mut());
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
