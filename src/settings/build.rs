@@ -88,7 +88,7 @@ impl<'a> Shared<'a> {
 
 impl Draft {
     /// The spec of one service, not yet named, or everything of the world that is against it.
-    pub(crate) fn spec(self, command: Vec<OsString>, shared: &mut Shared<'_>) -> Result<Spec, Vec<Fault>> {
+    pub(crate) fn spec(self, command: Vec<OsString>, shared: &mut Shared<'_>) -> Result<Box<Spec>, Vec<Fault>> {
         let mut faults = Vec::new();
         let from_files = shared.variables(&self, &mut faults);
         let user = shared.user(&self).unwrap_or_else(|fault| {

@@ -58,7 +58,8 @@ fn supervise(plan: Plan, of: FileLine, names: Vec<String>, world: World, output:
     let file = instance.file.clone().unwrap_or_else(|| check::file(&of, &world));
     let reload = move || {
         let read = settings::plan(&of.flags, &file, &names, &world);
-        read.map(|plan| plan.specs).map_err(|faults| faults.into_iter().map(|fault| fault.message).collect())
+        read.map(|plan| plan.specs.into_iter().map(|spec| *spec).collect())
+            .map_err(|faults| faults.into_iter().map(|fault| fault.message).collect())
     };
     Watchdog::new(instance, specs).reload_from(Box::new(reload)).observe(Box::new(screen)).run()
 }

@@ -157,7 +157,7 @@ impl<L: FnMut(&OutputLine<'_>), N: FnMut(&Notice, &Snapshot<'_>)> Observer for C
 /// Services that are about to be supervised.
 pub struct Watchdog {
     pub(crate) instance: Instance,
-    pub(crate) specs: Vec<Spec>,
+    pub(crate) specs: Vec<Box<Spec>>,
     pub(crate) loader: Option<Loader>,
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) inbox: Option<Inbox>,
@@ -176,7 +176,8 @@ pub(crate) struct Inbox {
 impl Watchdog {
     /// Nothing happens before [`Watchdog::run`].
     #[must_use]
-    pub fn new(instance: Instance, specs: Vec<Spec>) -> Watchdog {
+    pub fn new<S: Into<Box<Spec>>>(instance: Instance, specs: impl IntoIterator<Item = S>) -> Watchdog {
+        let specs = specs.into_iter().map(Into::into).collect();
         Watchdog { instance, specs, loader: None, observer: None, inbox: None }
     }
 

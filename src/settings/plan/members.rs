@@ -56,7 +56,8 @@ impl Said {
             for (setting, raw) in self.variables.iter().chain(&self.flags) {
                 let _ = (setting.set)(&mut draft, raw);
             }
-            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft: Box::new(draft) };
+            let member =
+                Member { name: &table.name, spot: table.spot, entries: &table.entries, draft: Box::new(draft) };
             if let Err(fault) = name(&table.name) {
                 faults.push(placed(&self.sources, table.spot, &path, fault));
             }

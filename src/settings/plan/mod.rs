@@ -33,7 +33,7 @@ pub(crate) struct Plan {
     /// The watchdog.
     pub(crate) instance: Instance,
     /// Its services, in the order of the file, replicas one by one. What is disabled is not among them.
-    pub(crate) specs: Vec<Spec>,
+    pub(crate) specs: Vec<Box<Spec>>,
     /// Filter of our own log.
     pub(crate) log_level: String,
     /// Its form.
@@ -48,10 +48,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// What is needed to run it; all else is dropped.
-    pub(crate) fn for_the_engine(self) -> (Instance, Vec<Spec>) {
-        let mut specs = self.specs;
-        specs.shrink_to_fit();
-        (self.instance, specs)
+    pub(crate) fn for_the_engine(self) -> (Instance, Vec<Box<Spec>>) {
+        (self.instance, self.specs)
     }
 }
 

@@ -25,7 +25,12 @@ pub(super) struct Around<'a> {
 
 /// The specs of all members but those that are disabled or wrong. Each member goes as soon as its spec is there, so that
 /// of thousands not both are held.
-pub(super) fn all(members: Vec<Member<'_>>, around: &Around<'_>, world: &World, faults: &mut Vec<Fault>) -> Vec<Spec> {
+pub(super) fn all(
+    members: Vec<Member<'_>>,
+    around: &Around<'_>,
+    world: &World,
+    faults: &mut Vec<Fault>,
+) -> Vec<Box<Spec>> {
     let mut shared = Shared::new(world);
     let mut logs: HashMap<PathBuf, &str> = HashMap::new();
     let mut specs = Vec::with_capacity(around.names.iter().map(Vec::len).sum());
@@ -66,7 +71,7 @@ impl Said {
 
 /// A deadline that nobody gave: none for a oneshot, for a long migration is not to be killed by a default; and where probes
 /// decide, long enough for the slowest of them to have failed.
-fn with_deadline(mut spec: Spec, given: bool) -> Spec {
+fn with_deadline(mut spec: Box<Spec>, given: bool) -> Box<Spec> {
     if given {
         return spec;
     }
@@ -86,7 +91,7 @@ fn with_deadline(mut spec: Spec, given: bool) -> Spec {
 
 impl Around<'_> {
     /// Its place among the others, its name, and its replicas one by one.
-    fn place(&self, at: usize, name: &str, mut spec: Spec, specs: &mut Vec<Spec>) {
+    fn place(&self, at: usize, name: &str, mut spec: Box<Spec>, specs: &mut Vec<Box<Spec>>) {
         self.link(&mut spec, &self.links[at]);
         let autostart = &mut spec.place.autostart;
         match self.chosen {
@@ -101,7 +106,8 @@ impl Around<'_> {
             return specs.push(spec);
         }
         for (index, name) in names.iter().enumerate() {
-            let mut replica = Spec { name: name.clone(), ..spec.clone() };
+            let mut replica = spec.clone();
+            replica.name.clone_from(name);
             replica.replica = Some(index as u32);
             replica.log.file = replica.log.file.map(|path| numbered(&path, index));
             specs.push(replica);

@@ -47,7 +47,14 @@ fn live_part(old: &Spec, new: &Spec) -> Spec {
 
 impl Supervisor {
     /// Replaces all settings. `restart`: services whose process has to be replaced for it are started again at once.
-    pub fn apply(&mut self, now: MonoTime, specs: Vec<Spec>, restart: bool, out: &mut Actions) -> Applied {
+    pub fn apply<S: Into<Box<Spec>>>(
+        &mut self,
+        now: MonoTime,
+        specs: impl IntoIterator<Item = S>,
+        restart: bool,
+        out: &mut Actions,
+    ) -> Applied {
+        let specs: Vec<Box<Spec>> = specs.into_iter().map(Into::into).collect();
         let mut done = Applied::default();
         if self.is_ending() {
             return done;
@@ -99,7 +106,7 @@ impl Supervisor {
     }
 
     /// A place for a new service: one that nobody needs any more, or a new one.
-    fn settle_in(&mut self, spec: Spec) -> usize {
+    fn settle_in(&mut self, spec: Box<Spec>) -> usize {
         let free = self.services.iter().position(|s| s.removed && s.state.is_terminal() && s.timers.next().is_none());
         match free {
             Some(n) => {
@@ -117,12 +124,12 @@ impl Supervisor {
     }
 
     /// It was taken out of the file and is in it again.
-    fn revive(&mut self, n: usize, spec: Spec) {
+    fn revive(&mut self, n: usize, spec: Box<Spec>) {
         let s = &mut self.services[n];
         (s.removed, s.asked, s.by_hand) = (false, None, false);
         s.held = None;
         match s.state.has_process() {
-            true => s.next = Some(Box::new(spec)),
+            true => s.next = Some(spec),
             false => s.spec = spec,
         }
     }
@@ -131,7 +138,7 @@ impl Supervisor {
     fn change(
         &mut self,
         n: usize,
-        spec: Spec,
+        spec: Box<Spec>,
         restart: bool,
         now: MonoTime,
         out: &mut Actions,
@@ -140,7 +147,7 @@ impl Supervisor {
     ) {
         let Some(s) = self.services.get_mut(n) else { return };
         let pending = s.next.as_deref().unwrap_or(&s.spec);
-        if *pending == spec {
+        if *pending == *spec {
             // Put off before and asked for now.
             if s.next.is_some() && restart && s.state.has_process() {
                 done.restarted.push(spec.name.clone());
@@ -155,8 +162,8 @@ impl Supervisor {
         let asked = if s.by_hand { s.asked } else { first_asked(&spec) };
         let name = spec.name.clone();
         if process && replaces {
-            s.spec = live_part(&s.spec, &spec);
-            s.next = Some(Box::new(spec));
+            *s.spec = live_part(&s.spec, &spec);
+            s.next = Some(spec);
             match restart && s.goal == Goal::Up {
                 true => {
                     done.restarted.push(name);

@@ -72,7 +72,7 @@ struct Worker {
     group: Option<cgroup::Group>,
     marks: tree::Marks,
     ring: crate::logs::Ring,
-    file: Option<crate::logs::LogFile>,
+    file: Option<Box<crate::logs::LogFile>>,
     give_up: Option<i32>,
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,

@@ -69,7 +69,10 @@ impl Reactor {
             log::warn!("no /proc here: what a worker leaves behind cannot be seen and is not ended");
         }
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
-        let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
+        let mut workers = Vec::with_capacity(specs.len());
+        for spec in &specs {
+            workers.push(worker(spec)?);
+        }
         let server = control(&instance, &poll, me)?;
         // Of many services none has the terminal.
         let shared_group = instance.form == Form::Prefix && tty::is_ours();
@@ -82,7 +85,7 @@ impl Reactor {
             strategy: instance.strategy,
             until_ready: instance.until_ready,
         };
-        specs.iter_mut().for_each(measure::resolve_auto);
+        specs.iter_mut().for_each(|spec| measure::resolve_auto(spec));
         let store = Store::new(instance.report_dir.clone(), instance.report_keep);
         let reports = vec![None; specs.len()];
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
@@ -179,7 +182,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, String> {
     let log = &spec.log;
     let file = match (&log.file, log.mode) {
         (Some(path), LogMode::Tee | LogMode::Capture) => {
-            Some(LogFile::open(path, log.max_size, log.keep).map_err(|e| file_error("log_file", &e))?)
+            Some(Box::new(LogFile::open(path, log.max_size, log.keep).map_err(|e| file_error("log_file", &e))?))
         }
         _ => None,
     };
