@@ -27,6 +27,7 @@ impl Reactor {
     /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
     fn reap(&mut self, seen_alive: MonoTime) {
         let mut ended = Vec::new();
+        self.oom_round = None;
         let mut orphans = false;
         let rest = loop {
             match reap::reap_one() {

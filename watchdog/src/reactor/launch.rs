@@ -49,16 +49,15 @@ impl Reactor {
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode)?;
         let offer = link::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
-        let null = match spec.launch.stdin {
-            Stdin::Null => Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?),
-            Stdin::Inherit => None,
-        };
+        if spec.launch.stdin == Stdin::Null && self.null.is_none() {
+            self.null = Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?);
+        }
         let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
         let own_group = !self.shared_group;
         let mut plan = plan(spec, environment(spec, &mark, control, &offer), own_group);
         plan.keep = link::numbers(&offer);
         plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
-        if let Some(null) = &null {
+        if let Some(null) = self.null.as_ref().filter(|_| spec.launch.stdin == Stdin::Null) {
             plan.take(0, null);
         }
         for (stream, end) in [Stream::Stdout, Stream::Stderr].into_iter().zip(ends.iter()) {

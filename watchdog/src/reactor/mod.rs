@@ -144,6 +144,10 @@ struct Reactor {
     pending: Vec<record::Pending>,
     sampler: Option<crate::sys::sample::Sampler<ServiceId>>,
     oom_before: Option<measure::OomCount>,
+    /// Such kills since then that explain no death yet; looked up once for all that died together.
+    oom_round: Option<measure::OomCount>,
+    /// `/dev/null`, for the workers that read nothing.
+    null: Option<std::fs::File>,
     /// Who is to be measured when the actions of this moment are done: one pass for all.
     to_measure: Vec<(ServiceId, Generation)>,
     /// Probes under way.

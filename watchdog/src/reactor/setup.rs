@@ -116,6 +116,8 @@ impl Reactor {
             pending: Vec::new(),
             sampler: None,
             oom_before: None,
+            oom_round: None,
+            null: None,
             to_measure: Vec::new(),
             tries: Default::default(),
             loose: Vec::new(),

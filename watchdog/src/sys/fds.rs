@@ -163,11 +163,12 @@ pub(crate) fn attribute_is(path: &std::path::Path, name: &str, value: &[u8]) -> 
 }
 /// Moves a descriptor of ours to a number from `floor` on; where there is none, it stays.
 pub(crate) fn raise(fd: OwnedFd, floor: i32) -> OwnedFd {
-    let moved = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(floor));
-    match moved {
+    // SAFETY: numbers alone. Not by libc: musl's sets the flag a second time.
+    let moved = unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, floor) };
+    match i32::try_from(moved) {
         // SAFETY: the kernel just made this descriptor and nobody else knows it.
-        Ok(number) => unsafe { OwnedFd::from_raw_fd(number) },
-        Err(_) => fd,
+        Ok(number) if number >= 0 => unsafe { OwnedFd::from_raw_fd(number) },
+        Ok(_) | Err(_) => fd,
     }
 }
 
