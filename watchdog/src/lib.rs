@@ -19,6 +19,12 @@ mod sys;
 pub use api::{Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watchdog};
 pub use machine::Notice;
 
+/// Columns of the terminal on standard output; `None`: it is no terminal.
+#[must_use]
+pub fn terminal_width() -> Option<u16> {
+    sys::fds::terminal_width()
+}
+
 /// The name of a signal without SIG: `TERM`, `RTMIN+3`, or the number if it has none.
 #[must_use]
 pub fn signal_name(signal: i32) -> String {
