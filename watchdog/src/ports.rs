@@ -71,13 +71,27 @@ impl Found {
         owner.map_or("a process that cannot be looked at".into(), |(name, pid)| format!("{name} (pid {pid})"))
     }
 
-    /// Whether it may be ended, as this user.
-    pub(crate) fn may_be_ended(&self, user: u32, filters: &[String]) -> Result<&Owner, String> {
+    fn judge(&self, user: u32, filters: &[String]) -> Result<(), String> {
         match &self.owner {
-            Some((owner, kin)) => may_be_ended(owner, kin, user, filters).map(|()| owner),
+            Some((owner, kin)) => may_be_ended(owner, kin, user, filters),
             None => Err("nobody knows who it is".into()),
         }
     }
+}
+
+/// Who of them may be ended, as this user, and why not. A socket that somebody holds who stays is held all the same: then
+/// nobody is ended for it. (Among its holders is for an instant also whoever that one is just starting.)
+pub(crate) fn judge(all: &[Found], user: u32, filters: &[String]) -> Vec<Result<(), String>> {
+    let each: Vec<_> = all.iter().map(|found| found.judge(user, filters)).collect();
+    let stays = |of: &Found| {
+        let others = all.iter().zip(&each).filter(|(_, judged)| judged.is_err());
+        others.map(|(other, _)| other).find(|other| !other.sockets.is_disjoint(&of.sockets))
+    };
+    let together = all.iter().zip(&each).map(|(found, judged)| match judged {
+        Ok(()) => stays(found).map_or(Ok(()), |other| Err(format!("{} has the same socket and stays", other.by()))),
+        Err(why) => Err(why.clone()),
+    });
+    together.collect()
 }
 
 /// Whom we know of our own.
@@ -176,20 +190,20 @@ pub fn port_holders(ports: &Ports) -> Vec<Holder> {
     let user = nix::unistd::geteuid().as_raw();
     let me = nix::unistd::getpid().as_raw();
     let found = look(&ports.declared, &Family { me, before: &[], service: &|_| None });
-    let holder = |found: Found| {
-        let judged = found.may_be_ended(user, &ports.process_filters).map(|_| ());
+    let judged = judge(&found, user, &ports.process_filters);
+    let holder = |(found, judged): (Found, Result<(), String>)| {
         let would_end = if ports.kill_others { judged } else { Err("kill_others is off".into()) };
         let (pid, name) = found.owner.map_or((None, String::new()), |(owner, _)| (Some(owner.pid), owner.name));
         Holder { port: found.port.number, udp: found.port.udp, pid, name, would_end }
     };
-    found.into_iter().map(holder).collect()
+    found.into_iter().zip(judged).map(holder).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn judge(pid: i32, kin: Kin, uid: u32, filters: &[&str]) -> Result<(), String> {
+    fn one(pid: i32, kin: Kin, uid: u32, filters: &[&str]) -> Result<(), String> {
         let owner = Owner { pid, start: 1, uid, name: "MainThread".into(), program: "Node-22".into() };
         let filters: Vec<String> = filters.iter().map(|f| f.to_string()).collect();
         may_be_ended(&owner, &kin, 1000, &filters)
@@ -203,36 +217,51 @@ mod tests {
 
     #[test]
     fn a_stranger_of_our_own_user_is_ended() {
-        assert_eq!(judge(77, Kin::Stranger, 1000, &[]), Ok(()));
-        assert_eq!(judge(77, Kin::Stranger, 1000, &["nginx", "node"]), Ok(()), "by its executable, in any case");
-        assert_eq!(judge(77, Kin::Stranger, 1000, &["mainthread"]), Ok(()), "by its own name");
+        assert_eq!(one(77, Kin::Stranger, 1000, &[]), Ok(()));
+        assert_eq!(one(77, Kin::Stranger, 1000, &["nginx", "node"]), Ok(()), "by its executable, in any case");
+        assert_eq!(one(77, Kin::Stranger, 1000, &["mainthread"]), Ok(()), "by its own name");
     }
 
     #[test]
     fn ourselves_an_ancestor_and_the_first_process_live() {
-        spared(judge(77, Kin::Ourselves, 1000, &[]), "is this watchdog");
-        spared(judge(1, Kin::Ourselves, 1000, &[]), "is this watchdog");
-        spared(judge(1, Kin::Stranger, 1000, &[]), "PID 1");
-        spared(judge(1, Kin::Ancestor, 1000, &[]), "PID 1");
-        spared(judge(77, Kin::Ancestor, 1000, &[]), "started by it");
+        spared(one(77, Kin::Ourselves, 1000, &[]), "is this watchdog");
+        spared(one(1, Kin::Ourselves, 1000, &[]), "is this watchdog");
+        spared(one(1, Kin::Stranger, 1000, &[]), "PID 1");
+        spared(one(1, Kin::Ancestor, 1000, &[]), "PID 1");
+        spared(one(77, Kin::Ancestor, 1000, &[]), "started by it");
     }
 
     #[test]
     fn our_own_workers_and_helpers_live() {
-        spared(judge(77, Kin::Service("api".into()), 1000, &[]), "the service api");
-        spared(judge(77, Kin::Child, 1000, &[]), "started by this watchdog");
+        spared(one(77, Kin::Service("api".into()), 1000, &[]), "the service api");
+        spared(one(77, Kin::Child, 1000, &[]), "started by this watchdog");
     }
 
     #[test]
     fn another_users_process_lives_also_before_root() {
-        spared(judge(77, Kin::Stranger, 1001, &[]), "another user (1001)");
-        spared(judge(77, Kin::Stranger, 0, &[]), "another user (0)");
+        spared(one(77, Kin::Stranger, 1001, &[]), "another user (1001)");
+        spared(one(77, Kin::Stranger, 0, &[]), "another user (0)");
     }
 
     #[test]
     fn whoever_no_filter_names_lives() {
-        spared(judge(77, Kin::Stranger, 1000, &["nginx"]), "process_filters");
-        spared(judge(77, Kin::Stranger, 1000, &["nodejs", "node-23"]), "process_filters");
+        spared(one(77, Kin::Stranger, 1000, &["nginx"]), "process_filters");
+        spared(one(77, Kin::Stranger, 1000, &["nodejs", "node-23"]), "process_filters");
+    }
+
+    #[test]
+    fn nobody_is_ended_for_a_socket_that_is_held_all_the_same() {
+        let found = |pid: i32, kin: Kin, sockets: &[u64]| {
+            let owner = Owner { pid, start: 1, uid: 1000, name: "x".into(), program: "x".into() };
+            let port = Port { number: 80, udp: false };
+            Found { port, sockets: sockets.iter().copied().collect(), owner: Some((owner, kin)) }
+        };
+        let of_an_ancestor =
+            [found(7, Kin::Ancestor, &[1]), found(8, Kin::Stranger, &[1]), found(9, Kin::Stranger, &[2])];
+        let judged = judge(&of_an_ancestor, 1000, &[]);
+        assert_eq!(judged[1], Err("x (pid 7) has the same socket and stays".into()));
+        assert_eq!((judged[0].is_err(), &judged[2]), (true, &Ok(())));
+        assert_eq!(judge(&of_an_ancestor[1..], 1000, &[]), [Ok(()), Ok(())]);
     }
 
     #[test]

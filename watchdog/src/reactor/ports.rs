@@ -4,7 +4,7 @@
 
 use super::Reactor;
 use crate::machine::*;
-use crate::ports::{Family, Found, look, port_word};
+use crate::ports::{Family, Found, judge, look, port_word};
 use crate::spec::{Form, Port};
 use crate::sys::owners::Owner;
 use crate::sys::{fds, signals, spawn};
@@ -40,10 +40,11 @@ struct Target {
 
 impl Target {
     /// The very process that was looked at: the pidfd first, then another look at who bears the number.
-    fn of(owner: &Owner, sockets: BTreeSet<u64>, many: bool) -> Option<Target> {
+    fn of(found: &Found, many: bool) -> Option<Target> {
+        let (owner, _) = found.owner.as_ref()?;
         let pidfd = signals::pidfd_open(owner.pid).ok()?;
         let pidfd = if many { fds::raise(pidfd, spawn::FLOOR) } else { pidfd };
-        owner.lives().then(|| Target { owner: owner.clone(), pidfd, sockets })
+        owner.lives().then(|| Target { owner: owner.clone(), pidfd, sockets: found.sockets.clone() })
     }
 }
 
@@ -85,19 +86,20 @@ impl Reactor {
         let user = nix::unistd::geteuid().as_raw();
         let mut targets = Vec::new();
         let mut ports = Vec::new();
-        for found in self.port_holders(&spec.ports.declared) {
+        let holders = self.port_holders(&spec.ports.declared);
+        let judged = judge(&holders, user, &spec.ports.process_filters);
+        for (found, judged) in holders.iter().zip(judged) {
             let said = format!("{}: port {} is held by {}", spec.name, port_word(found.port), found.by());
             if !spec.ports.kill_others {
                 log::warn!("{said}");
                 continue;
             }
-            match found.may_be_ended(user, &spec.ports.process_filters) {
-                Err(why) => log::warn!("{said}, which is not ended: {why}"),
-                Ok(owner) => {
-                    log::warn!("{said}, which is ended to free it");
-                    targets.extend(Target::of(owner, found.sockets.clone(), many));
-                    ports.push(found.port);
-                }
+            if let Err(why) = judged {
+                log::warn!("{said}, which is not ended: {why}");
+            } else {
+                log::warn!("{said}, which is ended to free it");
+                targets.extend(Target::of(found, many));
+                ports.push(found.port);
             }
         }
         for target in &targets {
