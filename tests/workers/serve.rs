@@ -16,7 +16,7 @@ fn ms(args: &Args, at: usize) -> Duration {
     Duration::from_millis(args.word(at).parse().unwrap())
 }
 
-/// A socket that listens at --port (any), its number in FILE.
+/// A socket that listens at --port (any), its number in FILE beside the time.
 fn listen(args: &Args) -> TcpListener {
     let host = if args.has("v6") { "::1" } else { "127.0.0.1" };
     let listener = TcpListener::bind((host, args.number("port", 0) as u16)).unwrap();
@@ -100,7 +100,7 @@ fn answer(args: &Args, status: &str, mut stream: TcpStream) {
     }
 }
 
-/// `tcp-server FILE BEHAVIOUR [--port N] [--v6]`: `ok`, `late MS`, `never`, `noaccept`, `slam` (closes at once), `unix PATH`.
+/// `tcp-server FILE BEHAVIOUR [--port N] [--v6] [--hits FILE]`: `ok`, `late MS`, `never`, `noaccept`, `slam` (closes at once), `unix PATH`.
 pub(crate) fn tcp(args: &Args) -> i32 {
     match args.word(1) {
         "never" => for_ever(),
@@ -116,6 +116,9 @@ pub(crate) fn tcp(args: &Args) -> i32 {
         for_ever();
     }
     for stream in listener.incoming().flatten() {
+        if let Some(hits) = args.text("hits") {
+            note(hits, &format!("connection {}", mono_ns()));
+        }
         if args.word(1) == "slam" {
             drop(stream);
         } else {

@@ -144,7 +144,10 @@ impl Supervisor {
 
     pub(super) fn settle(&mut self, now: MonoTime, out: &mut Actions) {
         // Before anybody starts in its course.
-        if self.setup.up && !self.is_ending() && let Some(status) = self.failed_for_all() {
+        if self.setup.up
+            && !self.is_ending()
+            && let Some(status) = self.failed_for_all()
+        {
             self.end_with(now, status, out);
         }
         self.arrange(now, out);

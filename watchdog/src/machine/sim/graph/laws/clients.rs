@@ -11,9 +11,9 @@ impl Laws {
         let Call::Handle(event) = call else { return };
         match event {
             Event::Asked { ticket, request, .. } => {
-                let refused = out.iter().any(|a| {
-                    matches!(a, Action::Answer { ticket: t, reply: Reply::Refused { .. } } if t == ticket)
-                });
+                let refused = out
+                    .iter()
+                    .any(|a| matches!(a, Action::Answer { ticket: t, reply: Reply::Refused { .. } } if t == ticket));
                 self.open.insert(*ticket, format!("{request:?}"));
                 if refused {
                     self.saw_refusal(out);

@@ -134,7 +134,12 @@ impl Shadow {
             slot.hard.iter().for_each(|e| self.slots[e.on].required_by.push(n));
             slot.soft.iter().chain(&slot.after).for_each(|m| self.slots[*m].followed_by.push(n));
             slot.soft.iter().for_each(|m| self.slots[*m].wanted_by.push(n));
-            slot.spec.place.conflicts.iter().filter_map(|c| places.get(c)).for_each(|m| self.slots[*m].conflicts.push(n));
+            slot.spec
+                .place
+                .conflicts
+                .iter()
+                .filter_map(|c| places.get(c))
+                .for_each(|m| self.slots[*m].conflicts.push(n));
         }
         self.order = self.sorted();
     }
@@ -161,9 +166,7 @@ impl Shadow {
         let done = view.state == State::Done;
         match condition {
             Condition::Started => done || (view.active() && (view.living || !process)),
-            Condition::Ready => {
-                matches!(view.state, State::Running { .. }) || (done && view.kind == Kind::Oneshot)
-            }
+            Condition::Ready => matches!(view.state, State::Running { .. }) || (done && view.kind == Kind::Oneshot),
             Condition::Completed => done,
         }
     }
