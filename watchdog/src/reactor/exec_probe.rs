@@ -40,23 +40,24 @@ impl Exec {
         self.pipes.each_ref().map(|p| p.as_ref().map(|p| p.token)).into_iter().flatten()
     }
 
-    /// What has come through one of them. One that floods is left to wait: it is killed when its time is over.
-    pub(super) fn read(&mut self, token: usize) {
+    /// What has come through one of them. True: it has had its share of this turn, and there may be more.
+    pub(super) fn read(&mut self, token: usize) -> bool {
         let mut buffer = [0; 8192];
         let mut taken = 0;
-        let Some(pipe) = self.pipes.iter_mut().flatten().find(|p| p.token == token) else { return };
+        let Some(pipe) = self.pipes.iter_mut().flatten().find(|p| p.token == token) else { return false };
         while taken < SHARE {
             match nix::unistd::read(&pipe.fd, &mut buffer) {
-                Ok(0) => return,
+                Ok(0) => return false,
                 Ok(n) => {
                     taken += n;
                     let room = KEPT.saturating_sub(pipe.kept.len()).min(n);
                     pipe.kept.extend_from_slice(&buffer[..room]);
                 }
                 Err(Errno::EINTR) => {}
-                Err(_) => return,
+                Err(_) => return false,
             }
         }
+        true
     }
 
     /// Takes the pipes out of the loop.

@@ -5,7 +5,7 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{Form, Identity, LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Check, Form, Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
 use crate::sys::{cgroup, fds, tree};
 use nix::fcntl::OFlag;
@@ -74,8 +74,9 @@ impl Reactor {
         ends.clear();
         let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
         let (pid, pidfd) = (child.pid, raised(child.pidfd));
-        // A hook may leave a daemon with us, which is not the worker's.
-        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && spec.hooks.is_empty();
+        // A hook or the command of a probe may leave a daemon with us, which is not the worker's.
+        let helped = !spec.hooks.is_empty() || spec.probes.iter().any(|p| matches!(p.check, Check::Exec(_)));
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && !helped;
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])

@@ -6,7 +6,7 @@ use crate::machine::*;
 use crate::probe::{Errand, Seen};
 use crate::spec::Check;
 use crate::sys::reap::Dead;
-use crate::sys::{signals, sockets, tree};
+use crate::sys::{proc, signals, sockets, tree};
 use mio::Token;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -110,7 +110,9 @@ impl Reactor {
         let seen = match &mut one.errand {
             Kind::Socket(errand) => errand.go_on(self.poll.registry(), Token(first)),
             Kind::Command(exec) => {
-                exec.read(token);
+                if exec.read(token) {
+                    self.again.push(token);
+                }
                 None
             }
         };
@@ -170,12 +172,21 @@ impl Reactor {
     /// A child of ours was reaped: if it is the command of a try, what it has shown. False: it is none.
     pub(super) fn try_ended(&mut self, dead: &Dead) -> bool {
         let Some(token) = self.tries.by_pid.remove(&dead.pid) else { return false };
+        self.end_what_it_left(dead.pid);
         let seen = match self.tries.all.get_mut(&token).map(|t| &mut t.errand) {
             Some(Kind::Command(exec)) => answer_of(exec, dead),
             Some(Kind::Socket(_)) | None => return true,
         };
         self.try_over(token, seen);
         true
+    }
+
+    /// Whoever a command has left in its group is ours by now, and so the number of the group is still its own.
+    fn end_what_it_left(&self, group: i32) {
+        let member = |pid: &i32| proc::stat(*pid).is_some_and(|s| s.group == group);
+        if tree::children(self.me).iter().any(member) {
+            let _ = signals::kill(-group, libc::SIGKILL);
+        }
     }
 
     /// Our own end: nobody waits for an answer.
