@@ -175,6 +175,8 @@ struct Reactor {
     /// be stopped at any point of a turn.
     awake: Duration,
     exit: Option<u8>,
+    /// That this turn was held up has been told.
+    held_up: bool,
     /// What the services are read from again.
     loader: Option<crate::Loader>,
     /// Who watches, and what it wants to show.
@@ -267,6 +269,7 @@ impl Reactor {
 
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
+        self.held_up = false;
         // Output first: a worker's last words stand before its end.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
@@ -300,6 +303,11 @@ impl Reactor {
         self.write_reports();
         self.flush_files();
         self.drop_clients();
+        // Stopped in the middle of a turn: the deadlines of it were judged late, and the next ones are not.
+        let took = self.clock.now().saturating_sub(looked);
+        if took >= LATE && !self.held_up {
+            self.tell_own(What::Stall { late: took });
+        }
         self.turn_shown();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
@@ -360,6 +368,7 @@ impl Reactor {
     }
 
     fn tell_own(&mut self, what: What) {
+        self.held_up |= matches!(what, What::Stall { .. });
         self.tell(Notice { service: None, generation: None, pid: None, cause: None, what });
     }
 

@@ -134,6 +134,7 @@ impl Reactor {
             invocation: format!("{me:x}.{:x}", setup.seed),
             awake: Duration::ZERO,
             exit: None,
+            held_up: false,
             loader,
             observer,
             screen: Vec::new(),
