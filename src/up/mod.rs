@@ -1,5 +1,7 @@
 //! `watchdog up` and `run-until-ready`: the services of a file.
 
+mod lines;
+mod progress;
 mod screen;
 
 use crate::check;

@@ -21,6 +21,12 @@ pub use api::{Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watc
 pub use machine::Notice;
 pub use ports::{Holder, port_holders};
 
+/// Columns of the terminal on standard output; `None`: it is no terminal.
+#[must_use]
+pub fn terminal_width() -> Option<u16> {
+    sys::fds::terminal_width()
+}
+
 /// The name of a signal without SIG: `TERM`, `RTMIN+3`, or the number if it has none.
 #[must_use]
 pub fn signal_name(signal: i32) -> String {

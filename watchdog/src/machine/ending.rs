@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
 use super::words::*;
-use crate::spec::{GiveUp, SignalNumber};
+use crate::spec::SignalNumber;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -212,10 +212,7 @@ impl Supervisor {
         if self.tally.fatal == 0 {
             return None;
         }
-        let ends = |s: &&Service| {
-            matches!(s.state, State::Failed) && s.leave && !s.removed && s.spec.restart.give_up != GiveUp::Stay
-        };
-        let first = self.services.iter().filter(ends).min_by_key(|s| s.since)?;
+        let first = self.services.iter().filter(|s| s.weight().fatal).min_by_key(|s| s.since)?;
         Some(first.status.filter(|s| *s != 0).unwrap_or(1))
     }
 

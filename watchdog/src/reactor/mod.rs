@@ -300,6 +300,7 @@ impl Reactor {
         self.write_reports();
         self.flush_files();
         self.drop_clients();
+        self.turn_shown();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
         self.awake = looked;
@@ -382,10 +383,9 @@ impl Reactor {
             | What::ConfigError { .. } => log::Level::Warn,
             What::Blocked { hopeless: true, .. } => log::Level::Warn,
             What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
-            What::Blocked { .. } => log::Level::Debug,
+            What::Blocked { .. } | What::Unblocked => log::Level::Debug,
             What::GaveUp { .. }
             | What::Probe { .. }
-            | What::Unblocked
             | What::ConfigReloaded { .. }
             | What::Spawn
             | What::Ready { .. }

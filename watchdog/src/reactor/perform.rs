@@ -280,6 +280,8 @@ impl Reactor {
     }
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
+        // What was wished is kept before anybody is told that it is done.
+        self.keep_wishes();
         let Some(waiting) = self.tickets.remove(&ticket) else { return };
         let frame = Frame {
             now: MonoTime(self.clock.now()),

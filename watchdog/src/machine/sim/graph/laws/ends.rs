@@ -3,7 +3,7 @@
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::world::{Fact, World};
-use crate::machine::{Action, Actions, Event, Goal, MonoTime, Request, State, Supervisor};
+use crate::machine::{Action, Actions, Event, Goal, MonoTime, Request, Service, State, Supervisor};
 use crate::spec::{Autostart, GiveUp, Kind};
 use std::time::Duration;
 
@@ -27,14 +27,12 @@ impl Laws {
                 self.ends_by_itself(now, machine)?;
             }
         } else if !machine.is_ending() && self.setup.up {
-            if self.failed_for_all() {
-                let all: Vec<_> = machine
-                    .services()
-                    .iter()
-                    .filter(|s| s.state == State::Failed)
-                    .map(|s| (&s.spec.name, s.leave, &s.reason, &s.spec.restart.give_up))
-                    .collect();
-                return Err(format!("end: a failure that is the end of all, and it goes on: {all:?}"));
+            // The setting may be newer than the failure.
+            let decided = |s: &Service| {
+                s.state == State::Failed && s.leave && !s.removed && s.spec.restart.give_up != GiveUp::Stay
+            };
+            if let Some(s) = machine.services().iter().find(|s| decided(s)) {
+                return Err(format!("end: the failure of {} is the end of all, and it goes on", s.spec.name));
             }
             if self.all_done() {
                 let all: Vec<_> = self

@@ -196,9 +196,18 @@ impl Shadow {
 
     /// All that it requires, however far away.
     pub(super) fn needs(&self, n: usize) -> Vec<usize> {
+        self.reach(n, |_| true)
+    }
+
+    /// All that a start of it takes along: whoever is to be started by hand alone takes nobody along.
+    pub(super) fn taken_along(&self, n: usize) -> Vec<usize> {
+        self.reach(n, |on| self.slots[on].spec.place.autostart != Autostart::Ignore)
+    }
+
+    fn reach(&self, n: usize, through: impl Fn(usize) -> bool) -> Vec<usize> {
         let (mut found, mut todo) = (Vec::new(), vec![n]);
         while let Some(m) = todo.pop() {
-            for on in self.slots[m].hard.iter().map(|e| e.on) {
+            for on in self.slots[m].hard.iter().map(|e| e.on).filter(|on| through(*on)) {
                 if !found.contains(&on) {
                     found.push(on);
                     todo.push(on);
