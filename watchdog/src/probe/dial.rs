@@ -75,7 +75,9 @@ impl Dial {
     /// Looks how far it is.
     pub(crate) fn go_on(&mut self, registry: &Registry, token: Token) -> Step {
         let (error, peer) = match &self.line {
-            Some(Line::Tcp(stream)) => (stream.take_error(), stream.peer_addr().map(|_| ())),
+            Some(Line::Tcp(stream)) => {
+                (stream.take_error(), stream.peer_addr().and_then(|to| somebody_else(stream, to)))
+            }
             Some(Line::Unix(stream)) => (stream.take_error(), stream.peer_addr().map(|_| ())),
             None => return Step::Over(Seen::error("no connection")),
         };
@@ -122,6 +124,14 @@ impl Dial {
             Some(Line::Unix(stream)) => io::Read::read(stream, buffer),
             None => Err(ErrorKind::NotConnected.into()),
         }
+    }
+}
+
+/// Where nobody listens, a connection to a port that the kernel also gives to those who connect may meet itself.
+fn somebody_else(stream: &TcpStream, to: SocketAddr) -> io::Result<()> {
+    match stream.local_addr()? == to {
+        true => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+        false => Ok(()),
     }
 }
 

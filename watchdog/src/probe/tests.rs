@@ -185,3 +185,22 @@ fn a_thousand_tries_leave_no_descriptor_behind() {
     server.join().unwrap();
     assert!(open() < before + 200, "{} descriptors more", open() - before);
 }
+
+#[test]
+fn a_connection_that_meets_itself_is_nobody_who_listens() {
+    // The kernel gives its ports to those who connect, each in its turn.
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let (low, high) = range.trim().split_once('\t').unwrap();
+    let (low, high): (u16, u16) = (low.parse().unwrap(), high.parse().unwrap());
+    let tries = u32::from(high - low);
+    let itself = |port: u16| {
+        let met = (0..tries).find_map(|_| TcpStream::connect(("127.0.0.1", port)).ok());
+        met.is_some_and(|stream| stream.local_addr().unwrap() == stream.peer_addr().unwrap())
+    };
+    // Some kernels give only every second one.
+    let Some(port) = [high - 100, high - 101].into_iter().find(|port| itself(*port)) else { return };
+    let check = Check::Tcp(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+    for _ in 0..tries {
+        assert_eq!(answered(&check).outcome, Outcome::Failure);
+    }
+}

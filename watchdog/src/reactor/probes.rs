@@ -143,7 +143,9 @@ impl Reactor {
                 exec.close(self.poll.registry());
                 if self.tries.by_pid.remove(&exec.pid).is_some() {
                     // Not reaped yet: the number is still its own, and its group's.
+                    let all = tree::descendants(&[exec.pid]);
                     let _ = signals::kill(-exec.pid, libc::SIGKILL);
+                    tree::signal_each(&all, libc::SIGKILL, false);
                     self.loose.push(exec.pid);
                 }
             }
@@ -181,10 +183,11 @@ impl Reactor {
         true
     }
 
-    /// Whoever a command has left in its group is ours by now, and so the number of the group is still its own.
+    /// Whoever a command has left in its group is our child by now: while one is there, the number is still the group's.
     fn end_what_it_left(&self, group: i32) {
         let member = |pid: &i32| proc::stat(*pid).is_some_and(|s| s.group == group);
-        if tree::children(self.me).iter().any(member) {
+        // Nearly always there is no such group, and one call says so.
+        if signals::kill(-group, 0).is_ok() && tree::children(self.me).iter().any(member) {
             let _ = signals::kill(-group, libc::SIGKILL);
         }
     }
