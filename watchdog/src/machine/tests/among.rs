@@ -32,8 +32,7 @@ fn in_vain() -> Stage {
 
 /// One probe, whose first failure counts and is one too many.
 fn probed() -> Stage {
-    let probe =
-        ProbeSpec { name: "p".into(), start_period: Duration::ZERO, failures: 1, ..ProbeSpec::default() };
+    let probe = ProbeSpec { name: "p".into(), start_period: Duration::ZERO, failures: 1, ..ProbeSpec::default() };
     Stage::new(Spec { probes: vec![probe], ..every_state() }, Setup::default()).up().due()
 }
 
@@ -60,7 +59,9 @@ pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
         ("FileSeen, not there", |s| s.file(false)),
         ("file of services: the same", |s| s.reads(|_| (), true)),
         ("file of services: another limit", |s| s.reads(|specs| change(specs, |s| s.restart.limit = 7), true)),
-        ("file of services: another command", |s| s.reads(|specs| change(specs, |s| s.command = vec!["v2".into()]), true)),
+        ("file of services: another command", |s| {
+            s.reads(|specs| change(specs, |s| s.command = vec!["v2".into()]), true)
+        }),
         ("the same, put off", |s| s.reads(|specs| change(specs, |s| s.command = vec!["v2".into()]), false)),
         ("file of services: not in it", |s| s.reads(|specs| specs.retain(|s| s.name == "other"), true)),
     ]
