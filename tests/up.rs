@@ -138,66 +138,6 @@ fn usr1_reopens_the_files_of_output() {
 }
 
 #[test]
-fn lines_have_their_service_in_front_or_are_json_or_are_not_there() {
-    let text = "[service.a]\ncommand = [\"sh\", \"-c\", \"echo out; echo err >&2; exec sleep 1000\"]\n[service.longer]\ncommand = [\"sh\", \"-c\", \"echo hello; exec sleep 1000\"]\n";
-    let dog = Run::quick_file(text).spawn();
-    dog.wait_out("a      | out\n");
-    dog.wait_out("a      | err\n");
-    dog.wait_out("longer | hello\n");
-    assert!(!dog.out().contains('\x1b'), "no terminal, no colours");
-    dog.stop();
-    let dog = Run::quick_file(text).flag("--output", "json").spawn();
-    dog.wait_out("hello");
-    dog.wait_out("err");
-    let ended = dog.stop();
-    let lines: Vec<Value> = ended.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let err = lines.iter().find(|l| l["line"] == "err").unwrap();
-    assert_eq!((&err["service"], &err["stream"], &err["encoding"]), (&"a".into(), &"stderr".into(), &"utf8".into()));
-    assert!(err["time"].as_str().unwrap().ends_with('Z') && err["partial"] == false && err["generation"] == 1);
-    let dog = Run::quick_file(text).flag("--output", "none").spawn();
-    dog.wait_ready("a");
-    wait_for("the line in the ring", || dog.verb(&["logs", "a"]).out.contains("err").then_some(()));
-    assert_eq!(dog.stop().out, "");
-}
-
-#[test]
-fn a_reader_that_stalls_holds_up_neither_a_service_nor_the_end() {
-    let text = "[service.a]\ncommand = [\"sh\", \"-c\", \"i=0; while [ $i -lt 40000 ]; do i=$((i+1)); echo a line of some length, number $i; done; touch done; exec sleep 1000\"]\n";
-    let (reader, writer) = std::io::pipe().unwrap();
-    let dog = Run::quick_file(text).stdout(writer.into()).spawn();
-    wait_for("the end of the flood", || dog.path("done").exists().then_some(()));
-    dog.wait_ready("a");
-    dog.stop().code(0);
-    drop(reader);
-}
-
-#[test]
-fn a_terminal_shows_what_is_still_to_come_up_and_is_clean_afterwards() {
-    let text = format!(
-        "[service.db]\n{}[service.api]\ncommand = [\"sh\", \"-c\", \"printf '\\\\033[2Jcleared\\\\n'; exec sleep 1000\"]\nrequires = [\"db\"]\n",
-        ready_by("go")
-    );
-    let (dog, mut term) = Run::file(&text).env("TERM", "xterm").without_env("NO_COLOR").in_terminal();
-    term.wait_screen("0 of 2 ready");
-    term.wait_screen("waiting for db (ready)");
-    std::fs::write(dog.path("go"), "").unwrap();
-    term.wait_screen("all 2 services are ready in ");
-    term.wait_screen("cleared");
-    assert!(term.screen().contains("\u{1b}[36mdb "), "colours: {:?}", term.screen());
-    assert!(!term.screen().contains("\u{1b}[2J"), "a service cleared the screen: {:?}", term.screen());
-    term.press("\x03");
-    let ended = dog.wait().code(0);
-    assert_eq!(ended.of("signal-sent").len(), 2, "Ctrl-C reaches the watchdog alone, each service gets one signal");
-    let (dog, mut term) =
-        Run::file(&text).env("TERM", "xterm").env("NO_COLOR", "1").switch("--no-progress").in_terminal();
-    std::fs::write(dog.path("go"), "").unwrap();
-    term.wait_screen("cleared");
-    assert!(!term.screen().contains('\u{1b}') && !term.screen().contains("of 2 ready"), "{:?}", term.screen());
-    term.press("\x03");
-    dog.wait().code(0);
-}
-
-#[test]
 fn two_watchdogs_of_one_name_are_one_too_many() {
     let text = format!("[watchdog]\nname = \"one\"\n[service.a]\n{SLEEPS}");
     let dog = Run::quick_file(&text).spawn();

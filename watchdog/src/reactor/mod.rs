@@ -204,6 +204,7 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
+        self.turn_shown();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
