@@ -7,6 +7,8 @@ use common::{Run, procs, victim, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+const DEAF: &str =
+    "command = [\"sh\", \"-c\", \"trap '' TERM INT; echo up; while :; do sleep 0.05; done\"]\nready = \"line:up\"\n";
 const SLEEPS: &str = "command = [\"sleep\", \"1000\"]\n";
 
 /// A service that is ready when a file is there.
@@ -42,9 +44,58 @@ fn term_int_and_quit_end_all_of_it_with_0() {
 }
 
 #[test]
+fn a_second_term_changes_nothing_and_is_not_passed_on() {
+    let dog = Run::quick_file(&format!("[service.a]\n{DEAF}")).flag("--stop-timeout", "700ms").spawn();
+    dog.wait_ready("a");
+    dog.signal(Signal::SIGTERM);
+    dog.event("signal-sent", 1);
+    let began = std::time::Instant::now();
+    dog.signal(Signal::SIGTERM);
+    let ended = dog.wait().code(0).count("kill-escalated", 1);
+    assert_eq!(ended.of("signal-sent").iter().filter(|e| e["signal"] == "TERM").count(), 1, "{}", ended.story());
+    common::about(began.elapsed(), 700);
+}
+
+#[test]
+fn a_shutdown_that_was_asked_for_ends_all_with_0() {
+    let dog = Run::quick_file(&format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n")).spawn();
+    dog.wait_ready("b");
+    dog.verb(&["shutdown"]).code(0);
+    let ended = dog.wait().code(0);
+    let gone: Vec<_> = ended.of("stopped").iter().map(|e| e["service"].clone()).collect();
+    assert_eq!(gone, ["b", "a"], "dependents first");
+}
+
+#[test]
+fn a_hup_reads_the_file_again_and_restarts_nobody_for_nothing() {
+    let dog = Run::quick_file(&format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n")).spawn();
+    dog.wait_ready("b");
+    dog.signal(Signal::SIGHUP);
+    let reload = dog.event("reload", 1);
+    for key in ["added", "removed", "changed", "restarted", "deferred"] {
+        assert_eq!(reload[key], Value::Array(Vec::new()), "{key}");
+    }
+    dog.stop().code(0).count("spawn", 2);
+}
+
+#[test]
+fn one_that_gave_up_can_be_started_again() {
+    let text = format!(
+        "[service.a]\ncommand = [\"sh\", \"-c\", \"test -e there || exit 9; exec sleep 1000\"]\nrestart_limit = 1\n[service.b]\n{SLEEPS}"
+    );
+    let mut dog = Run::quick_file(&text).spawn();
+    assert_eq!(dog.wait_service_state("a", "failed")["last_exit"]["code"], 9);
+    assert!(dog.verb(&["status"]).out.lines().any(|l| l.starts_with("a ") && l.contains("failed")));
+    assert!(dog.alive() && dog.service("b")["ready"] == true);
+    std::fs::write(dog.path("there"), "").unwrap();
+    dog.verb(&["start", "a"]).code(0);
+    assert_eq!((&dog.service("a")["state"], &dog.service("a")["streak"]), (&"running".into(), &0.into()));
+    dog.stop().code(0);
+}
+
+#[test]
 fn a_second_int_skips_the_grace_and_the_order() {
-    let deaf = "command = [\"sh\", \"-c\", \"trap '' TERM INT; echo up; while :; do sleep 0.05; done\"]\nready = \"line:up\"\n";
-    let text = format!("[service.a]\n{deaf}[service.b]\n{deaf}requires = [\"a\"]\n");
+    let text = format!("[service.a]\n{DEAF}[service.b]\n{DEAF}requires = [\"a\"]\n");
     let dog = Run::quick_file(&text).flag("--stop-timeout", "60s").spawn();
     dog.wait_ready("b");
     dog.signal(Signal::SIGINT);

@@ -35,14 +35,26 @@ pub(crate) struct Progress {
     rows: Vec<Row>,
     /// Columns of those that are there.
     drawn: Vec<usize>,
+    /// The same before what was written last.
+    before: Vec<usize>,
 }
 
 impl Progress {
     /// Up from the beginning.
     pub(crate) fn new(colours: bool) -> Progress {
         logging::hold();
-        let (since, rows, drawn) = (Duration::ZERO, Vec::new(), Vec::new());
-        Progress { colours, active: true, stale: true, called: false, since, rows, drawn }
+        let (since, rows, drawn, before) = (Duration::ZERO, Vec::new(), Vec::new(), Vec::new());
+        Progress { colours, active: true, stale: true, called: false, since, rows, drawn, before }
+    }
+
+    /// Something is about to be written.
+    pub(crate) fn begin(&mut self) {
+        self.before.clone_from(&self.drawn);
+    }
+
+    /// It was dropped: what was there before still is.
+    pub(crate) fn dropped(&mut self) {
+        self.drawn.clone_from(&self.before);
     }
 
     /// Takes it off the screen, so that something can be written in its place.

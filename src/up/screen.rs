@@ -29,6 +29,12 @@ impl Screen {
         Screen { lines: Lines::new(output, terminal, colours, names), progress: view.then(|| Progress::new(colours)) }
     }
 
+    fn begin(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.begin();
+        }
+    }
+
     /// Lines of our own log, above the view.
     fn own_lines(&mut self, screen: &mut Vec<u8>) {
         let Some(progress) = &mut self.progress else { return };
@@ -60,6 +66,7 @@ impl Observer for Screen {
             }
             return;
         }
+        self.begin();
         self.own_lines(screen);
         if let Some(progress) = &mut self.progress {
             progress.clear(screen);
@@ -74,9 +81,16 @@ impl Observer for Screen {
     }
 
     fn turn(&mut self, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
+        self.begin();
         self.own_lines(screen);
         if let Some(progress) = &mut self.progress {
             progress.turn(snapshot, screen);
+        }
+    }
+
+    fn dropped(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.dropped();
         }
     }
 

@@ -16,6 +16,7 @@ pub mod probes;
 pub mod procs;
 pub mod talk;
 pub mod terminal;
+pub mod tmux;
 
 pub use control::{Control, Verb};
 pub use file::victim;

@@ -193,6 +193,9 @@ pub trait Observer {
         let _ = (snapshot, screen);
     }
 
+    /// What the last call has written to `screen` is dropped: the reader of our stdout is too far behind.
+    fn dropped(&mut self) {}
+
     /// The end: nothing is shown after it.
     fn end(&mut self, screen: &mut Vec<u8>) {
         let _ = screen;

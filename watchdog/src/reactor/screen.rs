@@ -89,6 +89,7 @@ impl Reactor {
             match sink.held() + self.screen.len() > HELD_MAX {
                 true => {
                     sink.drop_bytes(self.screen.len() as u64);
+                    self.observer.iter_mut().for_each(|observer| observer.dropped());
                     self.lost_lines += memchr::memchr_iter(b'\n', &self.screen).count() as u64;
                 }
                 false => sink.pass(&self.screen),
