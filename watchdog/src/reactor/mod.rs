@@ -182,6 +182,9 @@ struct Reactor {
     /// Who watches, and what it wants to show.
     observer: Option<Box<dyn crate::Observer>>,
     screen: Vec<u8>,
+    /// Lines of it that a reader who is behind did not get, and whether that was told since it fell behind.
+    lost_lines: u64,
+    told_lost: bool,
     /// Wishes of other threads.
     wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
     /// The wishes of people as they were last written down.
@@ -203,6 +206,7 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
+        self.turn_shown();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -410,11 +414,13 @@ impl Reactor {
             | What::LeftoverKilled { .. }
             | What::Stall { .. } => log::Level::Info,
         };
-        if log::log_enabled!(level) {
+        let comes_up = matches!(&notice.what, What::Spawn | What::Ready { .. } | What::Unblocked);
+        let target = if comes_up { crate::COMES_UP } else { module_path!() };
+        if log::log_enabled!(target: target, level) {
             let name = notice.service.and_then(|id| self.machine.services().get(id.0 as usize)).map(|s| &s.spec.name);
             match name {
-                Some(name) => log::log!(level, "{name}: {}", sentence(notice)),
-                None => log::log!(level, "{}", sentence(notice)),
+                Some(name) => log::log!(target: target, level, "{name}: {}", sentence(notice)),
+                None => log::log!(target: target, level, "{}", sentence(notice)),
             }
         }
     }
@@ -443,6 +449,7 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.end_all_tries();
+        self.read_the_rest();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
             let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());

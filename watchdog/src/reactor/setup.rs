@@ -138,6 +138,8 @@ impl Reactor {
             loader,
             observer,
             screen: Vec::new(),
+            lost_lines: 0,
+            told_lost: false,
             wishes,
             kept_wishes: String::new(),
             descriptors,
