@@ -248,10 +248,11 @@ impl Reactor {
 
     /// At our own end: hooks that were told of it finish their work, within their time; a signal to us ends the wait.
     pub(super) fn await_hooks(&mut self) {
-        if self.hook_pids().next().is_none() {
+        // What a command left in its group was killed with it, and may not be gone yet.
+        let mut killed = !self.loose.is_empty() || (self.tries.ran_commands && !self.stranger_children().is_empty());
+        if !killed && self.hook_pids().next().is_none() {
             return;
         }
-        let mut killed = !self.loose.is_empty();
         let until = self.clock.now() + TIMEOUT;
         let mut events = Events::with_capacity(16);
         loop {

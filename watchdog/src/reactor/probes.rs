@@ -19,6 +19,8 @@ pub(super) struct Tries {
     by_pid: BTreeMap<i32, usize>,
     /// Further descriptors of a try: the second pipe of a command.
     by_token: BTreeMap<usize, usize>,
+    /// Some command was run.
+    pub(super) ran_commands: bool,
 }
 
 /// One try.
@@ -70,6 +72,7 @@ impl Reactor {
         match begun {
             Ok(errand) => {
                 if let Kind::Command(exec) = &errand {
+                    self.tries.ran_commands = true;
                     self.tries.by_pid.insert(exec.pid, token);
                     self.tries.by_token.extend(exec.tokens().map(|t| (t, token)));
                 }
