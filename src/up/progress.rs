@@ -227,6 +227,23 @@ mod tests {
     }
 
     #[test]
+    fn a_view_whose_end_nobody_was_shown_is_still_there() {
+        let rows = vec![Row { text: "  0 of 2 ready".into(), bad: false }];
+        let (drawn, before, since) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let mut view =
+            Progress { colours: false, active: true, stale: false, called: false, since, rows, drawn, before };
+        let mut screen = Vec::new();
+        view.begin();
+        view.draw(&mut screen);
+        assert_eq!(screen, b"  0 of 2 ready\n");
+        view.begin();
+        view.clear(&mut screen);
+        assert!(view.drawn.is_empty() && screen.ends_with(b"\r\x1b[1A\x1b[J"));
+        view.dropped();
+        assert_eq!(view.drawn, [14]);
+    }
+
+    #[test]
     fn more_than_ten_are_counted() {
         let all = (0..33).map(|n| state(&format!("s{n}"), "starting", 0, "started"));
         let rows = rows(Counts { wanted: 40, ready: 7, given_up: 0 }, all, ROWS);

@@ -193,7 +193,7 @@ pub trait Observer {
         let _ = (snapshot, screen);
     }
 
-    /// What the last call has written to `screen` is dropped: the reader of our stdout is too far behind.
+    /// All that was written to `screen` since it was last found empty is dropped: the reader is too far behind.
     fn dropped(&mut self) {}
 
     /// The end: nothing is shown after it.
@@ -218,6 +218,7 @@ impl<L: FnMut(&OutputLine<'_>), N: FnMut(&Notice, &Snapshot<'_>)> Observer for C
 /// Services that are about to be supervised.
 pub struct Watchdog {
     pub(crate) instance: Instance,
+    #[expect(clippy::vec_box, reason = "of thousands each goes to its place without a copy of itself")]
     pub(crate) specs: Vec<Box<Spec>>,
     pub(crate) loader: Option<Loader>,
     pub(crate) observer: Option<Box<dyn Observer>>,
