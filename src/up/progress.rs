@@ -47,6 +47,11 @@ impl Progress {
         Progress { colours, active: true, stale: true, called: false, since, rows, drawn, before }
     }
 
+    /// Where it stands, a shell may have written since: it is left there, and the next one is below.
+    pub(crate) fn forget(&mut self) {
+        self.drawn.clear();
+    }
+
     /// Something is about to be written.
     pub(crate) fn begin(&mut self) {
         self.before.clone_from(&self.drawn);

@@ -89,6 +89,12 @@ impl Observer for Screen {
         }
     }
 
+    fn resumed(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.forget();
+        }
+    }
+
     fn dropped(&mut self) {
         if let Some(progress) = &mut self.progress {
             progress.dropped();

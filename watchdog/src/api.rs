@@ -196,6 +196,9 @@ pub trait Observer {
     /// All that was written to `screen` since it was last found empty is dropped: the reader is too far behind.
     fn dropped(&mut self) {}
 
+    /// We were stopped (Ctrl-Z) and go on: others have had the terminal meanwhile.
+    fn resumed(&mut self) {}
+
     /// The end: nothing is shown after it.
     fn end(&mut self, screen: &mut Vec<u8>) {
         let _ = screen;

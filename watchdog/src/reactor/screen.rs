@@ -68,6 +68,11 @@ impl Reactor {
         Snapshot { now: self.now(), services: self.machine.services(), ending: self.machine.is_ending() }
     }
 
+    /// We were stopped for a while.
+    pub(super) fn resume_show(&mut self) {
+        self.observer.iter_mut().for_each(|observer| observer.resumed());
+    }
+
     /// The last word of whoever watches.
     pub(super) fn end_show(&mut self) {
         if let Some(mut observer) = self.observer.take() {
