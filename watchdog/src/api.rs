@@ -221,7 +221,6 @@ impl<L: FnMut(&OutputLine<'_>), N: FnMut(&Notice, &Snapshot<'_>)> Observer for C
 /// Services that are about to be supervised.
 pub struct Watchdog {
     pub(crate) instance: Instance,
-    #[expect(clippy::vec_box, reason = "of thousands each goes to its place without a copy of itself")]
     pub(crate) specs: Vec<Box<Spec>>,
     pub(crate) loader: Option<Loader>,
     pub(crate) observer: Option<Box<dyn Observer>>,
