@@ -322,7 +322,7 @@ fn readiness_and_heartbeats_are_checked() {
     refused(Run::new().flag("--ready", "port"), &["--ready", "port:8080"]);
     refused(Run::new().flag("--ready", "line:"), &["--ready", "line:listening"]);
     refused(Run::new().flag("--ready", "line:up"), &["ready = line", "set log to tee or capture"]);
-    refused(Run::new().flag("--ready", "probe"), &["--ready", "not in this version"]);
+    refused(Run::new().flag("--ready", "probe"), &["ready = probe", "readiness or startup probe"]);
     refused(Run::new().flag("--ready", "reported").flag("--dialects", "none"), &["ready = reported", "add native"]);
     refused(Run::new().flag("--start-timeout", "30"), &["--start-timeout", "30s"]);
     refused(Run::new().flag("--heartbeat", "requierd"), &["--heartbeat", "did you mean \"required\"?"]);

@@ -39,8 +39,8 @@ fn error(fault: &Fault) -> Value {
     match fault.place.as_deref() {
         Some(place) => json!({
             "file": place.file,
-            "line": place.line,
-            "column": place.column,
+            "line": Some(place.line).filter(|line| *line > 0),
+            "column": Some(place.column).filter(|column| *column > 0),
             "key": Some(&place.key).filter(|key| !key.is_empty()),
             "message": place.message,
             "nearest": fault.nearest,

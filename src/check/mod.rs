@@ -11,16 +11,14 @@ use crate::settings::{self, Fault, World, status_of};
 use crate::{logging, output};
 use std::path::PathBuf;
 
-/// The file is right.
-const VALID: u8 = 0;
-/// It is not, or is not there.
+/// The file is not right, or is not there.
 const INVALID: u8 = 1;
 
 /// Looks a file over and says what it means.
 pub(crate) fn run(of: &FileLine, json: bool, world: &World) -> u8 {
     let plan = settings::plan(&of.flags, &file(of, world), &[], world);
     match (plan, json) {
-        (Ok(plan), true) => output::page(&json::valid(&plan)).max(VALID),
+        (Ok(plan), true) => output::page(&json::valid(&plan)),
         (Ok(plan), false) => {
             for warning in &plan.warnings {
                 logging::say(warning);

@@ -66,7 +66,9 @@ fn what_is_wrong_names_the_nearest_right_form() {
         "--drain-timeout: not in this version (rolling restarts come later)"
     );
     assert_eq!(fault(&["statsu"]), "unknown verb \"statsu\": did you mean \"status\"?");
-    assert_eq!(fault(&["up"]), "up: not in this version");
+    assert_eq!(fault(&["top"]), "top: not in this version");
+    assert!(fault(&["--requires", "db", "--", "x"]).starts_with("--requires: stands in a file alone: requires under"));
+    assert!(fault(&["up", "--command", "x"]).starts_with("--command: stands in a file alone"));
     assert!(fault(&["./server", "--port", "80"]).ends_with("did you mean: watchdog -- ./server --port 80"));
     assert!(fault(&["--restart", "always", "./server"]).ends_with("did you mean: watchdog [SETTINGS] -- ./server"));
     assert!(fault(&["--stop-timeout", "--", "x"]).starts_with("--stop-timeout: needs a value"));
@@ -173,4 +175,67 @@ fn report_lists_or_shows_one() {
     assert!(fault(&["report", "lst", "web"]).ends_with("did you mean \"list\"?"));
     assert!(fault(&["report", "last", "web", "x"]).contains("one word too many"));
     assert!(fault(&["report", "--dir", "/r", "-i", "x"]).contains("give one of them"));
+}
+
+#[test]
+fn up_and_check_take_a_file_names_and_settings() {
+    let up = |words: &[&str]| match line(words) {
+        Ok(Command::Up(up)) => up,
+        other => panic!("{other:?}"),
+    };
+    let all = up(&[
+        "up",
+        "-f",
+        "x.toml",
+        "--stop-timeout",
+        "5s",
+        "web",
+        "db",
+        "--dry-run",
+        "--output",
+        "json",
+        "--no-progress",
+    ]);
+    assert_eq!((all.of.file, all.names), (Some("x.toml".into()), vec!["web".to_string(), "db".into()]));
+    assert_eq!((all.of.flags[0].0.key, all.view.output), ("stop_timeout", Some(Output::Json)));
+    assert!(all.dry_run && all.view.no_progress);
+    let none = up(&["up"]);
+    assert!(none.of.file.is_none() && none.names.is_empty() && none.view.output.is_none() && !none.dry_run);
+    let odd = OsString::from_vec(vec![b'a', 0xff]);
+    let Ok(Command::Check { of, json }) = parse(vec!["check".into(), "--json".into(), "--file".into(), odd.clone()])
+    else {
+        panic!("not check");
+    };
+    assert!(json && of.file == Some(odd.into()));
+    let Ok(Command::UntilReady { timeout, of, view }) =
+        line(&["run-until-ready", "--timeout", "5s", "--nice=1", "--no-progress"])
+    else {
+        panic!("not run-until-ready");
+    };
+    assert_eq!((timeout, of.flags.len(), view.no_progress), (Some(Duration::from_secs(5)), 1, true));
+    assert!(matches!(line(&["init"]), Ok(Command::Init { file }) if file == *"watchdog.toml"));
+    assert!(matches!(line(&["schema"]), Ok(Command::Schema)));
+    assert!(fault(&["up", "--output", "loud"]).contains("prefix, json, none"));
+    assert!(fault(&["up", "-f", ""]).contains("empty path"));
+    for wrong in [
+        &["check", "web"][..],
+        &["init", "x"],
+        &["schema", "x"],
+        &["run-until-ready", "x"],
+        &["up", "--jsno"],
+        &["tree", "x"],
+    ] {
+        fault(wrong);
+    }
+}
+
+#[test]
+fn restart_reload_and_tree_have_their_options() {
+    let control = |words: &[&str]| match line(words) {
+        Ok(Command::Control(control)) => control,
+        other => panic!("{other:?}"),
+    };
+    assert!(control(&["restart", "web", "--no-dependents"]).no_dependents);
+    assert!(control(&["reload", "--no-restart"]).no_restart && !control(&["reload"]).no_restart);
+    assert!(control(&["tree", "--json"]).json);
 }

@@ -1,13 +1,14 @@
 //! The control verbs: finds the watchdog that is meant, asks it, prints the answer.
 
 mod account;
-mod base64;
+pub(crate) mod base64;
 mod connection;
 mod find;
 mod form;
 mod print;
 mod report;
 mod stream;
+mod tree;
 
 use crate::cli::Control;
 use crate::logging::say;

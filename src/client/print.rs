@@ -2,7 +2,7 @@
 
 use super::find::Found;
 use super::form::{bytes, cell, clean, coloured, table, time};
-use super::stream;
+use super::{stream, tree};
 use serde_json::{Value, json};
 
 /// One watchdog in the shape of `ls`.
@@ -44,8 +44,10 @@ pub(crate) fn watchdogs(rows: &[Value]) -> String {
 pub(crate) fn answer(verb: &str, answer: &Value) -> String {
     match verb {
         "status" => status(answer),
+        "reload" if answer["changed"].is_array() => reread(answer),
         "start" | "stop" | "restart" | "signal" | "tell" | "reload" => services(answer),
         "explain" => explain(answer),
+        "tree" => tree::page(answer),
         "health" => {
             let reason = answer["reason"].as_str().filter(|r| !r.is_empty());
             let reason = reason.map(|r| format!(": {}", clean(r))).unwrap_or_default();
@@ -54,6 +56,18 @@ pub(crate) fn answer(verb: &str, answer: &Value) -> String {
         "wait" => format!("{} is {}\n", cell(&answer["service"]), cell(&answer["for"])),
         _ => String::new(),
     }
+}
+
+/// `reload` of the file: who is new, gone or changed; who was started again for it, and who is to be later.
+fn reread(answer: &Value) -> String {
+    let mut text = String::new();
+    for key in ["added", "removed", "changed", "restarted", "deferred"] {
+        let names: Vec<String> = answer[key].as_array().into_iter().flatten().map(cell).collect();
+        if !names.is_empty() {
+            text.push_str(&format!("{key}: {}\n", names.join(" ")));
+        }
+    }
+    if text.is_empty() { "nothing changed\n".to_string() } else { text }
 }
 
 /// `status`

@@ -252,3 +252,11 @@ fn what_is_measured_stands_below_the_table() {
         "cpu": {"percent": null}, "heartbeat": {"armed": false}, "last_report": null}]});
     assert_eq!(print::answer("status", &quiet).lines().count(), 3);
 }
+
+#[test]
+fn a_file_that_was_read_again_is_told_by_its_differences() {
+    let none = json!({ "added": [], "removed": [], "changed": [], "restarted": [], "deferred": [] });
+    assert_eq!(print::answer("reload", &none), "nothing changed\n");
+    let some = json!({ "added": ["b"], "removed": [], "changed": ["a", "c@0"], "restarted": ["a"], "deferred": [] });
+    assert_eq!(print::answer("reload", &some), "added: b\nchanged: a c@0\nrestarted: a\n");
+}

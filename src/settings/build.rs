@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::language::{self, Language};
 use super::users::Resolved;
 use super::{World, env_file};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,14 +14,20 @@ use watchdog_engine::spec::{
     Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
 };
 
-/// What many services of one file have in common: each environment, user and file of variables is looked at once.
+/// `user` and `group`.
+type Login = (Option<String>, Option<String>);
+/// A program, its working directory and its PATH.
+type Program = (OsString, Option<PathBuf>, Option<OsString>);
+
+/// What many services of one file have in common: each environment, user and file of variables is looked at once. Ordered,
+/// not hashed: the prefix form comes by here too, and the first hash costs it a call for random bytes.
 pub(crate) struct Shared<'a> {
     world: &'a World,
     inherited: Vec<Variable>,
-    environments: HashSet<Arc<Vec<Variable>>>,
-    files: HashMap<PathBuf, Result<Vec<Variable>, Fault>>,
-    users: HashMap<(Option<String>, Option<String>), Result<Option<Resolved>, Fault>>,
-    languages: HashMap<(OsString, Option<PathBuf>, Option<OsString>), Option<Language>>,
+    environments: BTreeSet<Arc<Vec<Variable>>>,
+    files: BTreeMap<PathBuf, Result<Vec<Variable>, Fault>>,
+    users: BTreeMap<Login, Result<Option<Resolved>, Fault>>,
+    languages: BTreeMap<Program, Option<Language>>,
 }
 
 impl<'a> Shared<'a> {
@@ -30,10 +36,10 @@ impl<'a> Shared<'a> {
         Shared {
             world,
             inherited: environ::inherited(&world.environment, world.pid),
-            environments: HashSet::new(),
-            files: HashMap::new(),
-            users: HashMap::new(),
-            languages: HashMap::new(),
+            environments: BTreeSet::new(),
+            files: BTreeMap::new(),
+            users: BTreeMap::new(),
+            languages: BTreeMap::new(),
         }
     }
 
@@ -82,7 +88,7 @@ impl<'a> Shared<'a> {
 
 impl Draft {
     /// The spec of one service, not yet named, or everything of the world that is against it.
-    pub(crate) fn spec(self, command: Vec<OsString>, shared: &mut Shared<'_>) -> Result<Spec, Vec<Fault>> {
+    pub(crate) fn spec(self, command: Vec<OsString>, shared: &mut Shared<'_>) -> Result<Box<Spec>, Vec<Fault>> {
         let mut faults = Vec::new();
         let from_files = shared.variables(&self, &mut faults);
         let user = shared.user(&self).unwrap_or_else(|fault| {

@@ -55,7 +55,7 @@ pub(crate) enum CommandWish {
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
     /// Everything that has its place in the spec already.
-    pub(crate) spec: Spec,
+    pub(crate) spec: Box<Spec>,
     /// `name`, where it was given.
     pub(crate) name: Option<String>,
     /// `restart_delay`: one for the growing form, more for a list.
@@ -127,7 +127,7 @@ pub(crate) struct Draft {
 impl Default for Draft {
     fn default() -> Self {
         Draft {
-            spec: Spec::default(),
+            spec: Box::default(),
             name: None,
             delays: vec![Duration::from_secs(1)],
             delay_factor: 2000,

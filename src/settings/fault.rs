@@ -29,9 +29,9 @@ pub(crate) struct Place {
     pub(crate) file: String,
     /// Which of the files, and the offset in it: the order in which faults are said.
     pub(crate) order: (usize, usize),
-    /// From 1.
+    /// From 1; 0 where the file as a whole is meant.
     pub(crate) line: usize,
-    /// From 1, in characters.
+    /// From 1, in characters; 0 where none is meant.
     pub(crate) column: usize,
     /// `service.web.port`; empty where no key is meant.
     pub(crate) key: String,

@@ -34,6 +34,8 @@ pub(crate) struct ServiceTable {
     pub(crate) spot: Spot,
     /// Its settings.
     pub(crate) entries: Vec<Entry>,
+    /// The keys of what was said and could not be read.
+    pub(crate) unread: Vec<&'static str>,
 }
 
 /// What was understood of all files, the later ones laid over the earlier ones.
@@ -43,6 +45,8 @@ pub(crate) struct Contents {
     pub(crate) watchdog: Vec<Entry>,
     /// `[defaults]`
     pub(crate) defaults: Vec<Entry>,
+    /// The keys of `[defaults]` that could not be read.
+    pub(crate) unread: Vec<&'static str>,
     /// `[service.*]`, in the order of the files.
     pub(crate) services: Vec<ServiceTable>,
 }
@@ -58,12 +62,20 @@ pub(crate) fn read(sources: &[Source], services: bool, world: &World, faults: &m
         let (root, errors) = DeTable::parse_recoverable(&source.text);
         let mut reader =
             Reader { sources, index, services, world, faults, contents: &mut contents, positions: &mut positions };
-        let mut broken = false;
+        let (mut broken, mut last) = (false, 0);
         for error in &errors {
             let what = error.message().lines().next().unwrap_or("not TOML");
+            // What follows the first slip of a line follows from it.
+            let line = source.position(error.span().map_or(0, |s| s.start)).0;
+            if std::mem::replace(&mut last, line) == line {
+                continue;
+            }
             // Of a key that stands twice the rest of the file is still to be trusted.
             broken |= !what.contains("duplicate key");
-            reader.wrong(error.span().map_or(0, |s| s.start), "", Fault::broken(what));
+            let span = error.span().unwrap_or_default();
+            // Of a key that stands twice the name is not in the message.
+            let name = source.text.get(span.clone()).filter(|_| what.contains("duplicate key"));
+            reader.wrong(span.start, name.unwrap_or_default(), Fault::broken(what));
         }
         // What a recovering parser makes of a broken line would only repeat the error in other words.
         if !broken {
@@ -98,12 +110,13 @@ impl Reader<'_> {
                 ("service", Some(table)) if self.services => self.service_tables(table),
                 ("service", Some(_)) => {}
                 ("watchdog", Some(table)) => {
-                    let entries = self.section(table, "watchdog", Scope::Instance);
+                    let (entries, _) = self.section(table, "watchdog", Scope::Instance);
                     let before = std::mem::take(&mut self.contents.watchdog);
                     self.contents.watchdog = self.merged(before, entries, "watchdog");
                 }
                 ("defaults", Some(table)) => {
-                    let entries = self.section(table, "defaults", Scope::Service);
+                    let (entries, unread) = self.section(table, "defaults", Scope::Service);
+                    self.contents.unread.extend(unread);
                     let before = std::mem::take(&mut self.contents.defaults);
                     self.contents.defaults = self.merged(before, entries, "defaults");
                 }
@@ -131,33 +144,36 @@ impl Reader<'_> {
                 self.wrong(at, &key, Fault::broken(format!("is a table: [service.{name}]")));
                 continue;
             };
-            let entries = self.section(inside, &key, Scope::OneService);
+            let (entries, unread) = self.section(inside, &key, Scope::OneService);
             let spot = Spot { source: self.index, at };
             match self.positions.get(name).copied() {
                 Some(known) => {
                     let before = std::mem::take(&mut self.contents.services[known].entries);
                     self.contents.services[known].entries = self.merged(before, entries, &key);
+                    self.contents.services[known].unread.extend(unread);
                 }
                 None => {
                     let entries = self.merged(Vec::new(), entries, &key);
                     self.positions.insert(name.to_string(), self.contents.services.len());
-                    self.contents.services.push(ServiceTable { name: name.to_string(), spot, entries });
+                    self.contents.services.push(ServiceTable { name: name.to_string(), spot, entries, unread });
                 }
             }
         }
     }
 
-    /// The settings of one table. A service's own takes what `[defaults]` takes, and more.
-    fn section(&mut self, table: &DeTable<'_>, name: &str, scope: Scope) -> Vec<Entry> {
+    /// The settings of one table, and the keys of those that could not be read. A service's own takes what `[defaults]` takes,
+    /// and more.
+    fn section(&mut self, table: &DeTable<'_>, name: &str, scope: Scope) -> (Vec<Entry>, Vec<&'static str>) {
         let fits = |s: Scope| s == scope || (scope == Scope::OneService && s == Scope::Service);
-        let mut entries = Vec::new();
+        let (mut entries, mut unread) = (Vec::new(), Vec::new());
         for (written, at, value) in ordered(table) {
             let key = later::ALIASES.iter().find(|(alias, _)| *alias == written).map_or(written, |(_, key)| key);
             let path = format!("{name}.{written}");
             match table::find(key) {
-                Some(setting) if fits(setting.scope) => {
-                    entries.extend(self.entry(setting, written, &path, at, value));
-                }
+                Some(setting) if fits(setting.scope) => match self.entry(setting, written, &path, at, value) {
+                    Some(entry) => entries.push(entry),
+                    None => unread.push(setting.key),
+                },
                 Some(setting) => {
                     let fault = Fault::broken(format!("stands in {}", place(setting.scope)));
                     self.wrong(at, &path, fault);
@@ -168,11 +184,13 @@ impl Reader<'_> {
                 None => {
                     let near = nearest(key, table::TABLE.iter().filter(|s| fits(s.scope)).map(|s| s.key));
                     let near = near.or_else(|| nearest(key, table::keys()));
+                    // Most likely meant: that it is missing would be the same slip in other words.
+                    unread.extend(near.and_then(table::find).map(|s| s.key));
                     self.wrong(at, &path, Fault::broken("unknown key").or_nearest(near));
                 }
             }
         }
-        entries
+        (entries, unread)
     }
 
     fn entry(

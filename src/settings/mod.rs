@@ -9,6 +9,7 @@ mod alive;
 pub(crate) mod bounded;
 mod build;
 mod checks;
+mod commands;
 mod draft;
 mod env_file;
 mod environ;
@@ -158,9 +159,10 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let program = command.first().map(|p| p.as_bytes()).unwrap_or_default();
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
     match draft.spec(command, &mut Shared::new(world)) {
-        Ok(spec) if faults.is_empty() => {
+        Ok(mut spec) if faults.is_empty() => {
             instance.name = name.clone();
-            Ok(Resolved { instance, spec: Spec { name, ..spec }, log_level, log_format, warnings })
+            spec.name = name;
+            Ok(Resolved { instance, spec: *spec, log_level, log_format, warnings })
         }
         built => {
             faults.extend(built.err().into_iter().flatten());

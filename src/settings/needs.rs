@@ -77,7 +77,7 @@ fn named(item: &Node, key: String) -> Result<Named, Fault> {
 pub(crate) fn needs(draft: &mut Draft, raw: &Raw) -> Result<Vec<NeedWish>, Fault> {
     each(draft, raw, |item, key| match &item.value {
         Value::Table(_) => need(item, &key),
-        _ => {
+        Value::Text { .. } | Value::Number(_) | Value::Switch(_) | Value::List(_) => {
             let service = named(item, key).map_err(|f| vec![f])?;
             Ok(NeedWish { service, condition: None, once: false })
         }

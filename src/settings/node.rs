@@ -138,7 +138,9 @@ impl Node {
     pub(crate) fn text(&self) -> Result<&str, Fault> {
         match &self.value {
             Value::Text { text, .. } => Ok(text),
-            other => Err(Fault::usage(format!("{} stands where a text is expected", other.kind()))),
+            Value::Number(_) | Value::Switch(_) | Value::List(_) | Value::Table(_) => {
+                Err(Fault::usage(format!("{} stands where a text is expected", self.value.kind())))
+            }
         }
     }
 
@@ -148,7 +150,9 @@ impl Node {
             Value::Text { text, .. } => Ok(text.clone()),
             Value::Number(number) => Ok(number.clone()),
             Value::Switch(switch) => Ok(switch.to_string()),
-            other => Err(Fault::usage(format!("{} stands where one value is expected", other.kind()))),
+            Value::List(_) | Value::Table(_) => {
+                Err(Fault::usage(format!("{} stands where one value is expected", self.value.kind())))
+            }
         }
     }
 
@@ -156,7 +160,7 @@ impl Node {
     pub(crate) fn items(&self) -> &[Node] {
         match &self.value {
             Value::List(items) => items,
-            _ => std::slice::from_ref(self),
+            Value::Text { .. } | Value::Number(_) | Value::Switch(_) | Value::Table(_) => std::slice::from_ref(self),
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) fn probes(draft: &mut Draft, raw: &Raw) -> Result<Vec<ProbeWish>, Fau
     }
     let probes = each(draft, raw, |item, key| match &item.value {
         Value::Table(fields) => probe(item, fields, &key),
-        _ => {
+        Value::Text { .. } | Value::Number(_) | Value::Switch(_) | Value::List(_) => {
             let check = item.text().and_then(checks::check).map_err(|f| vec![f.inside(item.at, key.clone())])?;
             let spec = ProbeSpec { check, ..ProbeSpec::default() };
             Ok(ProbeWish { spec, own_start_period: false, at: (item.at, key) })

@@ -1,9 +1,7 @@
 //! Settings that are right one by one and wrong together.
 
-use super::draft::{CommandWish, Draft};
+use super::draft::Draft;
 use super::fault::Fault;
-use super::values;
-use std::ffi::OsString;
 use std::time::Duration;
 use watchdog_engine::spec::{HeartbeatMode, Kind, LogMode, MemoryLimit, Policy, Ready};
 
@@ -60,22 +58,6 @@ impl Draft {
             faults.push(Fault::usage(message).about("ready"));
         }
         faults
-    }
-
-    /// What a service of a file runs; none for one without a process.
-    pub(crate) fn argv(&self) -> Result<Vec<OsString>, Fault> {
-        match (&self.command, self.shell) {
-            (None, _) => Ok(Vec::new()),
-            (Some(CommandWish::Text(text)), true) => Ok(["/bin/sh", "-c", text].map(OsString::from).to_vec()),
-            (Some(CommandWish::Text(text)), false) => values::command(text),
-            (Some(CommandWish::Words(words)), false) => match words.first() {
-                Some(program) if !program.is_empty() => Ok(words.clone()),
-                _ => Err(Fault::usage("the command is empty")),
-            },
-            (Some(CommandWish::Words(_)), true) => {
-                Err(Fault::usage("shell = true takes the command as one text, not as a list").about("shell"))
-            }
-        }
     }
 
     /// The same for a service of a file: what it is, what it runs, how it is asked.

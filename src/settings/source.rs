@@ -20,6 +20,8 @@ pub(crate) struct Source {
     pub(crate) text: String,
     /// Where its lines begin.
     lines: Vec<usize>,
+    /// Its mode and its group; none of a text that is no file.
+    owned: Option<(u32, u32)>,
 }
 
 /// A place in one of the files.
@@ -35,18 +37,19 @@ impl Source {
     /// A text that was read.
     pub(crate) fn new(shown: impl Into<String>, text: String) -> Source {
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Source { shown: shown.into(), text, lines }
+        Source { shown: shown.into(), text, lines, owned: None }
     }
 
     /// A file, bounded and whole, or the one line that says why not.
     pub(crate) fn read(path: &Path) -> Result<Source, Fault> {
         let shown = path.display().to_string();
-        let bytes = bounded::read(path).map_err(|why| Fault::broken(format!("{shown}: {why}")))?;
+        let bytes = bounded::read(path).map_err(|why| whole(&shown, 0, &why))?;
         let text = String::from_utf8(bytes).map_err(|e| {
             let line = e.as_bytes()[..e.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            Fault::broken(format!("{shown}:{line}: not UTF-8"))
+            whole(&shown, line, "not UTF-8")
         })?;
-        Ok(Source::new(shown, text))
+        let owned = std::fs::metadata(path).ok().map(|facts| (facts.mode(), facts.gid()));
+        Ok(Source { owned, ..Source::new(shown, text) })
     }
 
     /// Line and column, from 1, columns in characters.
@@ -56,6 +59,14 @@ impl Source {
         let column = self.text.get(begin..at).map_or(0, |before| before.chars().count()) + 1;
         (line, column)
     }
+}
+
+/// A fault of a file as a whole; line 0 is none.
+pub(crate) fn whole(file: &str, line: usize, message: &str) -> Fault {
+    let front = if line == 0 { file.to_string() } else { format!("{file}:{line}") };
+    let (file, message, key) = (file.to_string(), message.to_string(), String::new());
+    let place = Place { file, order: (0, 0), line, column: 0, key, message: message.clone() };
+    Fault { place: Some(Box::new(place)), ..Fault::broken(message) }.at(&front)
 }
 
 /// The same fault at a place in a file, as a broken file.
@@ -115,11 +126,7 @@ fn drop_ins(path: &Path) -> Result<Vec<PathBuf>, Fault> {
 
 /// Whoever may write such a file decides what root runs (case CFG-12).
 pub(crate) fn writable_by_others(source: &Source, uid: u32) -> Option<String> {
-    if uid != 0 {
-        return None;
-    }
-    let facts = std::fs::metadata(&source.shown).ok()?;
-    let (mode, who) = (facts.mode(), facts.gid());
+    let (mode, who) = source.owned.filter(|_| uid == 0)?;
     let others = mode & 0o002 != 0 || (mode & 0o020 != 0 && who != 0);
     others.then(|| {
         format!("{}: others may write to it (mode {:o}), and root runs what it says", source.shown, mode & 0o777)

@@ -1,15 +1,13 @@
 //! The one list of settings. Flags, variables, keys of the file, `--help`, the manual, the completions and the table of
 //! the README are all read from it; a new setting is one entry here.
 
-use super::draft::{CommandWish, ControlWish, Draft, LogFormat, ReportWish};
+use super::draft::{ControlWish, Draft, LogFormat, ReportWish};
 use super::fault::Fault;
-use super::node::Value as Tree;
 use super::raw::Raw;
-use super::{alive, hooks, later, levels, limits, needs, probes, rlimit, signals, values};
+use super::{alive, commands, hooks, later, levels, limits, needs, probes, rlimit, signals, values};
 use std::time::Duration;
 use watchdog_engine::spec::{
-    GiveUp, HeartbeatMode, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin,
-    Strategy,
+    HeartbeatMode, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin, Strategy,
 };
 
 pub(crate) use super::setting::{GROUPS, Group, Scope, Setting, Shape, Standard, flag, variable};
@@ -38,20 +36,6 @@ const STRATEGIES: [(&str, Strategy); 3] = [
     ("rest-for-one", Strategy::RestForOne),
 ];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-
-fn give_up(raw: &Raw) -> Result<GiveUp, Fault> {
-    let text = raw.text()?;
-    if let Some(command) = text.strip_prefix("exec:") {
-        return values::command(command).map(GiveUp::Exec);
-    }
-    let words = [("exit", 0), ("stay", 1), ("stop-all", 2), ("exec:COMMAND", 3)];
-    match values::word(text, &words)? {
-        0 => Ok(GiveUp::Exit),
-        1 => Ok(GiveUp::Stay),
-        2 => Ok(GiveUp::StopAll),
-        _ => values::command("").map(GiveUp::Exec),
-    }
-}
 
 /// A setting of the usual kind; the others say what differs.
 const fn service(
@@ -92,8 +76,8 @@ pub(crate) static TABLE: &[Setting] = &[
         "left out of `status` and `tree` unless it is named", |d, r| { d.spec.hidden = r.switch()?; Ok(()) }) },
 
     Setting { shape: Shape::Tree, ..of_one("command", Group::Launch, "ARGV|TEXT", Words("none"),
-        "what to run: a list of words, or one text that is split like a shell would, without a shell",
-        |d, r| { d.command = Some(command(r)?); Ok(()) }) },
+        "what to run: a list of words, or one text that is split like a shell would",
+        |d, r| { d.command = Some(commands::command(r)?); Ok(()) }) },
     Setting { shape: Shape::Switch, ..of_one("shell", Group::Launch, "", Value("false"),
         "give the text of command to /bin/sh -c", |d, r| { d.shell = r.switch()?; Ok(()) }) },
 
@@ -131,7 +115,7 @@ pub(crate) static TABLE: &[Setting] = &[
         "kept up; run once; a name for what it requires; a name for what its probes find",
         |d, r| { d.spec.kind = values::word(r.text()?, &needs::KINDS)?; Ok(()) }),
     Setting { shape: Shape::Tree, ..of_one("requires", Group::Place, "LIST", Words("none"),
-        "must be there first and stay: \"NAME\" or { service, condition = started|ready|completed, once }",
+        "must be there first and stay: \"NAME\" or { service, condition, once }",
         |d, r| { d.requires = needs::needs(d, r)?; Ok(()) }) },
     Setting { shape: Shape::Tree, ..of_one("wants", Group::Place, "NAME,..", Words("none"),
         "started as well and waited for, and not needed", |d, r| { d.wants = needs::names(d, r)?; Ok(()) }) },
@@ -191,7 +175,7 @@ pub(crate) static TABLE: &[Setting] = &[
         "restarts in all, then give up", |d, r| { d.spec.restart.total = match r.text()? { "none" | "off" => None, _ => Some(r.number()?) }; Ok(()) }),
     Setting { up: Some("stay"), ..service("give_up", Group::Restart, "ACTION", Value("exit"),
         "then: exit with the worker's status, stay failed, stop-all, or exec:COMMAND",
-        |d, r| { d.spec.restart.give_up = give_up(r)?; Ok(()) }) },
+        |d, r| { d.spec.restart.give_up = commands::give_up(r)?; Ok(()) }) },
     service("success_on", Group::Restart, "END,..", Value("0,HUP,INT,TERM,PIPE"),
         "exit codes and signals that count as success",
         |d, r| { d.spec.restart.success_on = signals::ends(&r.list()?)?; Ok(()) }),
@@ -228,7 +212,7 @@ pub(crate) static TABLE: &[Setting] = &[
     service("ready", Group::Ready, "WHEN", Value("auto"),
         "when the worker counts as ready: auto, spawned, reported, probe, fd, line:TEXT, port:N", |d, r| { d.spec.ready = alive::ready(r.text()?)?; Ok(()) }),
     service("start_timeout", Group::Ready, "DURATION", Value("30s"),
-        "a start that is not ready after this long has failed; 0 waits for ever, as a oneshot does",
+        "a start not ready after this long has failed; 0 waits for ever, as a oneshot does",
         |d, r| { d.spec.start_timeout = alive::start_timeout(r.text()?)?; Ok(()) }),
     Setting { shape: Shape::List, ..service("dialects", Group::Ready, "DIALECT,..", Words("native,notify"),
         "ways to speak that it is offered: notify:PATH and fd too; or none",
@@ -253,7 +237,7 @@ pub(crate) static TABLE: &[Setting] = &[
         "from that signal to KILL; 0 kills at once", |d, r| { d.spec.heartbeat.hang_dump_timeout = r.duration()?; Ok(()) }),
 
     Setting { shape: Shape::Tree, ..of_one("probe", Group::Probes, "CHECK|TABLES", Words("none"),
-        "http://H:P/path, tcp://H:P, unix:PATH, exec:CMD, port:N; [[service.NAME.probe]] for several, with all their keys",
+        "http://H:P/path, tcp://H:P, unix:PATH, exec:CMD, port:N; or tables with all their keys",
         |d, r| { d.probes = probes::probes(d, r)?; Ok(()) }) },
     service("start_period", Group::Probes, "DURATION", Value("5s"),
         "failures of probes this long after the start do not count",
@@ -341,7 +325,7 @@ pub(crate) static TABLE: &[Setting] = &[
         "file that keeps what was stopped by hand over a restart of the watchdog",
         |d, r| { d.state = given(r).then(|| r.path()).transpose()?; Ok(()) }) },
     Setting { scope: Scope::Instance, ..service("strategy", Group::Watchdog, "one-for-one|one-for-all|rest-for-one",
-        Value("one-for-one"), "who is restarted with a service that failed: nobody, all, those behind it in the start order",
+        Value("one-for-one"), "who is restarted with a service that failed: nobody, all, those behind it",
         |d, r| { d.strategy = values::word(r.text()?, &STRATEGIES)?; Ok(()) }) },
     Setting { scope: Scope::Instance, up: Some("info"), ..service("log_level", Group::Watchdog, "FILTER", Value("warn"),
         "what the watchdog itself says: off, error, warn, info, debug, trace",
@@ -351,17 +335,6 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting { scope: Scope::CommandLine, ..service("config", Group::Watchdog, "FILE", Words("none"),
         "TOML file whose [defaults] and [watchdog] are read first", |_, _| Ok(())) },
 ];
-
-/// `command`: one text, or words.
-fn command(raw: &Raw) -> Result<CommandWish, Fault> {
-    let node = raw.tree()?;
-    let Tree::List(items) = &node.value else { return node.text().map(|t| CommandWish::Text(t.to_string())) };
-    let mut words = Vec::new();
-    for (at, item) in items.iter().enumerate() {
-        words.push(item.text().map_err(|f| f.inside(item.at, format!("[{at}]")))?.into());
-    }
-    Ok(CommandWish::Words(words))
-}
 
 /// `process_filters`: an empty one would be in every name.
 fn filters(raw: &Raw) -> Result<Vec<String>, Fault> {

@@ -87,11 +87,11 @@ fn a_broken_file_is_125_and_everything_wrong_is_said() {
     assert_eq!(status, 125);
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(
-        lines.iter().any(|l| l.ends_with("w.toml:2:1: stop_timeout: \"5\" has no unit: did you mean \"5s\"?")),
+        lines.iter().any(|l| l.ends_with("w.toml:2:1: defaults.stop_timeout: \"5\" has no unit: did you mean \"5s\"?")),
         "{lines:?}"
     );
     assert!(
-        lines.iter().any(|l| l.contains(":3:1: restart: ") && l.ends_with("did you mean \"always\"?")),
+        lines.iter().any(|l| l.contains(":3:1: defaults.restart: ") && l.ends_with("did you mean \"always\"?")),
         "{lines:?}"
     );
     std::fs::remove_file(&file).expect("remove");
@@ -103,7 +103,7 @@ fn a_variable_that_does_not_parse_is_an_error_and_an_unknown_one_a_warning() {
     let (status, lines) = refused(&[], &[("WATCHDOG_STOP_TIMEOUT", "5"), ("WATCHDOG_PROBE", "port:80")]);
     assert_eq!(status, 2);
     assert!(lines.contains(&"WATCHDOG_STOP_TIMEOUT: \"5\" has no unit: did you mean \"5s\"?".to_string()), "{lines:?}");
-    assert!(lines.iter().any(|l| l.starts_with("WATCHDOG_PROBE: not in this version")), "{lines:?}");
+    assert!(lines.iter().any(|l| l.starts_with("WATCHDOG_PROBE: stands in a file alone")), "{lines:?}");
     let got = resolved(&[], &[("WATCHDOG_STOP_TIMEUOT", "5s"), ("WATCHDOG_USEC", "x"), ("WATCHDOG_PID", "x")]);
     let warning = "WATCHDOG_STOP_TIMEUOT: unknown variable, passed over: did you mean \"WATCHDOG_STOP_TIMEOUT\"?";
     assert_eq!(got.warnings, [warning]);
@@ -174,7 +174,7 @@ fn what_contradicts_itself_is_refused() {
         (vec![flag("umask", "999")], "--umask: "),
         (vec![flag("nice", "20")], "--nice: \"20\" is not a whole number from -20 to 19"),
         (vec![flag("oom_score_adj", "-1001")], "--oom-score-adj: "),
-        (vec![flag("ready", "probe")], "--ready: \"probe\" is not in this version"),
+        (vec![flag("ready", "probe")], "ready = probe needs a readiness or startup probe of a service in a file"),
         (
             vec![flag("ready", "line:up")],
             "ready = line:TEXT needs output that passes through the watchdog: set log to tee",

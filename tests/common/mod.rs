@@ -7,13 +7,19 @@
 
 pub mod cgroup;
 pub mod control;
+pub mod file;
 pub mod finish;
 pub mod flaky;
+pub mod folder;
+pub mod grid;
+pub mod probes;
 pub mod procs;
 pub mod talk;
 pub mod terminal;
+pub mod tmux;
 
 pub use control::{Control, Verb};
+pub use file::victim;
 pub use finish::Ended;
 pub use procs::{Proc, marked};
 
@@ -133,6 +139,8 @@ pub struct Run {
     runtime_dir: bool,
     namespaced: bool,
     pub(crate) leaves_alive: bool,
+    /// The services of a file, not one program.
+    of_a_file: bool,
 }
 
 impl Default for Run {
@@ -162,6 +170,7 @@ impl Run {
             runtime_dir: true,
             namespaced: false,
             leaves_alive: false,
+            of_a_file: false,
         }
     }
 
@@ -283,6 +292,9 @@ impl Run {
     pub(crate) fn line(&self) -> Vec<OsString> {
         let mut line = self.before.clone();
         line.push(watchdog().into());
+        if self.of_a_file {
+            line.extend(["up", "--file", "watchdog.toml"].map(Into::into));
+        }
         if self.events {
             line.extend(["--events-file".into(), self.path("events").into_os_string()]);
         }

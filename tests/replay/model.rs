@@ -264,7 +264,12 @@ impl Play<'_> {
             | Action::Inspect { .. }
             | Action::Measure { .. }
             | Action::Gather { .. }
-            | Action::Report(_) => {}
+            | Action::Report(_)
+            | Action::Probe { .. }
+            | Action::EndProbes { .. }
+            | Action::LookAtFile { .. }
+            | Action::ReadFileAgain { .. }
+            | Action::ReopenLogs => {}
             Action::RunGiveUp { .. } | Action::EndGiveUp { .. } | Action::Farewell { .. } | Action::Suspend => {
                 self.race = true;
             }
@@ -313,7 +318,6 @@ impl Play<'_> {
         self.steps.push(Step::Rest { status, ups: self.ups, order });
         self.last_event = self.now;
         let services = vec![ServiceId(0)];
-        let service = ServiceId(0);
         let by = By { kind: ByKind::Control, signal: None, pid: Some(1), uid: Some(0) };
         let request = match order {
             Order::Term | Order::Int => {
@@ -326,13 +330,13 @@ impl Play<'_> {
             Order::Stop => Request::Stop { services, timeout: None },
             Order::StopWithin(ms) => Request::Stop { services, timeout: Some(Duration::from_millis(ms)) },
             Order::Start => Request::Start { services },
-            Order::Restart => Request::Restart { services, force: false },
-            Order::Force => Request::Restart { services, force: true },
+            Order::Restart => Request::Restart { services, force: false, alone: false },
+            Order::Force => Request::Restart { services, force: true, alone: false },
             Order::Signal(signal) => Request::Signal { services, signal },
             Order::Freeze => Request::Signal { services, signal: libc::SIGSTOP },
-            Order::Wait("stopped") => Request::Wait { service, want: Want::Stopped, timeout: None },
-            Order::Wait("ready") => Request::Wait { service, want: Want::Ready, timeout: None },
-            Order::Wait(_) => Request::Wait { service, want: Want::Completed, timeout: None },
+            Order::Wait("stopped") => Request::Wait { services, want: Want::Stopped, timeout: None },
+            Order::Wait("ready") => Request::Wait { services, want: Want::Ready, timeout: None },
+            Order::Wait(_) => Request::Wait { services, want: Want::Completed, timeout: None },
             Order::Shutdown => Request::Shutdown,
         };
         let ticket = Ticket(self.answers.len() as u64);
@@ -415,7 +419,12 @@ fn notice_line(notice: &Notice) -> String {
         | What::OrphanReaped { .. }
         | What::LogDropped { .. }
         | What::ControlDenied { .. }
-        | What::Stall { .. } => String::new(),
+        | What::Stall { .. }
+        | What::Probe { .. }
+        | What::Blocked { .. }
+        | What::Unblocked
+        | What::ConfigReloaded { .. }
+        | What::ConfigError { .. } => String::new(),
     };
     format!("{} {generation} cause {cause} {more}", notice.what.name()).trim_end().to_string()
 }

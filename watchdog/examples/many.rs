@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use watchdog_engine::Watchdog;
 use watchdog_engine::spec::{Control, Instance, LogMode, MemoryLimit, Ready, Spec};
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -49,8 +50,8 @@ fn main() -> ExitCode {
     };
     let (interval, sample) = (setting("interval_ms", 1000), setting("sample_ms", 0));
     let command: Vec<OsString> = words[dashes + 1..].iter().map(OsString::from).collect();
-    let env: Vec<(OsString, OsString)> = std::env::vars_os().collect();
-    let specs = (0..count)
+    let env = std::sync::Arc::new(std::env::vars_os().collect::<Vec<_>>());
+    let specs: Vec<Spec> = (0..count)
         .map(|n| {
             let mut spec =
                 Spec { name: format!("w{n}"), command: command.clone(), ready: Ready::Auto, ..Spec::default() };
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
             spec
         })
         .collect();
-    let status = watchdog_engine::run(instance(), specs);
+    let status = Watchdog::new(instance(), specs).run();
     println!("allocations {} cpu_us {}", ALLOCATIONS.load(Ordering::Relaxed), cpu_us());
     ExitCode::from(status)
 }
@@ -80,18 +81,7 @@ fn instance() -> Instance {
         Some(path) => Control::Path(path.into()),
         None => Control::Off,
     };
-    Instance {
-        name: "many".into(),
-        name_given: true,
-        control,
-        events_file: None,
-        die_with_parent: None,
-        file: None,
-        prefix: false,
-        version: "0".into(),
-        report_dir: None,
-        report_keep: 0,
-    }
+    Instance { control, report_keep: 0, ..Instance::new("many") }
 }
 
 /// User and system time of this process alone, microseconds.

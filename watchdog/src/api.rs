@@ -37,6 +37,8 @@ pub struct OutputLine<'a> {
     pub bytes: &'a [u8],
     /// No newline followed: it was cut, or the process ended in its middle.
     pub partial: bool,
+    /// It goes to our own stdout or stderr already (`log = tee`).
+    pub passed_on: bool,
 }
 
 /// Where all services are at one moment.
@@ -44,6 +46,18 @@ pub struct OutputLine<'a> {
 pub struct Snapshot<'a> {
     pub(crate) now: MonoTime,
     pub(crate) services: &'a [Service],
+    pub(crate) ending: bool,
+}
+
+/// How far those are that are wanted and not hidden.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub wanted: usize,
+    /// Ready, or done.
+    pub ready: usize,
+    /// Neither, and nothing will change that by itself: failed, or waiting in vain.
+    pub given_up: usize,
 }
 
 /// One service in a [`Snapshot`], for people and machines.
@@ -84,6 +98,40 @@ impl<'a> Snapshot<'a> {
         self.services.iter().filter(|s| !s.removed).map(move |s| state_of(s, now))
     }
 
+    /// How far they are, without a copy of anything.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for s in self.shown() {
+            counts.wanted += 1;
+            counts.ready += usize::from(s.is_ready());
+            counts.given_up += usize::from(!s.is_ready() && (s.state.is_terminal() || is_hopeless(s)));
+        }
+        counts
+    }
+
+    /// Those of [`Counts::wanted`] that are not ready, in the order of the file.
+    pub fn not_ready(&self) -> impl Iterator<Item = ServiceState> + 'a {
+        let now = self.now;
+        self.shown().filter(|s| !s.is_ready()).map(move |s| state_of(s, now))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &'a Service> + 'a {
+        self.services.iter().filter(|s| !s.removed && s.wanted && !s.spec.hidden)
+    }
+
+    /// Whether the end of all of them has begun.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// Since the watchdog began.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.now.0
+    }
+
     /// How many services there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -104,6 +152,11 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// Nothing that will happen by itself ends its wait.
+fn is_hopeless(s: &Service) -> bool {
+    s.hopeless && matches!(s.state, State::Waiting)
+}
+
 fn state_of(s: &Service, now: MonoTime) -> ServiceState {
     ServiceState {
         name: s.spec.name.clone(),
@@ -113,7 +166,7 @@ fn state_of(s: &Service, now: MonoTime) -> ServiceState {
         wanted: s.wanted,
         reason: s.reason.clone(),
         waiting_on: s.waiting_on.clone(),
-        hopeless: s.hopeless && matches!(s.state, State::Waiting),
+        hopeless: is_hopeless(s),
         pid: s.run.as_ref().filter(|r| r.alive).and_then(|r| r.pid),
         generation: s.last.0,
         restarts: s.book.total,
@@ -134,6 +187,17 @@ pub trait Observer {
     fn notice(&mut self, notice: &Notice, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
         let _ = (notice, snapshot, screen);
     }
+
+    /// A turn of the loop is over: what was logged meanwhile may be shown, and what many events have changed, once.
+    fn turn(&mut self, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
+        let _ = (snapshot, screen);
+    }
+
+    /// All that was written to `screen` since it was last found empty is dropped: the reader is too far behind.
+    fn dropped(&mut self) {}
+
+    /// We were stopped (Ctrl-Z) and go on: others have had the terminal meanwhile.
+    fn resumed(&mut self) {}
 
     /// The end: nothing is shown after it.
     fn end(&mut self, screen: &mut Vec<u8>) {
@@ -157,7 +221,7 @@ impl<L: FnMut(&OutputLine<'_>), N: FnMut(&Notice, &Snapshot<'_>)> Observer for C
 /// Services that are about to be supervised.
 pub struct Watchdog {
     pub(crate) instance: Instance,
-    pub(crate) specs: Vec<Spec>,
+    pub(crate) specs: Vec<Box<Spec>>,
     pub(crate) loader: Option<Loader>,
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) inbox: Option<Inbox>,
@@ -176,7 +240,8 @@ pub(crate) struct Inbox {
 impl Watchdog {
     /// Nothing happens before [`Watchdog::run`].
     #[must_use]
-    pub fn new(instance: Instance, specs: Vec<Spec>) -> Watchdog {
+    pub fn new<S: Into<Box<Spec>>>(instance: Instance, specs: impl IntoIterator<Item = S>) -> Watchdog {
+        let specs = specs.into_iter().map(Into::into).collect();
         Watchdog { instance, specs, loader: None, observer: None, inbox: None }
     }
 

@@ -6,7 +6,7 @@ use crate::settings::nearest;
 use crate::settings::needs::Named;
 use crate::settings::source::{Spot, placed};
 use std::collections::HashMap;
-use watchdog_engine::spec::{Condition, Kind};
+use watchdog_engine::spec::{Condition, Kind, Policy};
 
 /// One service names another.
 #[derive(Clone, Debug)]
@@ -52,7 +52,8 @@ pub(super) fn all(members: &[Member<'_>], said: &Said, faults: &mut Vec<Fault>) 
         let mut finder = Finder { own, member, members, positions: &positions, said, faults };
         let links = finder.links();
         finder.requires_and_conflicts(&links);
-        all.push(links);
+        // What is left out holds nobody up.
+        all.push(if member.draft.enabled { links } else { Links::default() });
     }
     all
 }
@@ -72,13 +73,21 @@ impl Finder<'_, '_> {
         let mut requires = Vec::new();
         for need in &draft.requires {
             let Some(link) = self.link("requires", &need.service) else { continue };
-            let kind = self.members[link.to].draft.spec.kind;
+            let other = &self.members[link.to].draft.spec;
+            let kind = other.kind;
             let usual = if kind == Kind::Oneshot { Condition::Completed } else { Condition::Ready };
             let condition = need.condition.unwrap_or(usual);
             if condition == Condition::Completed && !kind.has_process() {
                 let what = format!("a {} is never completed: condition = \"ready\"", kind.word());
                 self.wrong(&link, Fault::broken(what));
             }
+            let again = matches!(other.restart.policy, Policy::Always | Policy::UnlessStopped | Policy::OnSuccess);
+            // Of a oneshot the policy itself is refused.
+            if condition == Condition::Completed && kind == Kind::Service && again {
+                let what = "it is started again whenever it completes (restart): condition = \"ready\", or type = \"oneshot\" there";
+                self.wrong(&link, Fault::broken(what));
+            }
+            self.twice(&link, requires.iter().map(|(link, ..): &(Link, _, _)| link.to));
             requires.push((link, condition, need.once));
         }
         Links {
@@ -91,8 +100,19 @@ impl Finder<'_, '_> {
 
     /// Those to whom a disabled service is as good as none.
     fn soft(&mut self, key: &'static str, names: &[Named]) -> Vec<Link> {
-        let found: Vec<Link> = names.iter().filter_map(|named| self.link(key, named)).collect();
+        let mut found: Vec<Link> = Vec::new();
+        for link in names.iter().filter_map(|named| self.link(key, named)).collect::<Vec<_>>() {
+            self.twice(&link, found.iter().map(|link| link.to));
+            found.push(link);
+        }
         found.into_iter().filter(|link| self.members[link.to].draft.enabled).collect()
+    }
+
+    fn twice(&mut self, link: &Link, mut before: impl Iterator<Item = usize>) {
+        if before.any(|to| to == link.to) {
+            let what = format!("{} stands here a second time", self.members[link.to].name);
+            self.wrong(link, Fault::broken(what));
+        }
     }
 
     fn link(&mut self, key: &'static str, named: &Named) -> Option<Link> {

@@ -1,6 +1,6 @@
 //! The services one by one: the layers of each, its name, and what contradicts itself in it.
 
-use super::Said;
+use super::{Bases, Said};
 use crate::settings::draft::Draft;
 use crate::settings::fault::Fault;
 use crate::settings::file::Entry;
@@ -16,8 +16,8 @@ pub(super) struct Member<'a> {
     pub(super) spot: Spot,
     /// Its own settings.
     pub(super) entries: &'a [Entry],
-    /// All layers.
-    pub(super) draft: Draft,
+    /// All layers. On the heap: of thousands each goes when its spec is built.
+    pub(super) draft: Box<Draft>,
 }
 
 impl Member<'_> {
@@ -37,30 +37,31 @@ impl Member<'_> {
 
 impl Said {
     /// All services, in the order of the file.
-    pub(super) fn members<'a>(&'a self, defaults: &Draft, above: &Draft, faults: &mut Vec<Fault>) -> Vec<Member<'a>> {
+    pub(super) fn members<'a>(&'a self, bases: &Bases, faults: &mut Vec<Fault>) -> Vec<Member<'a>> {
         let common: HashSet<String> =
-            above.contradictions_of_a_service().into_iter().map(|fault| fault.message).collect();
+            bases.above.contradictions_of_a_service().into_iter().map(|fault| fault.message).collect();
         let mut told = HashSet::new();
         let mut members = Vec::new();
         for table in &self.contents.services {
             let path = format!("service.{}", table.name);
-            let mut draft = defaults.clone();
-            let before = faults.len();
+            let mut draft = bases.defaults.clone();
+            let mut unread = bases.unread.clone();
+            unread.extend(&table.unread);
             for entry in &table.entries {
-                faults.extend(apply(&mut draft, entry, &path, &self.sources));
+                let wrong = apply(&mut draft, entry, &path, &self.sources);
+                unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+                faults.extend(wrong);
             }
             // What is wrong with these was said once, for all services.
             for (setting, raw) in self.variables.iter().chain(&self.flags) {
                 let _ = (setting.set)(&mut draft, raw);
             }
-            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft };
+            let member =
+                Member { name: &table.name, spot: table.spot, entries: &table.entries, draft: Box::new(draft) };
             if let Err(fault) = name(&table.name) {
                 faults.push(placed(&self.sources, table.spot, &path, fault));
             }
-            // A value that was not understood would be judged as if it were not there.
-            if faults.len() == before {
-                self.contradictions(&member, &common, &mut told, faults);
-            }
+            self.contradictions(&member, &unread, &common, &mut told, faults);
             members.push(member);
         }
         self.same_names(&members, faults);
@@ -71,14 +72,21 @@ impl Said {
     fn contradictions(
         &self,
         member: &Member<'_>,
+        unread: &HashSet<&str>,
         common: &HashSet<String>,
         told: &mut HashSet<String>,
         faults: &mut Vec<Fault>,
     ) {
         for fault in member.draft.contradictions_of_a_service() {
+            // A value that was not understood would be judged as if it were not there.
+            if involved(fault.about).iter().any(|key| unread.contains(key)) {
+                continue;
+            }
             let own = fault.about.is_none_or(|key| member.entry(key).is_some());
-            if own || !common.contains(&fault.message) || told.insert(fault.message.clone()) {
+            if own || !common.contains(&fault.message) {
                 faults.push(self.wrong_with(member, fault));
+            } else if told.insert(fault.message.clone()) {
+                faults.push(self.wrong_with_all(fault));
             }
         }
     }
@@ -91,6 +99,20 @@ impl Said {
                 faults.push(self.wrong_with(member, Fault::broken(what)));
             }
         }
+    }
+}
+
+/// The settings that are looked at together for what is said about this one.
+fn involved(about: Option<&str>) -> &'static [&'static str] {
+    match about {
+        None | Some("command" | "shell") => &["command", "shell", "type"],
+        Some("restart") => &["restart", "type"],
+        Some("type" | "probe") => &["probe", "type"],
+        Some("ready") => &["ready", "probe", "log", "dialects"],
+        Some("log_file") => &["log_file", "log"],
+        Some("memory_soft_limit") => &["memory_limit", "memory_soft_limit"],
+        Some("restart_delay") => &["restart_delay", "restart_delay_max", "restart_delay_factor"],
+        Some(_) => &["heartbeat", "dialects"],
     }
 }
 

@@ -20,6 +20,7 @@ use super::table::Setting;
 use super::{Flag, World, collect, env_file, values};
 use links::Links;
 use members::Member;
+use std::collections::HashSet;
 use std::path::Path;
 use watchdog_engine::spec::{Form, Instance, Spec};
 
@@ -32,7 +33,7 @@ pub(crate) struct Plan {
     /// The watchdog.
     pub(crate) instance: Instance,
     /// Its services, in the order of the file, replicas one by one. What is disabled is not among them.
-    pub(crate) specs: Vec<Spec>,
+    pub(crate) specs: Vec<Box<Spec>>,
     /// Filter of our own log.
     pub(crate) log_level: String,
     /// Its form.
@@ -43,6 +44,13 @@ pub(crate) struct Plan {
     pub(crate) order: Vec<Vec<String>>,
     /// What was said, and where.
     pub(crate) said: Said,
+}
+
+impl Plan {
+    /// What is needed to run it; all else is dropped.
+    pub(crate) fn for_the_engine(self) -> (Instance, Vec<Box<Spec>>) {
+        (self.instance, self.specs)
+    }
 }
 
 /// What was said, layer by layer: for `check`.
@@ -77,8 +85,8 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let variables = super::variables(world, &mut faults, &mut warnings);
     let contents = file::read(&sources, true, world, &mut faults);
     let said = Said { sources, contents, variables, flags: collect(flags) };
-    let (defaults, above) = said.bases(&mut faults);
-    let members = said.members(&defaults, &above, &mut faults);
+    let bases = said.bases(&mut faults);
+    let members = said.members(&bases, &mut faults);
     if members.is_empty() && faults.is_empty() {
         faults.push(said.no_services());
     }
@@ -86,61 +94,89 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     cycles::find(&members, &links, &said, &mut faults);
     order::conflicts(&members, &links, &said, &mut faults);
     let chosen = order::chosen(&members, names, &mut faults);
-    let built = specs::all(&members, &said, world, &mut faults);
+    let starts = order::starts(&members, &links, chosen.as_deref());
+    let order = order::layers(&members, &links, &starts);
+    warnings.extend(said.warnings(&members, world));
+    warnings.extend(order::by_hand(&members, &links, &starts));
+    let around = specs::Around {
+        said: &said,
+        links: &links,
+        names: members.iter().map(Member::names).collect(),
+        chosen: chosen.as_deref().map(|c| (c, starts.as_slice())),
+    };
+    let specs = specs::all(members, &around, world, &mut faults);
     if !faults.is_empty() {
         return Err(said.finished(faults));
     }
-    let starts = order::starts(&members, &links, chosen.as_deref());
-    let order = order::layers(&members, &links, &starts);
-    let specs = specs::placed(built, &members, &links, chosen.as_deref().map(|c| (c, starts.as_slice())));
-    warnings.extend(said.warnings(&members, world));
+    said.veil(warnings.iter_mut());
+    let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
     let instance = Instance { form: Form::Up, ..above.instance(world) };
     Ok(Plan { instance, specs, log_level, log_format, warnings, order, said })
 }
 
+/// What holds for every service.
+struct Bases {
+    /// By the files.
+    defaults: Draft,
+    /// With variables and flags on top.
+    above: Draft,
+    /// The keys of what was not understood.
+    unread: HashSet<&'static str>,
+}
+
 impl Said {
-    /// What holds for every service: with the settings of the files, and with those of variables and flags on top.
-    fn bases(&self, faults: &mut Vec<Fault>) -> (Draft, Draft) {
-        let mut defaults = Draft::for_up();
+    fn bases(&self, faults: &mut Vec<Fault>) -> Bases {
+        let (mut defaults, mut unread) = (Draft::for_up(), HashSet::from_iter(self.contents.unread.iter().copied()));
         for (table, entries) in [("watchdog", &self.contents.watchdog), ("defaults", &self.contents.defaults)] {
             for entry in entries {
-                faults.extend(super::apply(&mut defaults, entry, table, &self.sources));
+                let wrong = super::apply(&mut defaults, entry, table, &self.sources);
+                unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+                faults.extend(wrong);
             }
         }
         let mut above = defaults.clone();
-        for (setting, raw) in &self.variables {
-            faults.extend((setting.set)(&mut above, raw).err().map(|f| f.at(&setting.variable())));
+        let variables = self.variables.iter().map(|(s, raw)| (s, raw, s.variable()));
+        for (setting, raw, place) in variables.chain(self.flags.iter().map(|(s, raw)| (s, raw, s.flag()))) {
+            if let Err(fault) = (setting.set)(&mut above, raw) {
+                unread.insert(setting.key);
+                faults.push(fault.at(&place));
+            }
         }
-        for (setting, raw) in &self.flags {
-            faults.extend((setting.set)(&mut above, raw).err().map(|f| f.at(&setting.flag())));
-        }
-        (defaults, above)
+        Bases { defaults, above, unread }
     }
 
     fn no_services(&self) -> Fault {
         let file = self.sources.first().map_or(USUAL_FILE, |s| s.shown.as_str());
-        Fault::broken(format!("{file}: no services: a service is a table [service.NAME] with a command"))
+        source::whole(file, 0, "no services: a service is a table [service.NAME] with a command")
     }
 
     /// Flags first, then the files from top to bottom; no value that came from a variable is in any of them.
     fn finished(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
         faults.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
+        // What [defaults] do to many services stands in one place.
+        faults.dedup_by(|a, b| a.message == b.message);
+        self.veil(faults.iter_mut().flat_map(|fault| {
+            let place = fault.place.as_mut().map(|place| &mut place.message);
+            std::iter::once(&mut fault.message).chain(place)
+        }));
+        faults
+    }
+
+    /// Takes what came from variables out of sentences.
+    fn veil<'a>(&self, messages: impl Iterator<Item = &'a mut String>) {
         let mut secrets = Vec::new();
         let contents = &self.contents;
         let tables = contents.services.iter().map(|s| &s.entries).chain([&contents.watchdog, &contents.defaults]);
         for entry in tables.flatten() {
             entry.node.expanded(&mut secrets);
         }
-        for fault in faults.iter_mut().filter(|_| !secrets.is_empty()) {
-            for (text, written) in &secrets {
-                veil(&mut fault.message, text, written);
-                if let Some(place) = &mut fault.place {
-                    veil(&mut place.message, text, written);
-                }
-            }
+        // The longest first: a shorter one may be a part of it.
+        secrets.sort_unstable_by_key(|(text, written)| (std::cmp::Reverse(text.len()), *text, *written));
+        secrets.dedup();
+        for message in messages {
+            secrets.iter().for_each(|(text, written)| veil(message, text, written));
         }
-        faults
     }
 
     fn warnings(&self, members: &[Member<'_>], world: &World) -> Vec<String> {
@@ -151,6 +187,15 @@ impl Said {
         files.dedup();
         warnings.extend(files.into_iter().filter_map(|path| env_file::warning(path)));
         warnings
+    }
+
+    /// A fault that every service without a word of its own has: where `[defaults]` say so, or by a flag or variable.
+    fn wrong_with_all(&self, fault: Fault) -> Fault {
+        let entry = self.contents.defaults.iter().rfind(|e| fault.about == Some(e.setting.key));
+        match entry {
+            Some(entry) => placed(&self.sources, entry.spot, &format!("defaults.{}", entry.written), fault),
+            None => fault,
+        }
     }
 
     /// A fault of one service: at the place of the setting it is about, or at its table.

@@ -74,6 +74,20 @@ pub(super) fn layers(members: &[Member<'_>], links: &AllLinks, starts: &[bool]) 
     layers
 }
 
+/// Who is started and needs one that is not, because it is started by hand alone.
+pub(super) fn by_hand(members: &[Member<'_>], links: &AllLinks, starts: &[bool]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (at, own) in links.iter().enumerate().filter(|(at, _)| starts[*at]) {
+        for (link, ..) in own.requires.iter().filter(|(link, ..)| !starts[link.to]) {
+            let (one, other) = (members[at].name, members[link.to].name);
+            warnings.push(format!(
+                "service.{one}: requires {other}, which is started by hand alone (autostart = \"ignore\"): it waits until then"
+            ));
+        }
+    }
+    warnings
+}
+
 /// Two that are started with the file and must never be up together.
 pub(super) fn conflicts(members: &[Member<'_>], links: &AllLinks, said: &Said, faults: &mut Vec<Fault>) {
     let starts = starts(members, links, None);

@@ -13,30 +13,48 @@ use watchdog_engine::spec::{Autostart, Kind, Need, ProbeSpec, Ready, Spec};
 /// What a stretched `start_timeout` has beyond the slowest probe.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// One spec for each member, or none for what is disabled or wrong.
-pub(super) fn all(members: &[Member<'_>], said: &Said, world: &World, faults: &mut Vec<Fault>) -> Vec<Option<Spec>> {
+/// What stands around the services.
+pub(super) struct Around<'a> {
+    pub(super) said: &'a Said,
+    pub(super) links: &'a AllLinks,
+    /// The full names of each, by position.
+    pub(super) names: Vec<Vec<String>>,
+    /// Those that were named, and all that start with them; nobody else does.
+    pub(super) chosen: Option<(&'a [usize], &'a [bool])>,
+}
+
+/// The specs of all members but those that are disabled or wrong. Each member goes as soon as its spec is there, so that
+/// of thousands not both are held.
+pub(super) fn all(
+    members: Vec<Member<'_>>,
+    around: &Around<'_>,
+    world: &World,
+    faults: &mut Vec<Fault>,
+) -> Vec<Box<Spec>> {
     let mut shared = Shared::new(world);
     let mut logs: HashMap<PathBuf, &str> = HashMap::new();
-    let mut specs = Vec::new();
-    for member in members {
-        let draft = &member.draft;
-        if !draft.enabled {
-            specs.push(None);
-            continue;
-        }
-        if let Some(path) = draft.spec.log.file.clone()
+    let mut specs = Vec::with_capacity(around.names.iter().map(Vec::len).sum());
+    let said = around.said;
+    for (at, mut member) in members.into_iter().enumerate().filter(|(_, m)| m.draft.enabled) {
+        if let Some(path) = member.draft.spec.log.file.clone()
             && let Some(first) = logs.insert(path, member.name)
         {
             let what = format!("{first} writes to the same file: each service needs one of its own");
-            faults.push(said.wrong_with(member, Fault::broken(what).about("log_file")));
+            faults.push(said.wrong_with(&member, Fault::broken(what).about("log_file")));
         }
         // A wrong command was said with the contradictions.
-        let spec = draft.clone().spec(draft.argv().unwrap_or_default(), &mut shared);
-        match spec {
-            Ok(spec) => specs.push(Some(with_deadline(spec, said.says(member, "start_timeout")))),
+        let argv = member.draft.argv().unwrap_or_default();
+        let draft = std::mem::take(&mut *member.draft);
+        match draft.spec(argv, &mut shared) {
+            Ok(spec) => {
+                let spec = with_deadline(spec, said.says(&member, "start_timeout"));
+                around.place(at, member.name, spec, &mut specs);
+            }
             Err(wrong) => {
-                faults.extend(wrong.into_iter().map(|fault| said.wrong_with(member, fault)));
-                specs.push(None);
+                let own = |fault: &Fault| fault.about.is_some_and(|key| member.entry(key).is_some());
+                let place =
+                    |fault| if own(&fault) { said.wrong_with(&member, fault) } else { said.wrong_with_all(fault) };
+                faults.extend(wrong.into_iter().map(place));
             }
         }
     }
@@ -53,7 +71,7 @@ impl Said {
 
 /// A deadline that nobody gave: none for a oneshot, for a long migration is not to be killed by a default; and where probes
 /// decide, long enough for the slowest of them to have failed.
-fn with_deadline(mut spec: Spec, given: bool) -> Spec {
+fn with_deadline(mut spec: Box<Spec>, given: bool) -> Box<Spec> {
     if given {
         return spec;
     }
@@ -71,47 +89,41 @@ fn with_deadline(mut spec: Spec, given: bool) -> Spec {
     spec
 }
 
-/// Names, replicas and places. `chosen`: those that were named, and all that start with them; nobody else does.
-pub(super) fn placed(
-    built: Vec<Option<Spec>>,
-    members: &[Member<'_>],
-    links: &AllLinks,
-    chosen: Option<(&[usize], &[bool])>,
-) -> Vec<Spec> {
-    let mut specs = Vec::new();
-    for (at, spec) in built.into_iter().enumerate() {
-        let Some(mut spec) = spec else { continue };
-        place(&mut spec, members, &links[at]);
+impl Around<'_> {
+    /// Its place among the others, its name, and its replicas one by one.
+    fn place(&self, at: usize, name: &str, mut spec: Box<Spec>, specs: &mut Vec<Box<Spec>>) {
+        self.link(&mut spec, &self.links[at]);
         let autostart = &mut spec.place.autostart;
-        match chosen {
+        match self.chosen {
             Some((named, _)) if named.contains(&at) => *autostart = Autostart::Yes,
             Some((_, starts)) if !starts[at] && *autostart == Autostart::Yes => *autostart = Autostart::No,
             Some(_) | None => {}
         }
-        spec.base = members[at].name.to_string();
-        let names = members[at].names();
-        let many = names.len() > 1;
-        for (index, name) in names.into_iter().enumerate() {
-            let mut replica = Spec { name, ..spec.clone() };
-            if many {
-                replica.replica = Some(index as u32);
-                replica.log.file = replica.log.file.map(|path| numbered(&path, index));
-            }
+        spec.base = name.to_string();
+        let names = &self.names[at];
+        if let [only] = names.as_slice() {
+            spec.name.clone_from(only);
+            return specs.push(spec);
+        }
+        for (index, name) in names.iter().enumerate() {
+            let mut replica = spec.clone();
+            replica.name.clone_from(name);
+            replica.replica = Some(index as u32);
+            replica.log.file = replica.log.file.map(|path| numbered(&path, index));
             specs.push(replica);
         }
     }
-    specs
-}
 
-fn place(spec: &mut Spec, members: &[Member<'_>], links: &Links) {
-    let names = |to: usize| members[to].names();
-    for (link, condition, once) in &links.requires {
-        let needs = names(link.to).into_iter().map(|service| Need { service, condition: *condition, once: *once });
-        spec.place.requires.extend(needs);
+    fn link(&self, spec: &mut Spec, links: &Links) {
+        let names = |to: usize| self.names[to].iter().cloned();
+        for (link, condition, once) in &links.requires {
+            let needs = names(link.to).map(|service| Need { service, condition: *condition, once: *once });
+            spec.place.requires.extend(needs);
+        }
+        spec.place.wants = links.wants.iter().flat_map(|link| names(link.to)).collect();
+        spec.place.after = links.after.iter().flat_map(|link| names(link.to)).collect();
+        spec.place.conflicts = links.conflicts.iter().flat_map(|link| names(link.to)).collect();
     }
-    spec.place.wants = links.wants.iter().flat_map(|link| names(link.to)).collect();
-    spec.place.after = links.after.iter().flat_map(|link| names(link.to)).collect();
-    spec.place.conflicts = links.conflicts.iter().flat_map(|link| names(link.to)).collect();
 }
 
 /// `web.log` of replica 1 is `web@1.log`: two writers in one file would rotate it away from each other.

@@ -131,7 +131,11 @@ fn of_default(setting: &Setting) -> Value {
             text.split(',').map(scalar).collect()
         }
         (None, Standard::Value(text)) => scalar(text),
-        (None, Standard::Words(_)) => Value::Null,
+        (None, Standard::Words(_)) => match setting.key {
+            "stop_signal" => json!("TERM"),
+            "dialects" => json!(["native", "notify"]),
+            _ => Value::Null,
+        },
     }
 }
 

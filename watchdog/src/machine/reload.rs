@@ -52,7 +52,14 @@ fn live_part(old: &Spec, new: &Spec) -> Spec {
 
 impl Supervisor {
     /// Replaces all settings. `restart`: services whose process has to be replaced for it are started again at once.
-    pub fn apply(&mut self, now: MonoTime, specs: Vec<Spec>, restart: bool, out: &mut Actions) -> Applied {
+    pub fn apply<S: Into<Box<Spec>>>(
+        &mut self,
+        now: MonoTime,
+        specs: impl IntoIterator<Item = S>,
+        restart: bool,
+        out: &mut Actions,
+    ) -> Applied {
+        let specs: Vec<Box<Spec>> = specs.into_iter().map(Into::into).collect();
         let mut done = Applied::default();
         if self.is_ending() {
             return done;
@@ -117,7 +124,7 @@ impl Supervisor {
     }
 
     /// A place for a new service: one that nobody needs any more, or a new one.
-    fn settle_in(&mut self, spec: Spec) -> usize {
+    fn settle_in(&mut self, spec: Box<Spec>) -> usize {
         let free = self.services.iter().position(|s| s.removed && s.state.is_terminal() && s.timers.next().is_none());
         match free {
             Some(n) => {
@@ -140,7 +147,7 @@ impl Supervisor {
     fn revive(
         &mut self,
         n: usize,
-        spec: Spec,
+        spec: Box<Spec>,
         restart: bool,
         now: MonoTime,
         out: &mut Actions,
@@ -160,7 +167,7 @@ impl Supervisor {
     fn change(
         &mut self,
         n: usize,
-        spec: Spec,
+        spec: Box<Spec>,
         restart: bool,
         now: MonoTime,
         out: &mut Actions,
@@ -169,7 +176,7 @@ impl Supervisor {
     ) {
         let Some(s) = self.services.get_mut(n) else { return };
         let pending = s.next.as_deref().unwrap_or(&s.spec);
-        if *pending == spec {
+        if *pending == *spec {
             // Put off before and asked for now.
             if s.next.is_some() && restart && s.state.has_process() {
                 anew.push(n);
@@ -185,7 +192,7 @@ impl Supervisor {
     fn adopt(
         &mut self,
         n: usize,
-        spec: Spec,
+        spec: Box<Spec>,
         restart: bool,
         now: MonoTime,
         out: &mut Actions,
@@ -195,8 +202,8 @@ impl Supervisor {
         let Some(s) = self.services.get_mut(n) else { return };
         let (name, old) = (spec.name.clone(), s.spec.clone());
         if s.state.has_process() && needs_a_restart(&s.spec, &spec) {
-            s.spec = live_part(&s.spec, &spec);
-            s.next = Some(Box::new(spec));
+            *s.spec = live_part(&s.spec, &spec);
+            s.next = Some(spec);
             match restart && s.goal == Goal::Up {
                 true => anew.push(n),
                 false => done.deferred.push(name),

@@ -65,7 +65,7 @@ pub struct Service {
     /// Its place.
     pub id: ServiceId,
     /// What it should be.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// What is wanted.
     pub goal: Goal,
     /// Where it is.
@@ -136,10 +136,10 @@ pub struct Service {
 
 impl Service {
     /// A service that wants to be up and has not begun.
-    pub fn new(id: ServiceId, spec: Spec) -> Service {
+    pub fn new(id: ServiceId, spec: impl Into<Box<Spec>>) -> Service {
         Service {
             id,
-            spec,
+            spec: spec.into(),
             goal: Goal::Up,
             state: State::Stopped,
             since: MonoTime::ZERO,
@@ -260,7 +260,7 @@ impl Service {
 
     pub(super) fn start_now(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
         if let Some(next) = self.next.take() {
-            self.spec = *next;
+            self.spec = next;
         }
         self.last = Generation(self.last.0.saturating_add(1));
         self.run = Some(Run::new(self.last, cx.now));

@@ -60,7 +60,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Services that want to be up; nothing happens before [`Supervisor::begin`].
-    pub fn new(specs: Vec<Spec>, setup: Setup) -> Supervisor {
+    pub fn new<S: Into<Box<Spec>>>(specs: impl IntoIterator<Item = S>, setup: Setup) -> Supervisor {
         let services = specs.into_iter().enumerate().map(|(n, spec)| Service::new(ServiceId(n as u32), spec)).collect();
         let mut supervisor = Supervisor {
             services,

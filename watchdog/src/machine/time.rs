@@ -97,47 +97,49 @@ impl Timer {
     pub const OF_LIFE: [Timer; 5] = [Timer::Lanes, Timer::Sample, Timer::Health, Timer::Lost, Timer::Probe];
 }
 
-/// The armed timers of one service: plain data, no descriptors, nothing to cancel elsewhere.
+/// The armed timers of one service: plain data, no descriptors, nothing to cancel elsewhere. Few are armed at a time, and
+/// with thousands of services a place for each would be most of what they take. In the order of the enum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Timers([Option<MonoTime>; Timer::ALL.len()]);
+pub struct Timers(Vec<(Timer, MonoTime)>);
 
 impl Timers {
     /// Arm, or arm anew.
     pub fn set(&mut self, timer: Timer, at: MonoTime) {
-        self.0[timer as usize] = Some(at);
+        match self.0.binary_search_by_key(&timer, |(t, _)| *t) {
+            Ok(place) => self.0[place].1 = at,
+            Err(place) => self.0.insert(place, (timer, at)),
+        }
     }
 
     /// Disarm one.
     pub fn clear(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0.retain(|(t, _)| *t != timer);
     }
 
     /// Disarm all: every change of state begins with this.
     pub fn clear_all(&mut self) {
-        self.0 = Default::default();
+        self.0.clear();
     }
 
     /// Disarm all but these.
     pub fn keep_only(&mut self, kept: &[Timer]) {
-        for timer in Timer::ALL.into_iter().filter(|t| !kept.contains(t)) {
-            self.clear(timer);
-        }
+        self.0.retain(|(t, _)| kept.contains(t));
     }
 
     /// When this one is due.
     pub fn get(&self, timer: Timer) -> Option<MonoTime> {
-        self.0[timer as usize]
+        self.0.iter().find(|(t, _)| *t == timer).map(|(_, at)| *at)
     }
 
     /// The earliest deadline.
     pub fn next(&self) -> Option<MonoTime> {
-        self.0.iter().flatten().min().copied()
+        self.0.iter().map(|(_, at)| *at).min()
     }
 
     /// Takes the earliest timer that is due at `now`, with how late it is; the order of the enum decides between equals.
     pub fn take_due(&mut self, now: MonoTime) -> Option<(Timer, Duration)> {
-        let due = Timer::ALL.into_iter().filter_map(|t| self.get(t).filter(|at| *at <= now).map(|at| (at, t))).min()?;
-        self.clear(due.1);
-        Some((due.1, now.since(due.0)))
+        let (at, timer) = self.0.iter().filter(|(_, at)| *at <= now).map(|(t, at)| (*at, *t)).min()?;
+        self.clear(timer);
+        Some((timer, now.since(at)))
     }
 }

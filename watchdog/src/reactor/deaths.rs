@@ -27,12 +27,13 @@ impl Reactor {
     /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
     fn reap(&mut self, seen_alive: MonoTime) {
         let mut ended = Vec::new();
+        self.oom_round = None;
         let mut orphans = false;
         let rest = loop {
             match reap::reap_one() {
                 Ok(dead) => match self.whose(dead.pid).inspect(|_| panic::forget(dead.pid)) {
                     Some(service) => ended.push((service, dead)),
-                    None if self.hook_ended(&dead) => {}
+                    None if self.hook_ended(&dead) || self.try_ended(&dead) => {}
                     None => orphans |= self.on_stranger(dead.pid),
                 },
                 Err(rest) => break rest,
@@ -52,6 +53,7 @@ impl Reactor {
             self.last_words(service, proc.generation);
             self.tell_lines_seen();
             self.close_links(service);
+            self.end_probes(service, proc.generation);
             self.forget_usage(service);
             let left = self.left_of(service, rest, &mut strangers);
             let exit = Exit {
@@ -139,7 +141,7 @@ impl Reactor {
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
         let helpers = self.workers.iter().filter_map(|w| w.give_up);
-        helpers.chain(self.hook_pids()).chain(self.before.iter().copied()).collect()
+        helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }
 
     /// Children of ours that are neither a main process nor a helper.

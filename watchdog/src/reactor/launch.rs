@@ -5,9 +5,9 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{Identity, LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Check, Form, Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
-use crate::sys::{cgroup, tree};
+use crate::sys::{cgroup, fds, tree};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use std::ffi::{CString, OsStr, OsString};
@@ -22,6 +22,9 @@ const LISTEN_PID: &str = "LISTEN_PID";
 /// The same for the beats of a worker that was told how often (sd_watchdog_enabled(3)).
 const WATCHDOG_PID: &str = "WATCHDOG_PID";
 const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+/// Its type differs from one libc to the other.
+#[allow(clippy::unnecessary_cast, reason = "an i32 in musl")]
+const NOFILE: u32 = libc::RLIMIT_NOFILE as u32;
 /// Longest path shown in an event.
 const SHOWN_PATH: usize = 200;
 
@@ -46,37 +49,45 @@ impl Reactor {
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode)?;
         let offer = link::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
-        let null = match spec.launch.stdin {
-            Stdin::Null => Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?),
-            Stdin::Inherit => None,
-        };
+        if spec.launch.stdin == Stdin::Null && self.null.is_none() {
+            self.null = Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?);
+        }
         let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
         let own_group = !self.shared_group;
         let mut plan = plan(spec, environment(spec, &mark, control, &offer), own_group);
         plan.keep = link::numbers(&offer);
         plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
-        if let Some(null) = &null {
+        if let Some(null) = self.null.as_ref().filter(|_| spec.launch.stdin == Stdin::Null) {
             plan.take(0, null);
         }
         for (stream, end) in [Stream::Stdout, Stream::Stderr].into_iter().zip(ends.iter()) {
             plan.take(stream.index() + 1, end);
         }
+        let many = self.instance.form != Form::Prefix;
+        plan.cut = many;
+        if let Some((soft, hard)) = self.descriptors
+            && !plan.rlimits.iter().any(|r| r.0 == NOFILE)
+        {
+            plan.rlimits.push((NOFILE, soft, hard));
+        }
         let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
         ends.clear();
-        let (pid, pidfd) = (child.pid, child.pidfd);
-        // A hook may leave a daemon with us, which is not the worker's.
-        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && spec.hooks.is_empty();
+        let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
+        let (pid, pidfd) = (child.pid, raised(child.pidfd));
+        // A hook or the command of a probe may leave a daemon with us, which is not the worker's.
+        let helped = !spec.hooks.is_empty() || spec.probes.iter().any(|p| matches!(p.check, Check::Exec(_)));
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && !helped;
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])
-            .map(|(pipe, stream)| Output::new(id, generation, stream, pipe))
+            .map(|(pipe, stream)| Output::new(id, generation, stream, raised(pipe)))
             .collect();
         Ok(Launched {
             proc: Proc { generation, pid, pidfd, own_group },
             group,
             marks: tree::Marks { main: pid, entry, all_mine },
             outputs,
-            links: offer.links,
+            links: offer.links.into_iter().map(|link| link.moved(raised)).collect(),
         })
     }
 }
@@ -150,6 +161,20 @@ pub(super) fn death_signal(spec: &Spec) -> i32 {
 pub(super) fn helper<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
     let env = spec.launch.env.iter().filter_map(|(key, value)| spawn::entry(key, value)).collect();
     Plan { command, env, path: path_of(spec), own_group: true, death_signal: libc::SIGKILL, ..Plan::default() }
+}
+
+/// The same as the service's user, in its directory.
+pub(super) fn as_the_service<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
+    let identity = spec.launch.identity.as_ref().filter(|i| !is_ours(i));
+    Plan {
+        uid: identity.and_then(|i| i.uid),
+        gid: identity.map(|i| i.gid),
+        groups: identity.and_then(|i| i.groups.clone()),
+        cwd: spec.launch.cwd.as_deref(),
+        no_new_privs: spec.launch.no_new_privs,
+        umask: spec.launch.umask,
+        ..helper(spec, command)
+    }
 }
 
 /// An unprivileged caller may name itself: then there is nothing to change, and asking the kernel would be refused.

@@ -135,6 +135,11 @@ pub(super) enum Heard {
 }
 
 impl Link {
+    /// Its descriptors elsewhere.
+    pub(super) fn moved(self, raised: impl Fn(OwnedFd) -> OwnedFd) -> Link {
+        Link { fd: raised(self.fd), theirs: self.theirs.map(raised), ..self }
+    }
+
     /// One read, and what it brought.
     pub(super) fn hear(&mut self, buffer: &mut [u8], out: &mut Vec<Came>, taken: &mut usize) -> Heard {
         if let Ear::Fd(line) = &mut self.ear {

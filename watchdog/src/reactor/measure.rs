@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 const AUTO_PERCENT: u64 = 90;
 
 /// How often the kernel has killed for want of memory: in our own control group, and on the whole machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OomCount {
     own: Option<u64>,
     system: Option<u64>,
@@ -27,6 +27,11 @@ impl OomCount {
 
     fn now() -> OomCount {
         OomCount { own: cgroup::own_oom_kills(), system: cgroup::system_oom_kills() }
+    }
+
+    fn since(self, before: OomCount) -> OomCount {
+        let more = |is: Option<u64>, was: Option<u64>| is.zip(was).map(|(is, was)| is.saturating_sub(was));
+        OomCount { own: more(self.own, before.own), system: more(self.system, before.system) }
     }
 }
 
@@ -119,12 +124,21 @@ impl Reactor {
             (Some(0), _) | (None, false) => return Oom::No,
             (None, true) => {}
         }
-        let now = OomCount::now();
-        let Some(before) = self.oom_before.replace(now) else { return Oom::No };
-        let grown = |was: Option<u64>, is: Option<u64>| was.zip(is).is_some_and(|(was, is)| is > was);
-        if grown(before.own, now.own) {
+        let unexplained = match &mut self.oom_round {
+            Some(round) => round,
+            None => {
+                let now = OomCount::now();
+                let before = self.oom_before.replace(now);
+                self.oom_round.insert(before.map_or(OomCount::default(), |before| now.since(before)))
+            }
+        };
+        // Each such kill explains one death.
+        let mut one = |count: fn(&mut OomCount) -> &mut Option<u64>| {
+            count(unexplained).as_mut().filter(|n| **n > 0).map(|n| *n -= 1).is_some()
+        };
+        if one(|count| &mut count.own) {
             Oom::Worker
-        } else if grown(before.system, now.system) {
+        } else if one(|count| &mut count.system) {
             Oom::Probable
         } else {
             Oom::No

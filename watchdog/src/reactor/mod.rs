@@ -5,6 +5,7 @@
 //! words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
 mod deaths;
+mod exec_probe;
 mod handle;
 mod hooks;
 mod inspect;
@@ -14,6 +15,7 @@ mod links;
 mod measure;
 mod outputs;
 mod perform;
+mod ports;
 mod probes;
 mod record;
 mod reload;
@@ -71,7 +73,7 @@ struct Worker {
     group: Option<cgroup::Group>,
     marks: tree::Marks,
     ring: crate::logs::Ring,
-    file: Option<crate::logs::LogFile>,
+    file: Option<Box<crate::logs::LogFile>>,
     give_up: Option<i32>,
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
@@ -143,8 +145,16 @@ struct Reactor {
     pending: Vec<record::Pending>,
     sampler: Option<crate::sys::sample::Sampler<ServiceId>>,
     oom_before: Option<measure::OomCount>,
+    /// Such kills since then that explain no death yet; looked up once for all that died together.
+    oom_round: Option<measure::OomCount>,
+    /// `/dev/null`, for the workers that read nothing.
+    null: Option<std::fs::File>,
     /// Who is to be measured when the actions of this moment are done: one pass for all.
     to_measure: Vec<(ServiceId, Generation)>,
+    /// Probes under way.
+    tries: probes::Tries,
+    /// Starts that wait for others to leave their ports.
+    freeing: Vec<ports::Freeing>,
     /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
     loose: Vec<i32>,
     /// The id of the last report of each service.
@@ -165,15 +175,22 @@ struct Reactor {
     /// be stopped at any point of a turn.
     awake: Duration,
     exit: Option<u8>,
+    /// That this turn was held up has been told.
+    held_up: bool,
     /// What the services are read from again.
     loader: Option<crate::Loader>,
     /// Who watches, and what it wants to show.
     observer: Option<Box<dyn crate::Observer>>,
     screen: Vec<u8>,
+    /// Lines of it that a reader who is behind did not get, and whether that was told since it fell behind.
+    lost_lines: u64,
+    told_lost: bool,
     /// Wishes of other threads.
     wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
     /// The wishes of people as they were last written down.
     kept_wishes: String,
+    /// The limits of descriptors that workers get, where ours were raised.
+    descriptors: Option<(u64, u64)>,
     /// Files of variables, and when a change of them is acted upon.
     env_files: Option<crate::sys::watch::Watch>,
     env_due: Option<Duration>,
@@ -189,6 +206,7 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
+        self.turn_shown();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -231,7 +249,14 @@ impl Reactor {
         let busy = !self.again.is_empty() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
-        let due = machine.into_iter().chain(server).chain(self.hooks_deadline()).chain(self.env_due).min();
+        let due = machine
+            .into_iter()
+            .chain(server)
+            .chain(self.hooks_deadline())
+            .chain(self.ports_deadline())
+            .chain(self.env_due)
+            .chain(self.tries.next_deadline())
+            .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
         // nobody gets credit for the time that we slept through (case RES-19).
@@ -240,6 +265,8 @@ impl Reactor {
                 events.clear();
                 break;
             }
+            self.resume_show();
+            self.turn_shown();
         }
         if let Some(late) = due.map(|at| self.clock.now().saturating_sub(at)).filter(|late| *late >= LATE) {
             self.tell_own(What::Stall { late });
@@ -248,9 +275,13 @@ impl Reactor {
 
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
+        self.held_up = false;
         // Output first: a worker's last words stand before its end.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
+        }
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.serve_try(token.0);
         }
         // Then words, before deaths and before judgement.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
@@ -268,14 +299,22 @@ impl Reactor {
         if tokens.contains(&crate::api::WAKER) {
             self.on_wishes();
         }
+        self.end_late_tries();
         self.on_env_files(tokens.contains(&ENV_FILES));
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
         self.end_late_hooks();
+        self.free_ports();
         self.write_reports();
         self.flush_files();
         self.drop_clients();
+        // Stopped in the middle of a turn: the deadlines of it were judged late, and the next ones are not.
+        let took = self.clock.now().saturating_sub(looked);
+        if took >= LATE && !self.held_up {
+            self.tell_own(What::Stall { late: took });
+        }
+        self.turn_shown();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
         self.awake = looked;
@@ -335,6 +374,7 @@ impl Reactor {
     }
 
     fn tell_own(&mut self, what: What) {
+        self.held_up |= matches!(what, What::Stall { .. });
         self.tell(Notice { service: None, generation: None, pid: None, cause: None, what });
     }
 
@@ -358,10 +398,9 @@ impl Reactor {
             | What::ConfigError { .. } => log::Level::Warn,
             What::Blocked { hopeless: true, .. } => log::Level::Warn,
             What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
-            What::Blocked { .. } => log::Level::Debug,
+            What::Blocked { .. } | What::Unblocked => log::Level::Debug,
             What::GaveUp { .. }
             | What::Probe { .. }
-            | What::Unblocked
             | What::ConfigReloaded { .. }
             | What::Spawn
             | What::Ready { .. }
@@ -377,11 +416,13 @@ impl Reactor {
             | What::LeftoverKilled { .. }
             | What::Stall { .. } => log::Level::Info,
         };
-        if log::log_enabled!(level) {
+        let comes_up = matches!(&notice.what, What::Spawn | What::Ready { .. } | What::Unblocked);
+        let target = if comes_up { crate::COMES_UP } else { module_path!() };
+        if log::log_enabled!(target: target, level) {
             let name = notice.service.and_then(|id| self.machine.services().get(id.0 as usize)).map(|s| &s.spec.name);
             match name {
-                Some(name) => log::log!(level, "{name}: {}", sentence(notice)),
-                None => log::log!(level, "{}", sentence(notice)),
+                Some(name) => log::log!(target: target, level, "{name}: {}", sentence(notice)),
+                None => log::log!(target: target, level, "{}", sentence(notice)),
             }
         }
     }
@@ -409,6 +450,8 @@ impl Reactor {
     /// The end of the loop: what was captured is passed on as long as somebody takes it, files are closed, the socket
     /// goes.
     fn leave(&mut self) {
+        self.end_all_tries();
+        self.read_the_rest();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
             let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());

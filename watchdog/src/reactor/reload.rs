@@ -76,7 +76,8 @@ impl Reactor {
                 Ok(worker) => self.workers.push(worker),
                 Err(why) => {
                     log::error!("{}: {why}", spec.name);
-                    let without = Spec { log: crate::spec::Log { file: None, ..spec.log.clone() }, ..spec.clone() };
+                    let mut without = spec.clone();
+                    without.log.file = None;
                     self.workers.extend(setup::worker(&without));
                 }
             }
@@ -104,7 +105,7 @@ impl Reactor {
             worker.file = None;
             if let Some(path) = wanted {
                 match LogFile::open(path, spec.log.max_size, spec.log.keep) {
-                    Ok(file) => worker.file = Some(file),
+                    Ok(file) => worker.file = Some(Box::new(file)),
                     Err(e) => log::error!("{}: log_file {}: {}", spec.name, e.path.display(), e.why),
                 }
             }
@@ -115,10 +116,8 @@ impl Reactor {
     pub(super) fn note_rare(&mut self) {
         self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].file.is_some()).collect();
         let hooked = |at: &usize| {
-            let spec = self.machine.services().get(*at).map(|s| &s.spec);
             let worker = &self.workers[*at];
-            let held = worker.held.is_some() || spec.is_some_and(|s| s.ports.kill_others);
-            held || !worker.hooks.is_empty()
+            worker.held.is_some() || !worker.hooks.is_empty()
         };
         self.hooked = (0..self.workers.len()).filter(hooked).collect();
     }
@@ -126,7 +125,7 @@ impl Reactor {
     /// Somebody has moved the files of output (logrotate): the next line goes into new ones.
     pub(super) fn reopen_logs(&mut self) {
         for worker in &mut self.workers {
-            if let Some(Err(e)) = worker.file.as_mut().map(LogFile::reopen) {
+            if let Some(Err(e)) = worker.file.as_mut().map(|file| file.reopen()) {
                 log::error!("log_file {}: {}", e.path.display(), e.why);
             }
         }

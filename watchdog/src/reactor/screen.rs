@@ -5,6 +5,7 @@ use super::Reactor;
 use crate::api::{OutputLine, Snapshot};
 use crate::logs::{Sink, Stream};
 use crate::machine::*;
+use crate::spec::LogMode;
 use std::time::SystemTime;
 
 /// Held for a reader that is behind; more is dropped with a count.
@@ -21,11 +22,13 @@ pub(super) struct Shown<'a> {
 }
 
 impl Reactor {
-    /// A line for whoever watches.
+    /// A line for whoever watches; [`Reactor::draw`] follows when the last of a piece is there, because a write costs more
+    /// than a line.
     pub(super) fn show_line(&mut self, shown: &Shown<'_>) {
         let Reactor { observer, machine, screen, .. } = self;
         let Some(observer) = observer.as_mut() else { return };
-        let name = machine.services().get(shown.service.0 as usize).map_or("", |s| s.spec.name.as_str());
+        let spec = machine.services().get(shown.service.0 as usize).map(|s| &s.spec);
+        let name = spec.map_or("", |s| s.name.as_str());
         let line = OutputLine {
             service: name,
             generation: shown.generation,
@@ -33,18 +36,41 @@ impl Reactor {
             at: shown.at,
             bytes: shown.bytes,
             partial: shown.partial,
+            passed_on: spec.is_some_and(|s| s.log.mode == LogMode::Tee),
         };
         observer.line(&line, screen);
-        self.draw();
     }
 
     /// An event for whoever watches.
     pub(super) fn show_notice(&mut self, notice: &Notice) {
-        let now = self.now();
+        let (now, ending) = (self.now(), self.machine.is_ending());
         let Reactor { observer, machine, screen, .. } = self;
         let Some(observer) = observer.as_mut() else { return };
-        observer.notice(notice, &Snapshot { now, services: machine.services() }, screen);
+        observer.notice(notice, &Snapshot { now, services: machine.services(), ending }, screen);
         self.draw();
+    }
+
+    /// A turn is over.
+    pub(super) fn turn_shown(&mut self) {
+        let (now, ending) = (self.now(), self.machine.is_ending());
+        let Reactor { observer, machine, screen, .. } = self;
+        let Some(observer) = observer.as_mut() else { return };
+        observer.turn(&Snapshot { now, services: machine.services(), ending }, screen);
+        self.draw();
+        if self.lost_lines > 0 && !std::mem::replace(&mut self.told_lost, true) {
+            // At once, and the rest when the reader comes back or nobody writes any more.
+            self.tell_lost();
+        }
+    }
+
+    /// Where all services are.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { now: self.now(), services: self.machine.services(), ending: self.machine.is_ending() }
+    }
+
+    /// We were stopped for a while.
+    pub(super) fn resume_show(&mut self) {
+        self.observer.iter_mut().for_each(|observer| observer.resumed());
     }
 
     /// The last word of whoever watches.
@@ -55,7 +81,8 @@ impl Reactor {
         }
     }
 
-    fn draw(&mut self) {
+    /// What was written to the screen goes to our stdout, or is dropped as a whole: whole lines.
+    pub(super) fn draw(&mut self) {
         if self.screen.is_empty() {
             return;
         }
@@ -66,7 +93,11 @@ impl Reactor {
         }
         if let Some(sink) = self.sinks[at].as_mut() {
             match sink.held() + self.screen.len() > HELD_MAX {
-                true => sink.drop_bytes(self.screen.len() as u64),
+                true => {
+                    sink.drop_bytes(self.screen.len() as u64);
+                    self.observer.iter_mut().for_each(|observer| observer.dropped());
+                    self.lost_lines += memchr::memchr_iter(b'\n', &self.screen).count() as u64;
+                }
                 false => sink.pass(&self.screen),
             }
         }

@@ -11,7 +11,7 @@ use crate::sys::clock::{self, Clock};
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, panic, proc, tree, tty};
+use crate::sys::{cgroup, fds, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
@@ -19,6 +19,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+/// Descriptors that one service may take: its pidfd, two pipes of output, two ends of its channel, its notify socket, its
+/// log file, a probe under way.
+const DESCRIPTORS_OF_ONE: u64 = 9;
+/// And those of the watchdog itself, below the floor and for its clients.
+const DESCRIPTORS_OF_OURS: u64 = 1024;
 /// The watchdog's own failure, as a status.
 const OWN_FAILURE: u8 = 125;
 
@@ -39,6 +44,9 @@ pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
 impl Reactor {
     fn new(watchdog: Watchdog) -> Result<Reactor, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
+        if instance.form == Form::Up {
+            fds::keep_to_ourselves();
+        }
         let (poll, wishes, signals, inherited) = match inbox {
             Some(inbox) => (inbox.poll, Some((inbox.wishes, inbox.waker)), inbox.signals, inbox.inherited),
             None => {
@@ -51,13 +59,20 @@ impl Reactor {
         poll.registry()
             .register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)
             .map_err(|e| format!("epoll: {e}"))?;
+        let descriptors = match instance.form {
+            Form::Prefix => None,
+            Form::Up | Form::Library => fds::raise_limit(DESCRIPTORS_OF_ONE * specs.len() as u64 + DESCRIPTORS_OF_OURS),
+        };
         let me = nix::unistd::getpid().as_raw();
         let init = me == 1;
         if !proc::is_there() {
             log::warn!("no /proc here: what a worker leaves behind cannot be seen and is not ended");
         }
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
-        let workers = specs.iter().map(worker).collect::<Result<Vec<_>, _>>()?;
+        let mut workers = Vec::with_capacity(specs.len());
+        for spec in &specs {
+            workers.push(worker(spec)?);
+        }
         let server = control(&instance, &poll, me)?;
         // Of many services none has the terminal.
         let shared_group = instance.form == Form::Prefix && tty::is_ours();
@@ -70,7 +85,7 @@ impl Reactor {
             strategy: instance.strategy,
             until_ready: instance.until_ready,
         };
-        specs.iter_mut().for_each(measure::resolve_auto);
+        specs.iter_mut().for_each(|spec| measure::resolve_auto(spec));
         let store = Store::new(instance.report_dir.clone(), instance.report_keep);
         let reports = vec![None; specs.len()];
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
@@ -101,7 +116,11 @@ impl Reactor {
             pending: Vec::new(),
             sampler: None,
             oom_before: None,
+            oom_round: None,
+            null: None,
             to_measure: Vec::new(),
+            tries: Default::default(),
+            freeing: Vec::new(),
             loose: Vec::new(),
             reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],
@@ -115,11 +134,15 @@ impl Reactor {
             invocation: format!("{me:x}.{:x}", setup.seed),
             awake: Duration::ZERO,
             exit: None,
+            held_up: false,
             loader,
             observer,
             screen: Vec::new(),
+            lost_lines: 0,
+            told_lost: false,
             wishes,
             kept_wishes: String::new(),
+            descriptors,
             env_files: None,
             env_due: None,
         };
@@ -165,7 +188,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, String> {
     let log = &spec.log;
     let file = match (&log.file, log.mode) {
         (Some(path), LogMode::Tee | LogMode::Capture) => {
-            Some(LogFile::open(path, log.max_size, log.keep).map_err(|e| file_error("log_file", &e))?)
+            Some(Box::new(LogFile::open(path, log.max_size, log.keep).map_err(|e| file_error("log_file", &e))?))
         }
         _ => None,
     };

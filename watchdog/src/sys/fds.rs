@@ -161,3 +161,40 @@ pub(crate) fn attribute_is(path: &std::path::Path, name: &str, value: &[u8]) -> 
     let got = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len()) };
     usize::try_from(got).is_ok_and(|n| found.get(..n) == Some(value))
 }
+
+/// Columns and rows of the terminal on standard output, where there is one that knows them.
+#[must_use]
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one winsize where it is told to, and nothing where this is no terminal.
+    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+}
+
+/// Moves a descriptor of ours to a number from `floor` on; where there is none, it stays.
+pub(crate) fn raise(fd: OwnedFd, floor: i32) -> OwnedFd {
+    // SAFETY: numbers alone. Not by libc: musl's sets the flag a second time.
+    let moved = unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, floor) };
+    match i32::try_from(moved) {
+        // SAFETY: the kernel just made this descriptor and nobody else knows it.
+        Ok(number) if number >= 0 => unsafe { OwnedFd::from_raw_fd(number) },
+        Ok(_) | Err(_) => fd,
+    }
+}
+
+/// Nothing that was open before us passes on to a child, but 0 to 2 and what is named for it.
+pub(crate) fn keep_to_ourselves() {
+    // SAFETY: numbers alone; sets a flag of descriptors, closes nothing.
+    let _ = unsafe { libc::syscall(libc::SYS_close_range, 3u32, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+/// As many descriptors as we may have, and as `wanted` where we are privileged: several for each of thousands of services.
+/// Gives back the limits as they were, for the workers.
+pub(crate) fn raise_limit(wanted: u64) -> Option<(u64, u64)> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let more = hard.max(wanted);
+    let set = setrlimit(Resource::RLIMIT_NOFILE, more, more);
+    set.or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard)).ok()?;
+    Some((soft, hard))
+}

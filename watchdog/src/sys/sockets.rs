@@ -22,6 +22,8 @@ const LIST_MAX: u64 = 1024 * 1024;
 const MAX_QUEUES: usize = 64;
 /// The state of a socket that listens, as /proc/net/tcp has it.
 const LISTEN: &str = "0A";
+/// And of one of UDP that is bound and has no peer.
+const UNCONNECTED: &str = "07";
 
 /// A socket at which a process waits for connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +86,18 @@ pub(crate) fn accept_queues(pid: i32) -> Vec<AcceptQueue> {
 /// Whether one of these processes holds a TCP socket that listens on this port. Nothing connects to it.
 #[must_use]
 pub(crate) fn listens_on(pids: &[i32], port: u16) -> bool {
+    holds_port(pids, port, false)
+}
+
+/// The same, or for UDP a socket that is bound to it and to no peer.
+#[must_use]
+pub(crate) fn holds_port(pids: &[i32], port: u16, udp: bool) -> bool {
     // Nearly always they are all in one network namespace, and its list is read once.
     let mut known: Vec<(Option<std::path::PathBuf>, Vec<u64>)> = Vec::new();
     pids.iter().take(MAX_PIDS).any(|pid| {
         let network = fs::read_link(format!("/proc/{pid}/ns/net")).ok();
         let at = known.iter().position(|(other, _)| network.is_some() && *other == network).unwrap_or_else(|| {
-            let on_port = listening(*pid).into_iter().filter(|l| l.address.port() == port).map(|l| l.inode).collect();
-            known.push((network, on_port));
+            known.push((network, on_port(&pid.to_string(), port, udp)));
             known.len() - 1
         });
         let Some((_, wanted)) = known.get(at) else { return false };
@@ -98,8 +105,35 @@ pub(crate) fn listens_on(pids: &[i32], port: u16) -> bool {
     })
 }
 
+/// Whether anybody in our own network namespace does.
+#[must_use]
+pub(crate) fn anybody_holds_port(port: u16, udp: bool) -> bool {
+    !on_port("self", port, udp).is_empty()
+}
+
+/// Ports among these that somebody in our own network namespace holds, and by which sockets.
+#[must_use]
+pub(crate) fn holding(ports: &[u16], udp: bool) -> Vec<(u16, u64)> {
+    let held = bound("self", udp).map(|l| (l.address.port(), l.inode));
+    held.filter(|(port, _)| ports.contains(port)).collect()
+}
+
+/// Inodes of the sockets that hold this port, where this process lives.
+fn on_port(process: &str, port: u16, udp: bool) -> Vec<u64> {
+    bound(process, udp).filter(|l| l.address.port() == port).map(|l| l.inode).collect()
+}
+
+/// Sockets that hold a port, where this process lives: those that listen, or for UDP have no peer.
+fn bound(process: &str, udp: bool) -> impl Iterator<Item = Listening> {
+    let (names, state) = if udp { (["udp", "udp6"], UNCONNECTED) } else { (["tcp", "tcp6"], LISTEN) };
+    let lists: Vec<File> =
+        names.into_iter().filter_map(|name| File::open(format!("/proc/{process}/net/{name}")).ok()).collect();
+    let lines = lists.into_iter().flat_map(|f| BufReader::new(f.take(LIST_MAX)).lines().map_while(Result::ok).skip(1));
+    lines.filter_map(move |line| in_state(&line, state))
+}
+
 /// Inodes of the sockets that it has open.
-fn inodes(pid: i32) -> impl Iterator<Item = u64> {
+pub(crate) fn inodes(pid: i32) -> impl Iterator<Item = u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().take(MAX_LOOKED);
     entries.filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
@@ -120,9 +154,13 @@ fn parse(list: impl BufRead) -> Vec<Listening> {
 
 /// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...`
 fn parse_line(line: &str) -> Option<Listening> {
+    in_state(line, LISTEN)
+}
+
+fn in_state(line: &str, state: &str) -> Option<Listening> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (address, port) = fields.next()?.split_once(':')?;
-    if fields.nth(1)? != LISTEN {
+    if fields.nth(1)? != state {
         return None;
     }
     let (_, waiting) = fields.next()?.split_once(':')?;

@@ -4,6 +4,10 @@
 //! the parent waits until the exec, and a failure comes back through the shared memory instead of a pipe. What the child
 //! must not do follows from the shared memory: no allocation, no lock, no libc call that keeps state. All signals are
 //! blocked from before the clone until the last step, so no code of ours can run in the child but `child`.
+//!
+//! With thousands of services, copying our table of descriptors for each child and closing the copies again would cost
+//! more than all the rest. So what a child needs is kept below a [`FLOOR`], all else is moved above it, and the child
+//! takes a copy of the part below the floor alone (CLONE_FILES and close_range(2) with CLOSE_RANGE_UNSHARE).
 
 use super::signals::{Inherited, Mask};
 use super::{SysError, reap};
@@ -21,6 +25,9 @@ const PAGE: usize = 4096;
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
 /// Digits reserved for LISTEN_PID, which only the child knows (pid_max is at most 2^22).
 const PID_DIGITS: usize = 10;
+
+/// With more than a few services, long-lived descriptors of ours live from here on.
+pub(crate) const FLOOR: RawFd = 256;
 
 /// What to run and how to set it up. Plain values: the caller has looked everything up.
 #[derive(Debug, Default)]
@@ -61,6 +68,8 @@ pub(crate) struct Plan<'a> {
     pub no_new_privs: bool,
     /// Parent-death signal, 0 for none.
     pub death_signal: i32,
+    /// Nothing from [`FLOOR`] on is for the child. Minded only where all that it needs is below.
+    pub cut: bool,
 }
 
 /// Where in the child a spawn failed.
@@ -128,6 +137,7 @@ struct Job {
     parent: i32,
     reset_pipe: bool,
     mask: Mask,
+    cut: bool,
     failed: Option<Failed>,
 }
 
@@ -164,7 +174,8 @@ impl Spawner {
         let mut prepared = Prepared::new(plan).ok_or(Failed { stage: Stage::Prepare, errno: Errno::EINVAL })?;
         let mut job = prepared.job(plan, &self.inherited);
         let mut pidfd: RawFd = -1;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let files = if job.cut { libc::CLONE_FILES } else { 0 };
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD | files;
         // SAFETY: the stack is mapped for as long as `self` lives and used by one child at a time, because CLONE_VFORK
         // holds us here until the child has left our memory; `job` and `prepared` live until after that; all signals
         // are blocked, so no handler runs on the shared memory.
@@ -260,6 +271,7 @@ impl Prepared {
             parent: nix::unistd::getpid().as_raw(),
             reset_pipe: !inherited.pipe_ignored,
             mask: inherited.mask,
+            cut: plan.cut && plan.is_below_the_floor(),
             failed: None,
         }
     }
@@ -329,6 +341,10 @@ macro_rules! call {
 }
 
 fn set_up(job: &mut Job) -> Step {
+    if job.cut {
+        // Before anything else: until then the table is the parent's own. Linux 5.9; we ask for 5.10.
+        call!(Stage::Clone, SYS_close_range, FLOOR, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE);
+    }
     // First, so that from here on nobody outlives the watchdog; again after the user has changed, which clears it.
     parent_death(job)?;
     if job.own_group {
@@ -352,7 +368,7 @@ fn set_up(job: &mut Job) -> Step {
     for slot in &job.pid_slots {
         write_pid(*slot);
     }
-    // The table of descriptors is our own copy (no CLONE_FILES): the parent's stay close-on-exec.
+    // The table of descriptors is our own copy by now: the parent's stay close-on-exec.
     for fd in &job.keep {
         call!(Stage::Stdio, SYS_fcntl, *fd, libc::F_SETFD, 0);
     }
@@ -471,6 +487,10 @@ fn exec(job: &Job) -> i32 {
 }
 
 impl Plan<'_> {
+    fn is_below_the_floor(&self) -> bool {
+        self.stdio.iter().flatten().chain(&self.keep).chain(&self.cgroup).all(|fd| *fd < FLOOR)
+    }
+
     /// Takes a descriptor for one of 0, 1, 2.
     pub(crate) fn take(&mut self, target: usize, fd: &impl AsRawFd) {
         if let Some(slot) = self.stdio.get_mut(target) {
