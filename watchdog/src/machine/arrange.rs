@@ -128,6 +128,8 @@ impl Supervisor {
                 s.goal = Goal::Down;
                 s.free_start = None;
             }
+            // Its dependents leave with it now, whatever was asked for before.
+            s.lone &= held.alone;
             s.held = Some(held);
         });
         // It may have been held before: then its face is the same, and its reason or its haste is not.

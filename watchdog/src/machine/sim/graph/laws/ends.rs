@@ -146,10 +146,12 @@ impl Laws {
         let right = match (stuck, self.asked_to_end) {
             (true, _) => status == 125,
             (false, true) => status == 0 || !self.setup.up,
+            // Also a give-up command that is ended by that end.
+            (false, false) if !machine.not_ready.is_empty() => status == 1,
             (false, false) if self.failed_for_all() => {
                 failed.into_iter().any(|s| s.status.filter(|s| *s != 0).unwrap_or(1) == status)
             }
-            (false, false) => status == u8::from(!machine.not_ready.is_empty()),
+            (false, false) => status == 0,
         };
         if right { Ok(()) } else { Err(format!("end: with status {status}")) }
     }

@@ -1,6 +1,5 @@
 //! Who may start, and when; and that there is never a second process.
 
-use super::tell::name;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::world::{Stage, World};
@@ -62,16 +61,19 @@ impl Laws {
             if s.last.0 == last {
                 continue;
             }
-            self.start(n, machine, world).map_err(|why| format!("start: {} {why} ({call:?})", s.spec.name))?;
+            self.start(n, call, machine, world)
+                .map_err(|why| format!("start: {} {why} ({})", s.spec.name, super::tell::name(call)))?;
         }
         Ok(())
     }
 
-    fn start(&mut self, n: usize, machine: &Supervisor, world: &World) -> Result<(), String> {
+    fn start(&mut self, n: usize, call: &Call, machine: &Supervisor, world: &World) -> Result<(), String> {
         let slot = &self.shadow.slots[n];
         if machine.is_ending() {
-            // Where all is ready, lost or done by that, a start may be followed by the end.
-            let at_once = !self.was_ending && self.setup.up && !self.failed_for_all();
+            // Where all is ready, lost or done by that, or new settings make a failure the end of all, a start may be
+            // followed by the end.
+            let new_rule = matches!(call, Call::Apply { .. }) || !machine.not_ready.is_empty();
+            let at_once = !self.was_ending && self.setup.up && (new_rule || !self.failed_for_all());
             return if at_once { Ok(()) } else { Err("starts in the end".into()) };
         }
         if slot.removed {
