@@ -115,8 +115,12 @@ pub(crate) fn anybody_holds_port(port: u16, udp: bool) -> bool {
 fn on_port(process: &str, port: u16, udp: bool) -> Vec<u64> {
     let (names, state) = if udp { (["udp", "udp6"], UNCONNECTED) } else { (["tcp", "tcp6"], LISTEN) };
     let lists = names.into_iter().filter_map(|name| File::open(format!("/proc/{process}/net/{name}")).ok());
-    let lines = lists.flat_map(|file| BufReader::new(file.take(LIST_MAX)).lines().map_while(Result::ok).skip(1));
-    lines.filter_map(|line| in_state(&line, state)).filter(|l| l.address.port() == port).map(|l| l.inode).collect()
+    let found = lists.flat_map(|file| {
+        let lines = BufReader::new(file.take(LIST_MAX)).lines().map_while(Result::ok).skip(1);
+        // Of TCP those that listen come first, and of the others there can be a million.
+        lines.map(move |line| in_state(&line, state)).take_while(move |l| udp || l.is_some()).flatten()
+    });
+    found.filter(|l| l.address.port() == port).map(|l| l.inode).collect()
 }
 
 /// Inodes of the sockets that it has open.
