@@ -5,7 +5,7 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{Form, Identity, LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Check, Form, Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
 use crate::sys::{cgroup, fds, tree};
 use nix::fcntl::OFlag;
@@ -74,8 +74,9 @@ impl Reactor {
         ends.clear();
         let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
         let (pid, pidfd) = (child.pid, raised(child.pidfd));
-        // A hook may leave a daemon with us, which is not the worker's.
-        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && spec.hooks.is_empty();
+        // A hook or the command of a probe may leave a daemon with us, which is not the worker's.
+        let others = !spec.hooks.is_empty() || spec.probes.iter().any(|p| matches!(p.check, Check::Exec(_)));
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && !others;
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])
@@ -162,17 +163,29 @@ pub(super) fn helper<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
     Plan { command, env, path: path_of(spec), own_group: true, death_signal: libc::SIGKILL, ..Plan::default() }
 }
 
-/// The same as the service's user, in its directory.
-pub(super) fn as_the_service<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
+/// What a worker's environment may hold that is meant for itself alone.
+const ITS_OWN: [&str; 5] = [LISTEN_PID, "LISTEN_FDS", "LISTEN_FDNAMES", WATCHDOG_PID, WATCHDOG_USEC];
+
+/// The same in the service's place: as its user, in its directory, with these variables on top of its environment. No part
+/// of its tree all the same.
+pub(super) fn as_the_service<'a>(spec: &'a Spec, command: &'a [OsString], more: &[(&str, Option<&OsStr>)]) -> Plan<'a> {
     let identity = spec.launch.identity.as_ref().filter(|i| !is_ours(i));
+    let taken = |key: &OsStr| ITS_OWN.iter().any(|n| key == *n) || more.iter().any(|(n, _)| key == *n);
+    let given = spec.launch.env.iter().filter(|(key, _)| !taken(key)).map(|(k, v)| (k.as_os_str(), v.as_os_str()));
+    let more = more.iter().filter_map(|(key, value)| value.map(|v| (OsStr::new(*key), v)));
     Plan {
+        command,
+        env: given.chain(more).filter_map(|(key, value)| spawn::entry(key, value)).collect(),
+        path: path_of(spec),
+        own_group: true,
+        death_signal: libc::SIGKILL,
         uid: identity.and_then(|i| i.uid),
         gid: identity.map(|i| i.gid),
         groups: identity.and_then(|i| i.groups.clone()),
         cwd: spec.launch.cwd.as_deref(),
         no_new_privs: spec.launch.no_new_privs,
         umask: spec.launch.umask,
-        ..helper(spec, command)
+        ..Plan::default()
     }
 }
 
