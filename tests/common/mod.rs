@@ -7,6 +7,7 @@
 
 pub mod cgroup;
 pub mod control;
+pub mod file;
 pub mod finish;
 pub mod flaky;
 pub mod folder;
@@ -15,6 +16,7 @@ pub mod talk;
 pub mod terminal;
 
 pub use control::{Control, Verb};
+pub use file::victim;
 pub use finish::Ended;
 pub use procs::{Proc, marked};
 
@@ -134,6 +136,8 @@ pub struct Run {
     runtime_dir: bool,
     namespaced: bool,
     pub(crate) leaves_alive: bool,
+    /// The services of a file, not one program.
+    of_a_file: bool,
 }
 
 impl Default for Run {
@@ -163,6 +167,7 @@ impl Run {
             runtime_dir: true,
             namespaced: false,
             leaves_alive: false,
+            of_a_file: false,
         }
     }
 
@@ -284,6 +289,9 @@ impl Run {
     pub(crate) fn line(&self) -> Vec<OsString> {
         let mut line = self.before.clone();
         line.push(watchdog().into());
+        if self.of_a_file {
+            line.extend(["up", "--file", "watchdog.toml"].map(Into::into));
+        }
         if self.events {
             line.extend(["--events-file".into(), self.path("events").into_os_string()]);
         }

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     let (interval, sample) = (setting("interval_ms", 1000), setting("sample_ms", 0));
     let command: Vec<OsString> = words[dashes + 1..].iter().map(OsString::from).collect();
     let env = std::sync::Arc::new(std::env::vars_os().collect::<Vec<_>>());
-    let specs = (0..count)
+    let specs: Vec<Spec> = (0..count)
         .map(|n| {
             let mut spec =
                 Spec { name: format!("w{n}"), command: command.clone(), ready: Ready::Auto, ..Spec::default() };

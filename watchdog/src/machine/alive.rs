@@ -24,6 +24,11 @@ impl Service {
     pub(super) fn await_ready(&mut self, cx: &mut Cx<'_>) {
         self.hail(cx, Dialect::Node, self.spec.dialects.node);
         self.begin_probes(cx);
+        self.await_what_makes_it_ready(cx);
+    }
+
+    /// Also when other settings decide about that than at its start.
+    pub(super) fn await_what_makes_it_ready(&mut self, cx: &mut Cx<'_>) {
         let probes = self.ready_by_probes();
         if self.spec.kind == Kind::Oneshot {
             return self.await_completion(cx);
@@ -43,17 +48,20 @@ impl Service {
             Ready::Reported | Ready::Spawned => "its READY".into(),
         };
         self.reason = format!("started; waiting for {by}");
+        let begun = self.run.as_ref().and_then(|r| r.spawned).unwrap_or(cx.now);
         let limit = self.start_limit();
-        if limit < Duration::MAX {
-            self.timers.set(Timer::Start, cx.now.after(limit));
+        match limit < Duration::MAX {
+            true => self.timers.set(Timer::Start, begun.after(limit)),
+            false => self.timers.clear(Timer::Start),
         }
     }
 
     /// It is run once: it is done, and so as good as ready, when it has ended well.
     fn await_completion(&mut self, cx: &mut Cx<'_>) {
         self.reason = "running; it is done when it ends well".into();
+        let begun = self.run.as_ref().and_then(|r| r.spawned).unwrap_or(cx.now);
         if self.spec.start_timeout < Duration::MAX {
-            self.timers.set(Timer::Start, cx.now.after(self.spec.start_timeout));
+            self.timers.set(Timer::Start, begun.after(self.spec.start_timeout));
         }
     }
 

@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
 use super::words::*;
-use crate::spec::{Condition, Strategy};
+use crate::spec::{Condition, Kind, Strategy};
 use serde::Serialize;
 
 /// Looks at one service that one event may lead to, for each service: the work of one event is bounded.
@@ -21,6 +21,7 @@ pub(super) struct Face {
     asked: Option<Goal>,
     wanted: bool,
     held: bool,
+    leaving: bool,
     hopeless: bool,
     lone: bool,
     living: bool,
@@ -50,6 +51,7 @@ impl Service {
             asked: self.asked,
             wanted: self.wanted,
             held: self.held.is_some(),
+            leaving: self.leaving(),
             hopeless: self.hopeless,
             lone: self.lone,
             living: self.living().is_some(),
@@ -104,17 +106,11 @@ impl Supervisor {
 
     /// It and its neighbours are to be looked at.
     pub(super) fn look_around(&mut self, n: usize) {
-        let Supervisor { graph, to_look, queued, .. } = self;
-        let mut add = |m: usize| {
-            if let Some(q) = queued.get_mut(m).filter(|q| !**q) {
-                *q = true;
-                to_look.push_back(m);
-            }
-        };
-        add(n);
-        graph.around(n).for_each(&mut add);
+        let Supervisor { graph, todo, .. } = self;
+        todo.look.add(n);
+        graph.around(n).for_each(|m| todo.look.add(m));
         if self.strategy != Strategy::OneForOne {
-            (0..self.services.len()).for_each(&mut add);
+            (0..self.services.len()).for_each(|m| todo.look.add(m));
         }
     }
 
@@ -136,19 +132,31 @@ impl Supervisor {
         self.look_around(n);
     }
 
-    /// Lets everything happen that follows from what has changed.
+    /// Lets everything happen that follows from what has changed: first all know whether they are wanted and may stay, then
+    /// those who leave are let go, and only then does anybody start. So nobody is stopped before one who leaves as well and
+    /// has to be gone first, and nobody starts over one who is about to leave.
     pub(super) fn arrange(&mut self, now: MonoTime, out: &mut Actions) {
         let mut looks = LOOKS.saturating_mul(self.services.len()).saturating_add(LOOKS);
-        while let Some(n) = self.to_look.pop_front() {
-            if let Some(q) = self.queued.get_mut(n) {
-                *q = false;
+        while looks > 0 {
+            // At its end: settings that contradict each other; the rest comes with the next event.
+            looks -= 1;
+            if let Some(n) = self.todo.look.take() {
+                self.consider(n, now, out);
+            } else if let Some(n) = self.todo.go.take() {
+                self.try_to_go(n, now, out);
+            } else if let Some((_, n)) = self.todo.start.pop_first() {
+                self.try_to_start(n, now, out);
+            } else {
+                return;
             }
+        }
+    }
+
+    /// The first part of that alone: who is wanted, and who may stay.
+    pub(super) fn look_at_wishes(&mut self, now: MonoTime, out: &mut Actions) {
+        for _ in 0..LOOKS.saturating_mul(self.services.len()) {
+            let Some(n) = self.todo.look.take() else { return };
             self.consider(n, now, out);
-            looks = looks.saturating_sub(1);
-            if looks == 0 {
-                // Settings that contradict each other; the rest comes with the next event.
-                break;
-            }
         }
     }
 
@@ -160,22 +168,29 @@ impl Supervisor {
         }
         self.strike(n, now, out);
         self.align(n, now, out);
-        let broken = self.services.get(n).filter(|s| s.active() && s.goal == Goal::Up && s.held.is_none());
+        let broken = self.services.get(n).filter(|s| s.active() && !s.leaving());
         if let Some(reason) = broken.and_then(|_| self.broken(n)) {
             let leave = Leave::Anew { force: false, cause: Cause::Dependency };
             self.hold(n, now, out, Held { leave, alone: false, reason });
         }
-        let may_go = self.services.get(n).is_some_and(|s| s.held.is_some()) && self.first_to_go(n).is_none();
-        if may_go {
-            self.with(n, now, out, |s, cx| {
-                if let Some(held) = s.held.take() {
-                    s.let_go(cx, held);
-                }
-            });
+        let Some(s) = self.services.get(n) else { return };
+        if s.held.is_some() {
+            self.todo.go.add(n);
         }
-        if self.services.get(n).is_some_and(|s| matches!(s.state, State::Waiting)) {
-            self.try_to_start(n, now, out);
+        if matches!(s.state, State::Waiting) {
+            self.todo.start.insert((self.graph.rank(n), n));
         }
+    }
+
+    fn try_to_go(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
+        if self.first_to_go(n).is_some() {
+            return;
+        }
+        self.with(n, now, out, |s, cx| {
+            if let Some(held) = s.held.take() {
+                s.let_go(cx, held);
+            }
+        });
     }
 
     /// By a person or its autostart, or as long as another that is wanted needs it.
@@ -200,14 +215,14 @@ impl Supervisor {
                 s.want_up(cx);
                 s.cause = Some(Cause::Dependency);
             });
-        } else if !s.wanted && s.goal == Goal::Up && s.held.is_none() && !resting {
+        } else if !s.wanted && s.goal == Goal::Up && !resting {
             let held =
                 Held { leave: Leave::Down(s.ladder(None)), alone: false, reason: "nothing needs it any more".into() };
             self.hold(n, now, out, held);
         } else if s.wanted && s.goal == Goal::Down && !self.is_ending() && !fresh {
             // Needed again before it was gone.
             self.with(n, now, out, |s, cx| {
-                s.held = None;
+                s.take_back_a_stop();
                 s.want_up(cx);
             });
         }
@@ -229,7 +244,7 @@ impl Supervisor {
             }
         };
         for m in struck.into_iter().filter(|m| *m != n) {
-            let up = self.services.get(m).is_some_and(|s| s.active() && s.goal == Goal::Up && s.held.is_none());
+            let up = self.services.get(m).is_some_and(|s| s.active() && !s.leaving());
             if up {
                 let reason = format!("{name} failed (strategy = {word})");
                 let leave = Leave::Anew { force: false, cause: Cause::Dependency };
@@ -243,7 +258,7 @@ impl Supervisor {
         let node = self.graph.node(n)?;
         node.hard.iter().find_map(|edge| {
             let on = self.services.get(edge.on)?;
-            if on.lone || (edge.once && on.has_met(edge.condition)) {
+            if edge.once && on.has_met(edge.condition) {
                 return None;
             }
             let name = &on.spec.name;
@@ -251,6 +266,7 @@ impl Supervisor {
                 (Some(held), _) if held.alone => None,
                 (Some(_), _) => Some(format!("it requires {name}, which is to be stopped")),
                 (None, true) => None,
+                (None, false) if on.lone => None,
                 (None, false) => Some(format!("it requires {name}, which is not {} any more", edge.condition.word())),
             }
         })
@@ -273,6 +289,9 @@ impl Supervisor {
     }
 
     fn try_to_start(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
+        if self.services.get(n).is_none_or(|s| !matches!(s.state, State::Waiting)) {
+            return;
+        }
         let blockers = self.blockers(n);
         if blockers.texts.is_empty() {
             self.with(n, now, out, |s, cx| s.go_on(cx));
@@ -299,12 +318,11 @@ impl Supervisor {
                 found.add(&on.spec.name, format!("{} (to be ready or to fail)", on.spec.name), false);
             }
         }
-        for other in node.conflicts.iter().filter_map(|m| self.services.get(*m)).filter(|o| o.present()) {
-            found.add(
-                &other.spec.name,
-                format!("{} (conflicts, and is {})", other.spec.name, other.state.word()),
-                true,
-            );
+        for other in node.conflicts.iter().filter_map(|m| self.services.get(*m)).filter(|o| o.state.has_process()) {
+            let stays = matches!(other.state, State::Stuck { .. });
+            let ends = other.goal == Goal::Down || other.spec.kind == Kind::Oneshot;
+            let text = format!("{} (conflicts, and is {})", other.spec.name, other.state.word());
+            found.add(&other.spec.name, text, stays || !ends);
         }
         if let Some(file) = s.spec.place.wait_for_file.as_ref().filter(|_| !s.file_there) {
             found.add(&file.to_string_lossy(), format!("{} (wait_for_file)", file.display()), false);

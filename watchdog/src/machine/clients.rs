@@ -79,7 +79,8 @@ impl Supervisor {
                 for n in services.iter().map(|id| at(*id)) {
                     self.with(n, now, out, |s, cx| {
                         note(s, cx, What::RestartRequested { by });
-                        if s.asked.is_some() || !s.active() {
+                        // One that only others need, and that they do, stays theirs.
+                        if s.asked.is_some() || !s.active() || !s.wanted {
                             (s.asked, s.by_hand, s.wanted) =
                                 (Some(Goal::Up), s.by_hand || s.asked != Some(Goal::Up), true);
                         }
@@ -177,7 +178,8 @@ impl Supervisor {
     /// Up by hand, with all that it needs: also what was stopped by hand before, or has failed.
     fn want_up_by_hand(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
         self.with(n, now, out, |s, cx| {
-            (s.asked, s.by_hand, s.wanted, s.held) = (Some(Goal::Up), true, true, None);
+            (s.asked, s.by_hand, s.wanted) = (Some(Goal::Up), true, true);
+            s.take_back_a_stop();
             s.want_up(cx);
         });
         let mut seen = vec![false; self.services.len()];
@@ -195,7 +197,8 @@ impl Supervisor {
                 });
                 if rests {
                     self.with(on, now, out, |s, cx| {
-                        (s.asked, s.by_hand, s.held) = (None, false, None);
+                        (s.asked, s.by_hand) = (None, false);
+                        s.take_back_a_stop();
                         if s.spec.place.autostart == Autostart::Yes {
                             s.asked = Some(Goal::Up);
                         }
@@ -294,7 +297,7 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
         (Hope::Up | Hope::Anew, State::Stopped) if s.goal == Goal::Down => lost(false),
         (Hope::Up | Hope::Anew | Hope::Down, State::Stuck { .. }) => lost(true),
         (Hope::Down | Hope::Want(Want::Stopped), State::Stopped | State::Done | State::Failed) => Outlook::Yes,
-        (Hope::Down, State::Starting { .. } | State::Running { .. }) if s.goal == Goal::Up => {
+        (Hope::Down, State::Starting { .. } | State::Running { .. } | State::Waiting) if s.goal == Goal::Up => {
             Outlook::No { reason: "it was started again by another request".into(), stuck: false }
         }
         (Hope::Want(Want::Ready), State::Running { .. } | State::Done) if s.is_ready() => Outlook::Yes,

@@ -116,7 +116,7 @@ impl Supervisor {
             let signal = if int { INT } else { s.stop_signal() };
             let ladder = Ladder { signal, grace: s.spec.stop.shutdown_timeout };
             let was_stopping = matches!(s.state, State::Stopping { .. });
-            let starting = matches!(s.state, State::Starting { .. });
+            let active = s.active();
             let reason = "the watchdog was asked to end";
             if first {
                 self.with(n, now, out, |s, cx| announce(s, cx, by));
@@ -133,8 +133,9 @@ impl Supervisor {
             } else if !again && was_stopping {
                 // The first TERM after an INT, or the first INT after a TERM; the clock goes on.
                 self.with(n, now, out, |s, cx| s.forward(cx, signal));
-            } else if !again && starting {
-                self.with(n, now, out, |s, cx| s.want_down(cx, ladder, reason));
+            } else if !again && active {
+                // Its exec is under way, or others have to be gone first: the newer signal.
+                self.hold(n, now, out, Held { leave: Leave::Down(ladder), alone: false, reason: reason.into() });
             }
         }
     }
@@ -142,6 +143,10 @@ impl Supervisor {
     // --- after every event ---
 
     pub(super) fn settle(&mut self, now: MonoTime, out: &mut Actions) {
+        // Before anybody starts in its course.
+        if self.setup.up && !self.is_ending() && let Some(status) = self.failed_for_all() {
+            self.end_with(now, status, out);
+        }
         self.arrange(now, out);
         if self.ending.is_none() && self.farewell.is_none() && !self.over {
             self.end_by_itself(now, out);
@@ -188,10 +193,15 @@ impl Supervisor {
             return;
         }
         if let Some(status) = self.failed_for_all().or_else(|| self.ready_or_not(now)).or_else(|| self.all_done()) {
-            self.ending = Some(Ending { by, terms: 0, ints: 0, status: Some(status) });
-            self.end(now, by, TERM, out);
+            self.end_with(now, status, out);
             self.arrange(now, out);
         }
+    }
+
+    fn end_with(&mut self, now: MonoTime, status: u8, out: &mut Actions) {
+        let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
+        self.ending = Some(Ending { by, terms: 0, ints: 0, status: Some(status) });
+        self.end(now, by, TERM, out);
     }
 
     /// The status of the first that failed, where its failure is the end of all.

@@ -42,6 +42,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Places in the order of a start: whatever is needed comes before those who need it.
     pub order: Vec<usize>,
+    /// The position of each place in that order.
+    ranks: Vec<usize>,
 }
 
 impl Graph {
@@ -73,7 +75,14 @@ impl Graph {
             }
         }
         let order = order(&nodes);
-        Graph { nodes, order }
+        let mut ranks = vec![0; nodes.len()];
+        order.iter().enumerate().for_each(|(at, n)| ranks[*n] = at);
+        Graph { nodes, order, ranks }
+    }
+
+    /// Its position in the order of a start.
+    pub fn rank(&self, n: usize) -> usize {
+        self.ranks.get(n).copied().unwrap_or_default()
     }
 
     /// One service.

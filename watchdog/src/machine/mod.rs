@@ -27,6 +27,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod time;
+mod todo;
 mod usage;
 mod verdict;
 mod waiting;

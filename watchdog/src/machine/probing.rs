@@ -92,7 +92,7 @@ impl Service {
     /// Whether its readiness is decided by probes.
     pub(super) fn ready_by_probes(&self) -> bool {
         let decides = self.spec.probes.iter().any(|p| p.roles.readiness || p.roles.startup);
-        decides && matches!(self.spec.ready, Ready::Auto | Ready::Probe)
+        decides && (self.spec.kind == Kind::Probe || matches!(self.spec.ready, Ready::Auto | Ready::Probe))
     }
 
     /// Whether all probes that say so say that it is ready; true where there are none.
@@ -104,7 +104,8 @@ impl Service {
 
     /// The run has begun: the first tries.
     pub(super) fn begin_probes(&mut self, cx: &mut Cx<'_>) {
-        let Some(run) = self.run.as_mut() else { return };
+        // A target has none, also where it is to be something else after its next start.
+        let Some(run) = self.run.as_mut().filter(|_| self.spec.kind != Kind::Target) else { return };
         run.probing.all = vec![Tried::default(); self.spec.probes.len()];
         self.due_probes(cx.now);
         self.probe_timer();

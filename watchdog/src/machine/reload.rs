@@ -3,8 +3,8 @@
 use super::service::{Cx, Service};
 use super::state::{Goal, State};
 use super::supervisor::Supervisor;
-use super::time::MonoTime;
-use super::waiting::{Held, Leave};
+use super::time::{MonoTime, Timer};
+use super::waiting::{Ever, Held, Leave};
 use super::words::*;
 use crate::spec::{Autostart, Launch, Spec};
 use std::collections::BTreeMap;
@@ -42,6 +42,11 @@ fn live_part(old: &Spec, new: &Spec) -> Spec {
     live.log.mode = old.log.mode;
     live.dialects.clone_from(&old.dialects);
     (live.kind, live.replica) = (old.kind, old.replica);
+    if old.kind != new.kind {
+        // How it is ready is part of what it is.
+        live.probes.clone_from(&old.probes);
+        live.ready.clone_from(&old.ready);
+    }
     live
 }
 
@@ -67,24 +72,31 @@ impl Supervisor {
             .collect();
         let mut fresh = Vec::new();
         let mut anew = Vec::new();
+        let mut new = Vec::new();
         for spec in specs {
             match known.get(&spec.name).copied() {
                 Some(n) if self.services[n].removed => {
                     done.added.push(spec.name.clone());
-                    self.revive(n, spec);
+                    self.revive(n, spec, restart, now, out, &mut done, &mut anew);
                     fresh.push(n);
                 }
                 Some(n) => self.change(n, spec, restart, now, out, &mut done, &mut anew),
-                None => {
-                    done.added.push(spec.name.clone());
-                    fresh.push(self.settle_in(spec));
-                }
+                None => new.push(spec),
             }
+        }
+        // Only now: the place of one that is back is not free.
+        for spec in new {
+            done.added.push(spec.name.clone());
+            fresh.push(self.settle_in(spec));
         }
         for n in &gone {
             done.removed.push(self.services[*n].spec.name.clone());
         }
         self.link();
+        // By the new edges: whoever has some now waits for them.
+        for n in 0..self.services.len() {
+            self.with(n, now, out, Service::wish_of_the_file);
+        }
         for n in gone {
             self.with(n, now, out, |s, _| {
                 (s.removed, s.asked, s.by_hand) = (true, Some(Goal::Down), false);
@@ -93,14 +105,20 @@ impl Supervisor {
             let reason = "it is not in the file any more".into();
             self.hold(n, now, out, Held { leave: Leave::Down(ladder), alone: false, reason });
         }
-        for n in anew {
-            let leave = Leave::Anew { force: false, cause: Cause::ConfigChanged };
-            self.hold(n, now, out, Held { leave, alone: false, reason: "its settings changed".into() });
-        }
         for n in fresh {
             self.with(n, now, out, |s, cx| s.first_wish(cx));
         }
         (0..self.services.len()).for_each(|n| self.look_around(n));
+        self.look_at_wishes(now, out);
+        // One that nobody wants any more is stopped, and not started again for its settings.
+        for n in anew {
+            if self.services[n].goal == Goal::Down {
+                continue;
+            }
+            done.restarted.push(self.services[n].spec.name.clone());
+            let leave = Leave::Anew { force: false, cause: Cause::ConfigChanged };
+            self.hold(n, now, out, Held { leave, alone: false, reason: "its settings changed".into() });
+        }
         self.settle(now, out);
         done
     }
@@ -123,15 +141,22 @@ impl Supervisor {
         }
     }
 
-    /// It was taken out of the file and is in it again.
-    fn revive(&mut self, n: usize, spec: Box<Spec>) {
+    /// It was taken out of the file and is in it again. What it has been before means nothing; one that has not gone yet
+    /// goes on, if it is wanted.
+    #[expect(clippy::too_many_arguments, reason = "one step of apply")]
+    fn revive(
+        &mut self,
+        n: usize,
+        spec: Box<Spec>,
+        restart: bool,
+        now: MonoTime,
+        out: &mut Actions,
+        done: &mut Applied,
+        anew: &mut Vec<usize>,
+    ) {
         let s = &mut self.services[n];
-        (s.removed, s.asked, s.by_hand) = (false, None, false);
-        s.held = None;
-        match s.state.has_process() {
-            true => s.next = Some(spec),
-            false => s.spec = spec,
-        }
+        (s.removed, s.asked, s.by_hand, s.ever) = (false, None, false, Ever::default());
+        self.adopt(n, spec, restart, now, out, done, anew);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of apply")]
@@ -150,38 +175,40 @@ impl Supervisor {
         if *pending == *spec {
             // Put off before and asked for now.
             if s.next.is_some() && restart && s.state.has_process() {
-                done.restarted.push(spec.name.clone());
                 anew.push(n);
             }
             return;
         }
         done.changed.push(spec.name.clone());
-        let process = s.state.has_process();
-        let replaces = needs_a_restart(&s.spec, &spec);
-        let (old_probes, old_limits) = (s.spec.probes != spec.probes, s.spec.limits != spec.limits);
-        let asked = if s.by_hand { s.asked } else { first_asked(&spec) };
-        let name = spec.name.clone();
-        if process && replaces {
+        self.adopt(n, spec, restart, now, out, done, anew);
+    }
+
+    /// Other settings: at once as far as its process can have them, the rest with the next start.
+    #[expect(clippy::too_many_arguments, reason = "one step of apply")]
+    fn adopt(
+        &mut self,
+        n: usize,
+        spec: Box<Spec>,
+        restart: bool,
+        now: MonoTime,
+        out: &mut Actions,
+        done: &mut Applied,
+        anew: &mut Vec<usize>,
+    ) {
+        let Some(s) = self.services.get_mut(n) else { return };
+        let (name, old) = (spec.name.clone(), s.spec.clone());
+        if s.state.has_process() && needs_a_restart(&s.spec, &spec) {
             *s.spec = live_part(&s.spec, &spec);
             s.next = Some(spec);
             match restart && s.goal == Goal::Up {
-                true => {
-                    done.restarted.push(name);
-                    anew.push(n);
-                }
+                true => anew.push(n),
                 false => done.deferred.push(name),
             }
         } else {
             s.spec = spec;
             s.next = None;
         }
-        self.with(n, now, out, |s, cx| {
-            s.refit(cx, old_probes, old_limits);
-            let before = std::mem::replace(&mut s.asked, asked);
-            if asked == Some(Goal::Up) && before != asked && s.state.is_terminal() {
-                s.want_up(cx);
-            }
-        });
+        self.with(n, now, out, |s, cx| s.refit(cx, &old));
     }
 
     /// Wishes of people, by name: what `state` keeps.
@@ -214,6 +241,7 @@ impl Service {
         }
         self.wanted = self.asked == Some(Goal::Up);
         if self.wanted {
+            self.take_back_a_stop();
             self.want_up(cx);
             if !self.by_hand {
                 self.cause = None;
@@ -230,16 +258,44 @@ impl Service {
         }
     }
 
-    /// New settings for a process that goes on: what is armed by the old ones is armed anew.
-    fn refit(&mut self, cx: &mut Cx<'_>, probes: bool, limits: bool) {
+    /// What the file says now, where nobody has said anything else.
+    fn wish_of_the_file(&mut self, cx: &mut Cx<'_>) {
+        if self.by_hand || self.removed {
+            return;
+        }
+        let asked = first_asked(self.next.as_deref().unwrap_or(&self.spec));
+        let before = std::mem::replace(&mut self.asked, asked);
+        // Also one that is on its way down because nothing needed it.
+        if asked == Some(Goal::Up) && before != asked && (self.state.is_terminal() || self.goal == Goal::Down) {
+            self.take_back_a_stop();
+            self.want_up(cx);
+        }
+    }
+
+    /// New settings for one that goes on: what is armed by the old ones is armed anew.
+    fn refit(&mut self, cx: &mut Cx<'_>, old: &Spec) {
+        let new = &self.spec;
+        let (probes, limits, ready) = (old.probes != new.probes, old.limits != new.limits, old.ready != new.ready);
+        if matches!(self.state, State::Waiting) && old.place.wait_for_file != new.place.wait_for_file {
+            self.await_file(cx);
+        }
         if !self.active() {
             return;
         }
-        if probes {
+        // While the exec is under way there is nobody to be asked yet.
+        if probes && (self.living().is_some() || !self.spec.kind.has_process()) {
             self.end_probes(cx);
             self.begin_probes(cx);
         }
-        if matches!(self.state, State::Running { .. }) {
+        let waits = matches!(self.state, State::Starting { .. }) && self.living().is_some();
+        if waits && (ready || probes) {
+            self.timers.clear(Timer::Port);
+            self.await_what_makes_it_ready(cx);
+        }
+        if let State::Running { since, .. } = self.state {
+            if old.max_age != self.spec.max_age {
+                self.age_from(cx, since);
+            }
             if limits {
                 self.measure_later(cx);
             }

@@ -216,6 +216,9 @@ impl Service {
             self.timers.clear_all();
         }
         self.pending = None;
+        // What was told of a wait belongs to that wait.
+        self.waiting_on.clear();
+        (self.hopeless, self.told_blocked) = (false, false);
         if state.is_terminal() {
             self.free_start = None;
         }
@@ -295,12 +298,14 @@ impl Service {
             early = run.early_end.take();
         }
         self.ever_ran = true;
+        self.ever.started = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
         if let Some(EarlyEnd { exit, seen_alive, left }) = early {
             return self.on_exited(cx, generation, exit, seen_alive, left);
         }
-        if self.goal == Goal::Up && self.free_start.is_none() {
+        // One that is held is ended when its dependents are gone, and not before.
+        if self.held.is_some() || (self.goal == Goal::Up && self.free_start.is_none()) {
             return self.await_ready(cx);
         }
         // The wish changed while the exec was under way.
@@ -328,9 +333,17 @@ impl Service {
         self.enter(cx, State::Running { child, since: cx.now }, cause, format!("running; {how}"));
         self.tell(cx, None, What::Ready { by });
         self.begin_life(cx);
-        if let Some(age) = self.spec.max_age {
-            let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
-            self.timers.set(Timer::MaxAge, cx.now.after(age));
+        self.age_from(cx, cx.now);
+    }
+
+    /// It is recycled at its `max_age`, if there is one.
+    pub(super) fn age_from(&mut self, cx: &mut Cx<'_>, since: MonoTime) {
+        match self.spec.max_age {
+            Some(age) => {
+                let age = jittered(age, self.spec.max_age_jitter, cx.dice.roll());
+                self.timers.set(Timer::MaxAge, since.after(age));
+            }
+            None => self.timers.clear(Timer::MaxAge),
         }
     }
 
@@ -580,18 +593,8 @@ impl Service {
             (Timer::Rescan, State::Stopping { child, step: StopStep::Sweep }) => self.look(cx, child, SWEEP_LOOK),
             (Timer::Rescan, State::Stuck { child }) => self.look(cx, child, STUCK_LOOK),
             (Timer::Restart, _) => self.restart_due(cx),
-            (Timer::MaxAge, State::Running { .. }) => {
-                let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
-                self.tell(cx, Some(Cause::MaxAge), What::RestartRequested { by });
-                let age = self.spec.max_age.unwrap_or_default();
-                let reason = format!("older than max_age {} (jitter {}%)", human(age), self.spec.max_age_jitter);
-                if self.leads {
-                    let leave = Leave::Anew { force: false, cause: Cause::MaxAge };
-                    self.held = Some(Held { leave, alone: false, reason });
-                } else {
-                    self.recycle(cx, false, Cause::MaxAge, reason);
-                }
-            }
+            // One that is held leaves already, and perhaps for good.
+            (Timer::MaxAge, State::Running { .. }) if self.held.is_none() => self.too_old(cx),
             (Timer::File | Timer::FileLimit, _) => self.on_file_timer(cx, timer),
             (Timer::GiveUp, State::Failed) => {
                 cx.out.push(Action::EndGiveUp { service: self.id });
@@ -620,6 +623,19 @@ impl Service {
                 | Timer::Probe,
                 _,
             ) => self.on_life_timer(cx, timer, late),
+        }
+    }
+
+    fn too_old(&mut self, cx: &mut Cx<'_>) {
+        let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
+        self.tell(cx, Some(Cause::MaxAge), What::RestartRequested { by });
+        let age = self.spec.max_age.unwrap_or_default();
+        let reason = format!("older than max_age {} (jitter {}%)", human(age), self.spec.max_age_jitter);
+        if self.leads {
+            let leave = Leave::Anew { force: false, cause: Cause::MaxAge };
+            self.held = Some(Held { leave, alone: false, reason });
+        } else {
+            self.recycle(cx, false, Cause::MaxAge, reason);
         }
     }
 }

@@ -6,10 +6,10 @@ use super::graph::Graph;
 use super::service::{Dice, Service};
 use super::tally::Tally;
 use super::time::{MonoTime, Timer};
+use super::todo::Todo;
 use super::words::*;
 use crate::spec::{Spec, Strategy};
 use serde::Serialize;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What the machine has to know of its surroundings.
@@ -41,9 +41,8 @@ pub struct Supervisor {
     pub(super) strategy: Strategy,
     /// The earliest timer of each service, close together: the loop asks for the first of all in each turn.
     pub(super) dues: Vec<Option<MonoTime>>,
-    /// Who is to be looked at, each at most once.
-    pub(super) to_look: VecDeque<usize>,
-    pub(super) queued: Vec<bool>,
+    /// Who is to be looked at, let go or started before this call is over.
+    pub(super) todo: Todo,
     /// How many are where.
     pub(super) tally: Tally,
     /// Until when all has to be ready.
@@ -68,8 +67,7 @@ impl Supervisor {
             graph: Graph::default(),
             strategy: setup.strategy,
             dues: Vec::new(),
-            to_look: VecDeque::new(),
-            queued: Vec::new(),
+            todo: Todo::default(),
             tally: Tally::default(),
             until_ready: setup.until_ready.map(|d| MonoTime::ZERO.after(d)),
             waiters: Vec::new(),
@@ -88,7 +86,6 @@ impl Supervisor {
     pub(super) fn link(&mut self) {
         self.graph = Graph::new(self.services.iter().map(|s| s.next.as_deref().unwrap_or(&s.spec)));
         self.dues.resize(self.services.len(), None);
-        self.queued.resize(self.services.len(), false);
         self.tally = Tally::of(self.services.iter());
         for (s, node) in self.services.iter_mut().zip(&self.graph.nodes) {
             s.gated = s.spec.place.waits() || !node.conflicts.is_empty() || self.strategy != Strategy::OneForOne;

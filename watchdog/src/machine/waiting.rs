@@ -52,14 +52,23 @@ impl Service {
 
     /// Whether it is on its way down, or will be.
     pub(super) fn leaving(&self) -> bool {
-        self.goal == Goal::Down || self.held.is_some() || matches!(self.state, State::Stopping { .. })
+        // A stop that waits for the exec to be over is one as well.
+        let pending = matches!(self.state, State::Starting { .. }) && (self.pending.is_some() || self.free_start.is_some());
+        self.goal == Goal::Down || self.held.is_some() || pending || matches!(self.state, State::Stopping { .. })
     }
 
     /// Its start, if it has to wait for anything: a look at the others decides.
     pub(super) fn wait(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {
         self.start_reason.clone_from(&reason);
         self.enter(cx, State::Waiting, cause, reason);
-        (self.waiting_on, self.hopeless, self.told_blocked, self.file_there) = (Vec::new(), false, false, false);
+        self.await_file(cx);
+    }
+
+    /// The file that its start waits for, if there is one.
+    pub(super) fn await_file(&mut self, cx: &mut Cx<'_>) {
+        self.file_there = false;
+        self.timers.clear(Timer::File);
+        self.timers.clear(Timer::FileLimit);
         if self.spec.place.wait_for_file.is_some() {
             cx.out.push(Action::LookAtFile { service: self.id });
             let limit = self.spec.place.wait_for_file_timeout.unwrap_or(FILE_LIMIT);
@@ -74,8 +83,7 @@ impl Service {
         if !matches!(self.state, State::Waiting) {
             return;
         }
-        self.waiting_on.clear();
-        if std::mem::take(&mut self.told_blocked) {
+        if self.told_blocked {
             self.tell(cx, None, What::Unblocked);
         }
         let (cause, reason) = (self.cause, std::mem::take(&mut self.start_reason));

@@ -5,6 +5,7 @@ use super::service::{Cx, KILL, Ladder, Service};
 use super::state::{Goal, State, StopStep};
 use super::talk::EXTEND_TIMES;
 use super::time::{MonoTime, Timer};
+use super::waiting::Leave;
 use super::words::*;
 use crate::spec::SignalNumber;
 use std::time::Duration;
@@ -43,6 +44,11 @@ impl Service {
             }
             State::Starting { .. } | State::Running { .. } | State::Waiting => {}
         }
+    }
+
+    /// A stop that has not begun is not wanted any more. A restart is: it comes up by that as well.
+    pub(super) fn take_back_a_stop(&mut self) {
+        self.held = self.held.take().filter(|held| !matches!(held.leave, Leave::Down(_)));
     }
 
     /// Down, please.

@@ -4,6 +4,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "an observer picks a few kinds out of all")]
 
 mod draw;
+pub mod graph;
 mod heard;
 mod laws;
 mod people;

@@ -1,5 +1,6 @@
 //! Rare states are counted: a long run in which one of them never happened tests less than it says.
 
+/// The rare states of one kind of worlds, and a table of how often each happened.
 macro_rules! rare {
     ($($name:ident => $text:literal),+ $(,)?) => {
         /// A state that a long run must have seen.
@@ -7,8 +8,42 @@ macro_rules! rare {
         #[repr(usize)]
         pub enum Rare { $(#[doc = $text] $name),+ }
         const TEXTS: &[&str] = &[$($text),+];
+
+        /// How often each rare state happened.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Sometimes(Vec<u64>);
+
+        impl Default for Sometimes {
+            fn default() -> Self {
+                Sometimes(vec![0; TEXTS.len()])
+            }
+        }
+
+        impl Sometimes {
+            pub(in crate::machine::sim) fn saw(&mut self, rare: Rare) {
+                self.0[rare as usize] += 1;
+            }
+
+            /// Adds those of another run.
+            pub fn add(&mut self, other: &Sometimes) {
+                for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+                    *mine += theirs;
+                }
+            }
+
+            /// What it is called and how often it was seen.
+            pub fn table(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                TEXTS.iter().copied().zip(self.0.iter().copied())
+            }
+
+            /// What never happened.
+            pub fn missing(&self) -> Vec<&'static str> {
+                self.table().filter(|(_, n)| *n == 0).map(|(text, _)| text).collect()
+            }
+        }
     };
 }
+pub(super) use rare;
 
 rare! {
     StopInBackoff => "a stop during a back-off or crash-loop pause",
@@ -123,37 +158,4 @@ rare! {
     AllDone => "an end because all is done",
     EndStuck => "an end with somebody stuck",
     EndSettled => "a run that settles and then ends",
-}
-
-/// How often each rare state happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sometimes(Vec<u64>);
-
-impl Default for Sometimes {
-    fn default() -> Self {
-        Sometimes(vec![0; TEXTS.len()])
-    }
-}
-
-impl Sometimes {
-    pub(super) fn saw(&mut self, rare: Rare) {
-        self.0[rare as usize] += 1;
-    }
-
-    /// Adds those of another run.
-    pub fn add(&mut self, other: &Sometimes) {
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine += theirs;
-        }
-    }
-
-    /// What it is called and how often it was seen.
-    pub fn table(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        TEXTS.iter().copied().zip(self.0.iter().copied())
-    }
-
-    /// What never happened.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.table().filter(|(_, n)| *n == 0).map(|(text, _)| text).collect()
-    }
 }

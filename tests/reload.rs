@@ -1,0 +1,218 @@
+//! A file that is read again while everything runs (product.md section 9; cases CFG-14 to CFG-16): only what differs is
+//! touched. And wishes that outlive a reload and, with `state`, the watchdog.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod common;
+
+use common::{Dog, Run, wait_for};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+const SLEEPS: &str = "command = [\"sleep\", \"1000\"]\n";
+
+fn starts_of(dog: &Dog, name: &str) -> usize {
+    dog.events_for(name, "spawn").len()
+}
+
+fn reloads(dog: &Dog) -> usize {
+    dog.events_of("reload").iter().filter(|e| e["service"].is_null()).count()
+}
+
+// CFG-14
+#[test]
+fn a_broken_file_changes_nothing_and_says_why() {
+    let good = format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n");
+    let dog = Run::quick_file(&good).spawn();
+    dog.wait_ready("b");
+    let before = dog.service("a");
+    for broken in
+        ["[service.a]\ncommand = [\"sleep\"\n", "[service.a]\nrestrat = \"always\"\ncommand = [\"x\"]\n[service.c]\n"]
+    {
+        dog.run.write_file(broken);
+        let refused = dog.verb(&["reload"]).code(4);
+        assert!(refused.err.contains("nothing was changed") && refused.err.contains("watchdog.toml:"), "{refused:?}");
+    }
+    assert!(dog.events_of("config-error").len() == 2);
+    assert_eq!((&dog.service("a")["pid"], starts_of(&dog, "b")), (&before["pid"], 1));
+    dog.signal(Signal::SIGHUP);
+    dog.event("config-error", 3);
+    dog.run.write_file(&good);
+    dog.verb(&["reload"]).code(0);
+    assert_eq!((starts_of(&dog, "a"), starts_of(&dog, "b")), (1, 1));
+    dog.stop();
+}
+
+// CFG-15
+#[test]
+fn what_has_not_changed_keeps_pid_counters_and_timers() {
+    let text = format!(
+        "[service.a]\n{SLEEPS}restart_limit = 0\n[service.b]\ncommand = [\"sh\", \"-c\", \"exit 1\"]\nrestart_delay = \"60s\"\nfast_first_restart = false\n"
+    );
+    let dog = Run::file(&text).flag("--restart-delay-jitter", "0%").switch("--no-progress").spawn();
+    dog.wait_ready("a");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(dog.pid_of("a", 1)), Signal::SIGKILL).unwrap();
+    let waiting = dog.wait_service_state("b", "backoff");
+    dog.signal(Signal::SIGHUP);
+    wait_for("the reload", || (reloads(&dog) == 1).then_some(()));
+    let told = dog.events_of("reload").pop().unwrap();
+    for key in ["added", "removed", "changed", "restarted", "deferred"] {
+        assert_eq!(told[key], serde_json::json!([]), "{told}");
+    }
+    let later = dog.service("b");
+    assert_eq!(
+        (&later["state"], &later["since"], &later["streak"]),
+        (&waiting["state"], &waiting["since"], &waiting["streak"])
+    );
+    let (was, is) = (waiting["next_restart_in_ms"].as_u64().unwrap(), later["next_restart_in_ms"].as_u64().unwrap());
+    assert!(is <= was && is > 30_000, "its timer goes on: {was} {is}");
+    assert_eq!(starts_of(&dog, "b"), 1);
+    dog.stop();
+}
+
+// CFG-15
+#[test]
+fn one_that_changed_is_restarted_alone_one_that_came_starts_and_one_that_went_stops() {
+    let file = |api: &str, more: &str| {
+        format!(
+            "[service.db]\n{SLEEPS}[service.api]\ncommand = [\"sh\", \"-c\", \"echo {api}; exec sleep 1000\"]\nrequires = [\"db\"]\n{more}"
+        )
+    };
+    let old = format!("[service.old]\n{SLEEPS}");
+    let dog = Run::quick_file(&file("one", &old)).spawn();
+    dog.wait_out("api | one");
+    dog.wait_ready("old");
+    dog.run.write_file(&file("two", &format!("[service.new]\n{SLEEPS}requires = [\"api\"]\n")));
+    let told = dog.verb(&["reload", "--json"]).code(0).json();
+    assert_eq!(told["changed"], serde_json::json!(["api"]));
+    assert_eq!(told["restarted"], serde_json::json!(["api"]));
+    assert_eq!((&told["added"][0], &told["removed"][0]), (&Value::from("new"), &Value::from("old")));
+    dog.wait_out("api | two");
+    dog.wait_ready("new");
+    dog.event_for("old", "stopped", 1);
+    let exit = dog.event_for("api", "exit", 1);
+    assert_eq!((&exit["cause"], &exit["requested"]), (&Value::from("config-changed"), &Value::from(true)));
+    assert_eq!((starts_of(&dog, "db"), starts_of(&dog, "api")), (1, 2));
+    dog.verb(&["status", "old"]).code(3);
+    // Back again: a new life with the same name, and no number of a generation twice.
+    dog.run.write_file(&file("two", &old));
+    dog.verb(&["reload"]).code(0);
+    let again = dog.wait_ready("old");
+    assert_eq!(again["generation"], 2);
+    dog.stop();
+}
+
+#[test]
+fn policy_limits_probes_and_logs_change_under_a_running_process() {
+    let file = |more: &str| format!("[service.a]\n{SLEEPS}{more}");
+    let dog = Run::quick_file(&file("")).spawn();
+    dog.wait_ready("a");
+    assert_eq!(dog.service("a")["memory"]["limit_bytes"], Value::Null);
+    dog.run.write_file(&file(
+        "memory_limit = \"1GiB\"\nsample_interval = \"100ms\"\nrestart_limit = 17\ntitle = \"the first\"\nlog_file = \"a.log\"\n\
+         [[service.a.probe]]\nname = \"fine\"\ncheck = \"exec:true\"\ninterval = \"100ms\"\nrole = \"readiness\"\n",
+    ));
+    let told = dog.verb(&["reload", "--json"]).code(0).json();
+    assert_eq!((&told["changed"][0], &told["restarted"]), (&Value::from("a"), &serde_json::json!([])));
+    let a = dog.wait_service("a", "a measured process", |s| s["memory"]["rss_bytes"].is_u64());
+    assert_eq!((&a["restart_limit"], &a["title"], &a["generation"]), (&17.into(), &"the first".into(), &1.into()));
+    dog.wait_service("a", "a probe", |s| s["probes"][0]["result"] == "success" && s["ready"] == true);
+    assert!(dog.path("a.log").exists());
+    dog.stop();
+}
+
+#[test]
+fn no_restart_puts_off_what_needs_one_and_the_next_start_brings_it() {
+    let file = |word: &str| format!("[service.a]\ncommand = [\"sh\", \"-c\", \"echo {word}; exec sleep 1000\"]\n");
+    let dog = Run::quick_file(&file("one")).spawn();
+    dog.wait_out("a | one");
+    dog.run.write_file(&file("two"));
+    let told = dog.verb(&["reload", "--no-restart", "--json"]).code(0).json();
+    assert_eq!((&told["deferred"][0], &told["restarted"]), (&Value::from("a"), &serde_json::json!([])));
+    assert_eq!(starts_of(&dog, "a"), 1);
+    dog.verb(&["restart", "a"]).code(0);
+    dog.wait_out("a | two");
+    dog.stop();
+}
+
+// CFG-16
+#[test]
+fn a_reload_while_things_start_and_stop_loses_nobody() {
+    let slow = "command = [\"sh\", \"-c\", \"trap 'sleep 0.3; exit 0' TERM; sleep 0.2; echo up; while :; do sleep 0.05; done\"]\nready = \"line:up\"\n";
+    let text = format!("[service.a]\n{slow}[service.b]\n{slow}requires = [\"a\"]\n");
+    let dog = Run::quick_file(&text).flag("--stop-timeout", "5s").spawn();
+    dog.wait_service_state("a", "starting");
+    dog.verb(&["reload"]).code(0);
+    dog.wait_ready("b");
+    let mut stop = dog.start_verb(&["stop", "a"]);
+    dog.wait_service_state("b", "stopping");
+    dog.verb(&["reload"]).code(0);
+    assert!(stop.wait().unwrap().success());
+    assert_eq!((&dog.service("a")["state"], &dog.service("b")["state"]), (&"stopped".into(), &"waiting".into()));
+    let mut start = dog.start_verb(&["start", "a"]);
+    dog.verb(&["reload"]).code(0);
+    assert!(start.wait().unwrap().success());
+    dog.wait_ready("b");
+    assert_eq!(starts_of(&dog, "a"), 2);
+    dog.stop();
+}
+
+#[test]
+fn a_changed_file_of_variables_is_a_reload_where_it_is_watched() {
+    let text = "[service.a]\ncommand = [\"sh\", \"-c\", \"echo got $WORD; exec sleep 1000\"]\nenv_file = [\"vars\"]\nenv_watch = \"100ms\"\n\
+                [service.b]\ncommand = [\"sleep\", \"1000\"]\n";
+    let run = Run::quick_file(text);
+    std::fs::write(run.path("vars"), "WORD=one\n").unwrap();
+    let dog = run.spawn();
+    dog.wait_out("a | got one");
+    // Whole or in pieces, in place or by exchange: one reload, a moment after the last change.
+    std::fs::write(dog.path("vars.new"), "WORD=two\n").unwrap();
+    std::fs::rename(dog.path("vars.new"), dog.path("vars")).unwrap();
+    dog.wait_out("a | got two");
+    std::fs::write(dog.path("vars"), "WORD=three\n").unwrap();
+    dog.wait_out("a | got three");
+    assert_eq!(starts_of(&dog, "b"), 1);
+    dog.stop();
+}
+
+#[test]
+fn a_service_that_was_stopped_by_hand_stays_so_over_a_reload_and_with_state_over_the_watchdog() {
+    let file = |more: &str| format!("[service.a]\n{SLEEPS}{more}[service.b]\n{SLEEPS}");
+    let dog = Run::quick_file(&file("")).flag("--state", "wishes").spawn();
+    dog.wait_ready("a");
+    dog.verb(&["stop", "a"]).code(0);
+    dog.run.write_file(&file("nice = 1\n"));
+    dog.verb(&["reload"]).code(0);
+    assert_eq!(dog.service("a")["state"], "stopped");
+    let kept = std::fs::read_to_string(dog.path("wishes")).unwrap();
+    assert_eq!(kept.trim(), "{\"version\":1,\"wishes\":{\"a\":\"down\"}}");
+    dog.stop();
+
+    let run = Run::quick_file(&file("")).flag("--state", "wishes");
+    std::fs::write(run.path("wishes"), &kept).unwrap();
+    let dog = run.spawn();
+    dog.wait_ready("b");
+    let a = dog.service("a");
+    assert_eq!((&a["state"], &a["goal"], &a["generation"]), (&"stopped".into(), &"down".into(), &0.into()));
+    dog.verb(&["start", "a"]).code(0);
+    assert!(!std::fs::read_to_string(dog.path("wishes")).unwrap().contains("down"));
+    dog.stop();
+}
+
+#[test]
+fn a_broken_file_of_wishes_is_told_of_and_passed_over() {
+    let run = Run::quick_file(&format!("[service.a]\n{SLEEPS}")).flag("--state", "wishes");
+    std::fs::write(run.path("wishes"), "no json").unwrap();
+    let dog = run.spawn();
+    dog.wait_ready("a");
+    dog.wait_err("not a file of wishes");
+    dog.stop();
+}
+
+#[test]
+fn there_is_nothing_to_read_again_in_the_prefix_form() {
+    let dog = Run::new().program(["sleep", "1000"]).spawn();
+    dog.event("ready", 1);
+    let refused = dog.verb(&["reload"]).code(4);
+    assert!(refused.err.contains("cannot be told"), "{refused:?}");
+    dog.stop();
+}

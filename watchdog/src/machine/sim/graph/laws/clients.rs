@@ -1,0 +1,123 @@
+//! What people ask: one answer each, and the last wish decides.
+
+use super::{Call, Laws};
+use crate::machine::sim::graph::Rare;
+use crate::machine::{Action, Actions, Event, Goal, Reply, Request, State, Ticket};
+use crate::spec::Autostart;
+
+impl Laws {
+    /// Takes down what was wished, before anything that follows from it is judged.
+    pub(super) fn wishes(&mut self, call: &Call, out: &Actions) {
+        let Call::Handle(event) = call else { return };
+        match event {
+            Event::Asked { ticket, request, .. } => {
+                let refused = out.iter().any(|a| {
+                    matches!(a, Action::Answer { ticket: t, reply: Reply::Refused { .. } } if t == ticket)
+                });
+                self.open.insert(*ticket, format!("{request:?}"));
+                if refused {
+                    self.saw_refusal(out);
+                } else {
+                    self.wish(request);
+                }
+            }
+            Event::ClientGone { ticket } => {
+                if self.open.remove(ticket).is_some() {
+                    self.seen.saw(Rare::ClientGone);
+                }
+            }
+            Event::Signalled { signal: libc::SIGINT, .. } => {
+                self.ints += 1;
+                if self.ints == 2 {
+                    self.seen.saw(Rare::SecondInt);
+                    self.interrupted = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn saw_refusal(&mut self, out: &Actions) {
+        let conflict = |a: &Action| matches!(a, Action::Answer { reply: Reply::Refused { reason, .. }, .. } if reason.contains("conflicts"));
+        if out.iter().any(conflict) {
+            self.seen.saw(Rare::ConflictRefused);
+        }
+    }
+
+    fn wish(&mut self, request: &Request) {
+        match request {
+            Request::Start { services } => {
+                let mut risen = Vec::new();
+                for n in services.iter().map(|id| id.0 as usize) {
+                    self.shadow.slots[n].hand = Some(Goal::Up);
+                    risen.push(n);
+                    self.take_along(n, &mut risen);
+                }
+            }
+            Request::Stop { services, .. } => {
+                for id in services {
+                    self.shadow.slots[id.0 as usize].hand = Some(Goal::Down);
+                }
+            }
+            Request::Restart { services, alone, .. } => {
+                let wanted: Vec<bool> = (0..self.shadow.slots.len()).map(|n| self.shadow.wanted(n)).collect();
+                for n in services.iter().map(|id| id.0 as usize) {
+                    let active = self.shadow.were.get(n).is_some_and(super::shadow::View::active);
+                    let slot = &mut self.shadow.slots[n];
+                    slot.alone = *alone;
+                    if *alone && active {
+                        self.seen.saw(Rare::Alone);
+                    }
+                    let by_file = slot.hand.is_none() && slot.spec.place.autostart == Autostart::Yes;
+                    if !by_file && (slot.hand.is_some() || !active || !wanted[n]) {
+                        slot.hand = Some(Goal::Up);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A start takes back the stops and failures of all that it needs.
+    fn take_along(&mut self, n: usize, risen: &mut Vec<usize>) {
+        for on in self.shadow.needs(n) {
+            let failed = !risen.contains(&on) && self.shadow.were.get(on).is_some_and(|v| v.state == State::Failed);
+            let slot = &mut self.shadow.slots[on];
+            let rests = slot.hand == Some(Goal::Down) || failed;
+            if rests && slot.spec.place.autostart != Autostart::Ignore {
+                slot.hand = None;
+                risen.push(on);
+                self.seen.saw(Rare::StartTakesAlong);
+            }
+        }
+    }
+
+    /// Exactly one answer, and none to whoever is gone.
+    pub(super) fn answers(&mut self, out: &Actions) -> Result<(), String> {
+        for action in out {
+            match action {
+                Action::Answer { ticket, .. } => self.closed(*ticket)?,
+                // The loop answers when it has read the file.
+                Action::ReadFileAgain { ticket: Some(ticket), .. } => self.closed(*ticket)?,
+                Action::Exit(_) if !self.open.is_empty() => {
+                    return Err(format!("clients: no answer at the end for {:?}", self.open));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, ticket: Ticket) -> Result<(), String> {
+        match self.open.remove(&ticket) {
+            Some(_) => Ok(()),
+            None => Err(format!("clients: an answer to {ticket:?}, who does not wait")),
+        }
+    }
+
+    /// Whoever asked for a state has got his answer once everything has settled.
+    pub(super) fn waiting_in_vain(&self) -> Option<String> {
+        let asked = self.open.iter().find(|(_, what)| !what.starts_with("Wait"));
+        asked.map(|(ticket, what)| format!("{ticket:?} has no answer to {what}"))
+    }
+}

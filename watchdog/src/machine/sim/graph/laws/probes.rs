@@ -1,0 +1,198 @@
+//! Probes by the witness's own count: which try may be under way, what its answer adds up to, and what follows.
+
+use super::reload::Kept;
+use super::{Call, Laws};
+use crate::machine::sim::graph::Rare;
+use crate::machine::{Action, Actions, Event, Generation, MonoTime, Outcome, State, StopStep, Supervisor, What};
+use crate::spec::{Kind, ProbeSpec};
+
+/// The probes of one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count {
+    generation: Generation,
+    begun: MonoTime,
+    all: Vec<One>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct One {
+    under_way: bool,
+    failures: u32,
+    successes: u32,
+    passed: bool,
+    good: bool,
+}
+
+impl Count {
+    pub(super) fn new(generation: Generation, begun: MonoTime, probes: usize) -> Count {
+        Count { generation, begun, all: vec![One::default(); probes] }
+    }
+
+    fn ready(&self, specs: &[ProbeSpec]) -> bool {
+        let mut all = specs.iter().zip(&self.all);
+        all.all(|(p, one)| (!p.roles.startup || one.passed) && (!p.roles.readiness || one.good))
+    }
+}
+
+impl Laws {
+    /// The answer first, for what follows from it is in this call; then what is tried anew.
+    pub(super) fn probes(&mut self, now: MonoTime, call: &Call, out: &Actions, machine: &Supervisor) -> Result<(), String> {
+        let answered = match call {
+            Call::Handle(Event::Probed { service, generation, probe, answer }) => {
+                self.answered(now, service.0 as usize, *generation, usize::from(*probe), answer.outcome, machine)?
+            }
+            _ => None,
+        };
+        self.nobody_is_struck_but(answered, machine)?;
+        for action in out {
+            match action {
+                Action::EndProbes { service, .. } => {
+                    self.counts[service.0 as usize].all.iter_mut().for_each(|one| one.under_way = false);
+                }
+                Action::Tell(notice) if matches!(notice.what, What::Spawn) => {
+                    let Some(id) = notice.service else { continue };
+                    self.begin_count(id.0 as usize, now, machine);
+                }
+                _ => {}
+            }
+        }
+        for (n, s) in machine.services().iter().enumerate() {
+            let fresh = s.spec.kind == Kind::Probe && s.last > self.counts[n].generation && s.state.has_process();
+            let asked = s.living().is_some() || !s.spec.kind.has_process();
+            let changed = |kept: &Kept| kept.probes != s.spec.probes;
+            let refitted = matches!(call, Call::Apply { .. }) && asked && self.kept.get(n).is_some_and(changed);
+            if fresh || (refitted && self.shadow.views[n].active()) {
+                self.begin_count(n, now, machine);
+            }
+        }
+        out.iter().try_for_each(|action| match action {
+            Action::Probe { service, generation, probe } => {
+                self.tried(service.0 as usize, *generation, usize::from(*probe), machine)
+            }
+            _ => Ok(()),
+        })
+    }
+
+    /// Also when a reload has changed its probes: all of them are counted anew.
+    pub(super) fn begin_count(&mut self, n: usize, now: MonoTime, machine: &Supervisor) {
+        let s = &machine.services()[n];
+        let begun = s.run.as_ref().and_then(|r| r.spawned).unwrap_or(now);
+        self.counts[n] = Count::new(s.last, begun, s.spec.probes.len());
+    }
+
+    fn tried(&mut self, n: usize, generation: Generation, probe: usize, machine: &Supervisor) -> Result<(), String> {
+        let s = &machine.services()[n];
+        let name = &s.spec.name;
+        let count = &mut self.counts[n];
+        // A later deed of the same call may end it.
+        let was_up = self.shadow.were.get(n).is_some_and(|v| v.active() && !v.pending);
+        if self.shadow.were.get(n).is_some_and(|v| v.last == generation && s.last > generation) && was_up {
+            return Ok(());
+        }
+        let up = was_up || matches!(s.state, State::Starting { .. } | State::Running { .. });
+        if generation != s.last || count.generation != generation || !up {
+            return Err(format!("probe: {name} is tried in generation {generation:?}, and is {:?}", s.state));
+        }
+        let started = s.spec.probes.iter().zip(&count.all).all(|(p, one)| !p.roles.startup || one.passed);
+        let Some((spec, one)) = s.spec.probes.get(probe).zip(count.all.get_mut(probe)) else {
+            return Err(format!("probe: {name} has no probe {probe}"));
+        };
+        if one.under_way || !(started || spec.roles.startup) {
+            return Err(format!("probe: {name}: a second try of {probe}, or one before the startup probes ({started})"));
+        }
+        one.under_way = up && matches!(s.state, State::Starting { .. } | State::Running { .. });
+        Ok(())
+    }
+
+    /// One answer. The service that has to be struck for it.
+    fn answered(
+        &mut self,
+        now: MonoTime,
+        n: usize,
+        generation: Generation,
+        probe: usize,
+        outcome: Outcome,
+        machine: &Supervisor,
+    ) -> Result<Option<usize>, String> {
+        let Some(was) = self.shadow.were.get(n).cloned() else { return Ok(None) };
+        let s = &machine.services()[n];
+        let count = &mut self.counts[n];
+        let open = was.active() && !was.pending && count.generation == generation && was.last == generation;
+        let Some((spec, one)) =
+            s.spec.probes.get(probe).zip(count.all.get_mut(probe)).filter(|(_, one)| open && one.under_way)
+        else {
+            self.seen.saw(Rare::ProbeStale);
+            return Ok(None);
+        };
+        one.under_way = false;
+        let counts = now.since(count.begun) >= spec.start_period;
+        let before = one.good;
+        if outcome == Outcome::Success {
+            if one.failures + 1 == spec.failures && spec.failures > 1 && one.passed {
+                self.seen.saw(Rare::ProbeLastMoment);
+            }
+            (one.failures, one.successes) = (0, one.successes + 1);
+            if one.successes >= spec.successes {
+                (one.good, one.passed) = (true, true);
+            }
+        } else {
+            one.successes = 0;
+            one.failures += u32::from(counts);
+            if !counts {
+                self.seen.saw(Rare::ProbeInStartPeriod);
+            }
+            one.good &= one.failures < spec.failures;
+        }
+        let (failures, lost) = (one.failures, spec.roles.liveness && one.failures >= spec.failures);
+        let unready = before && !one.good && spec.roles.readiness;
+        let ready = count.ready(&s.spec.probes);
+        let running = matches!(was.state, State::Running { .. });
+        let is_running = matches!(s.state, State::Running { .. });
+        if machine.is_ending() {
+            return Ok((running && lost && !is_running).then_some(n));
+        }
+        if s.spec.kind == Kind::Probe {
+            if running && !is_running {
+                self.seen.saw(Rare::ProbeServiceDrops);
+            }
+            if was.held.is_none() && is_running != ready && s.last == generation && was.active() {
+                return Err(format!("probe: {} is {:?}, and its probes say {ready}", s.spec.name, s.state));
+            }
+            return Ok(None);
+        }
+        if running && lost {
+            self.seen.saw(Rare::ProbeStruck);
+            let stops = matches!(s.state, State::Stopping { step: StopStep::Term | StopStep::Ask | StopStep::Kill, .. });
+            if !stops || s.cause != Some(crate::machine::Cause::Probe) && was.held.is_none() {
+                let cause = s.cause;
+                return Err(format!("probe: {} failed {failures} times and is {:?} {cause:?}", s.spec.name, s.state));
+            }
+            return Ok(Some(n));
+        }
+        if unready && running {
+            self.seen.saw(Rare::ProbeUnready);
+        }
+        let decides = crate::machine::sim::graph::specs::decides(&s.spec.probes)
+            &&  matches!(s.spec.ready, crate::spec::Ready::Auto | crate::spec::Ready::Probe);
+        let starting = matches!(was.state, State::Starting { .. }) && was.living && s.spec.kind == Kind::Service;
+        if starting && decides && !was.leaving() && ready != is_running {
+            return Err(format!("probe: {} is {:?}, and its probes say {ready}", s.spec.name, s.state));
+        }
+        if starting && is_running {
+            self.seen.saw(Rare::ProbeReady);
+        }
+        Ok(None)
+    }
+
+    /// No run is ended for its probes but that one.
+    fn nobody_is_struck_but(&self, who: Option<usize>, machine: &Supervisor) -> Result<(), String> {
+        for (n, s) in machine.services().iter().enumerate() {
+            let by_probe = s.run.as_ref().is_some_and(|r| r.doomed == Some(crate::machine::Cause::Probe));
+            let before = self.shadow.were.get(n).is_some_and(|v| v.doomed && v.last == s.last);
+            if by_probe && !before && who != Some(n) {
+                return Err(format!("probe: {} is ended for its probes, and they say nothing of it", s.spec.name));
+            }
+        }
+        Ok(())
+    }
+}
