@@ -25,6 +25,10 @@ const TERMINAL_PIECE: usize = 256;
 
 /// Where the lines go: one for the process, shared by env_logger and `say`.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+/// Lines that somebody else shows meanwhile: warnings and errors, while `up` draws its view on the same terminal.
+static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
+/// Lines that are held at most; more go their usual way.
+const HELD_MAX: usize = 1000;
 static LOGGER: Front = Front { inner: OnceLock::new(), config: OnceLock::new() };
 
 /// Sets the log up. env_logger itself is built when the first line comes: most runs never say anything.
@@ -47,6 +51,32 @@ pub(crate) fn flush() {
     if let Some(sink) = SINK.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         sink.drain();
     }
+}
+
+/// From now on lines wait for [`held`]; what only says that all goes well is not kept at all.
+pub(crate) fn hold() {
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+}
+
+/// Takes the lines that wait.
+pub(crate) fn held() -> Vec<String> {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.as_mut().map(std::mem::take).unwrap_or_default()
+}
+
+/// Lines go their usual way again.
+pub(crate) fn let_go() {
+    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// Whether somebody else shows this line.
+fn is_held(record: &Record<'_>) -> bool {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(lines) = held.as_mut().filter(|lines| lines.len() < HELD_MAX) else { return false };
+    if record.level() <= log::Level::Warn {
+        lines.push(format!("watchdog: {}", printable(&record.args().to_string())));
+    }
+    record.level() <= log::Level::Info
 }
 
 /// The highest level any part of a filter asks for, so that `log` can throw the rest away for free.
@@ -82,7 +112,9 @@ impl Log for Front {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(inner) = self.inner() {
+        if let Some(inner) = self.inner()
+            && !(inner.enabled(record.metadata()) && is_held(record))
+        {
             inner.log(record);
         }
     }

@@ -1,7 +1,7 @@
 //! The control verbs: finds the watchdog that is meant, asks it, prints the answer.
 
 mod account;
-mod base64;
+pub(crate) mod base64;
 mod connection;
 mod find;
 mod form;

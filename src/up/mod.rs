@@ -1,5 +1,7 @@
 //! `watchdog up` and `run-until-ready`: the services of a file.
 
+mod lines;
+mod progress;
 mod screen;
 
 use crate::check;
@@ -8,7 +10,8 @@ use crate::settings::plan::Plan;
 use crate::settings::{self, World};
 use crate::{complain, logging, output};
 use std::time::Duration;
-use watchdog_engine::Watchdog;
+use watchdog_engine::spec::Spec;
+use watchdog_engine::{Holder, Watchdog};
 
 /// How long `run-until-ready` waits where nobody says so.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -43,7 +46,21 @@ fn dry_run(plan: &Plan) -> u8 {
     for warning in &plan.warnings {
         logging::say(warning);
     }
-    output::page(&format!("start order:\n{}", check::order(plan)))
+    let held: String = plan.specs.iter().map(|spec| held(spec)).collect();
+    output::page(&format!("start order:\n{}{held}", check::order(plan)))
+}
+
+/// Who holds a port that this service will need, a line each.
+fn held(spec: &Spec) -> String {
+    let line = |holder: &Holder| {
+        let then = match &holder.would_end {
+            Ok(()) => ", which would be ended".to_string(),
+            Err(why) if spec.ports.kill_others => format!(", which would not be ended: {why}"),
+            Err(_) => String::new(),
+        };
+        format!("{}: {holder}{then}\n", spec.name)
+    };
+    watchdog_engine::port_holders(&spec.ports).iter().map(line).collect()
 }
 
 fn supervise(plan: Plan, of: FileLine, names: Vec<String>, world: World, output: Output, progress: bool) -> u8 {

@@ -11,6 +11,7 @@ pub mod file;
 pub mod finish;
 pub mod flaky;
 pub mod folder;
+pub mod probes;
 pub mod procs;
 pub mod talk;
 pub mod terminal;

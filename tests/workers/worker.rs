@@ -10,6 +10,7 @@ mod lives;
 mod notify;
 mod output;
 mod play;
+mod serve;
 mod sys;
 mod talk;
 mod terminal;
@@ -100,6 +101,9 @@ fn main() {
         "escape-tree" => tree::escape(&args),
         "zombies" => tree::zombies(&args),
         "port" => tree::port(&args),
+        "http-server" => serve::http(&args),
+        "tcp-server" => serve::tcp(&args),
+        "hold" => serve::hold(&args),
         "play" => play::play(&args),
         "talk" => talk::talk(&args),
         "notify-once" => notify::once(&args),

@@ -91,7 +91,7 @@ impl World {
             },
             ..Spec::default()
         };
-        let mut machine = Supervisor::new((0..count).map(|_| spec.clone()).collect(), Setup::default());
+        let mut machine = Supervisor::new((0..count).map(|_| spec.clone()), Setup::default());
         let mut out = Actions::new();
         machine.begin(MonoTime::ZERO, &mut out);
         for n in 0..count {

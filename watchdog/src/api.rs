@@ -37,6 +37,8 @@ pub struct OutputLine<'a> {
     pub bytes: &'a [u8],
     /// No newline followed: it was cut, or the process ended in its middle.
     pub partial: bool,
+    /// It goes to our own stdout or stderr already (`log = tee`).
+    pub passed_on: bool,
 }
 
 /// Where all services are at one moment.
@@ -82,6 +84,12 @@ impl<'a> Snapshot<'a> {
     pub fn services(&self) -> impl Iterator<Item = ServiceState> + 'a {
         let now = self.now;
         self.services.iter().filter(|s| !s.removed).map(move |s| state_of(s, now))
+    }
+
+    /// Since the watchdog began.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.now.0
     }
 
     /// How many services there are.
@@ -133,6 +141,11 @@ pub trait Observer {
     /// Something happened.
     fn notice(&mut self, notice: &Notice, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
         let _ = (notice, snapshot, screen);
+    }
+
+    /// A turn of the loop is over: what was logged meanwhile may be shown.
+    fn turn(&mut self, screen: &mut Vec<u8>) {
+        let _ = screen;
     }
 
     /// The end: nothing is shown after it.

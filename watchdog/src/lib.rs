@@ -10,6 +10,7 @@ mod dialect;
 pub mod fuzzing;
 mod logs;
 pub mod machine;
+mod ports;
 mod probe;
 mod reactor;
 mod recorder;
@@ -18,6 +19,13 @@ mod sys;
 
 pub use api::{Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watchdog};
 pub use machine::Notice;
+pub use ports::{Holder, port_holders};
+
+/// Columns of the terminal on standard output; `None`: it is no terminal.
+#[must_use]
+pub fn terminal_width() -> Option<u16> {
+    sys::fds::terminal_width()
+}
 
 /// The name of a signal without SIG: `TERM`, `RTMIN+3`, or the number if it has none.
 #[must_use]

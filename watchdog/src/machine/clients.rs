@@ -191,11 +191,12 @@ impl Supervisor {
             let needs: Vec<usize> =
                 self.graph.node(m).into_iter().flat_map(|node| node.hard.iter().map(|h| h.on)).collect();
             for on in needs {
-                let rests = self.services.get(on).is_some_and(|s| {
-                    let by_hand = s.spec.place.autostart == Autostart::Ignore;
-                    !by_hand && (s.asked == Some(Goal::Down) || matches!(s.state, State::Failed))
-                });
-                if rests {
+                let Some(s) = self.services.get(on) else { continue };
+                if s.spec.place.autostart == Autostart::Ignore {
+                    // By hand alone: it is not started, and so needs nothing. One that is up has what it needs.
+                    continue;
+                }
+                if s.asked == Some(Goal::Down) || matches!(s.state, State::Failed) {
                     self.with(on, now, out, |s, cx| {
                         (s.asked, s.by_hand) = (None, false);
                         s.take_back_a_stop();

@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
 use super::words::*;
-use crate::spec::{GiveUp, SignalNumber};
+use crate::spec::SignalNumber;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -144,7 +144,10 @@ impl Supervisor {
 
     pub(super) fn settle(&mut self, now: MonoTime, out: &mut Actions) {
         // Before anybody starts in its course.
-        if self.setup.up && !self.is_ending() && let Some(status) = self.failed_for_all() {
+        if self.setup.up
+            && !self.is_ending()
+            && let Some(status) = self.failed_for_all()
+        {
             self.end_with(now, status, out);
         }
         self.arrange(now, out);
@@ -209,10 +212,7 @@ impl Supervisor {
         if self.tally.fatal == 0 {
             return None;
         }
-        let ends = |s: &&Service| {
-            matches!(s.state, State::Failed) && s.leave && !s.removed && s.spec.restart.give_up != GiveUp::Stay
-        };
-        let first = self.services.iter().filter(ends).min_by_key(|s| s.since)?;
+        let first = self.services.iter().filter(|s| s.weight().fatal).min_by_key(|s| s.since)?;
         Some(first.status.filter(|s| *s != 0).unwrap_or(1))
     }
 

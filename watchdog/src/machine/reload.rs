@@ -155,6 +155,10 @@ impl Supervisor {
         anew: &mut Vec<usize>,
     ) {
         let s = &mut self.services[n];
+        if s.state.is_terminal() {
+            *s = Service { last: s.last, ..Service::new(s.id, spec) };
+            return;
+        }
         (s.removed, s.asked, s.by_hand, s.ever) = (false, None, false, Ever::default());
         self.adopt(n, spec, restart, now, out, done, anew);
     }

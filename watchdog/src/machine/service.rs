@@ -305,7 +305,8 @@ impl Service {
             return self.on_exited(cx, generation, exit, seen_alive, left);
         }
         // One that is held is ended when its dependents are gone, and not before.
-        if self.held.is_some() || (self.goal == Goal::Up && self.free_start.is_none()) {
+        let goes_on = self.held.is_some() || (self.goal == Goal::Up && self.free_start.is_none());
+        if goes_on && self.pending.is_none() {
             return self.await_ready(cx);
         }
         // The wish changed while the exec was under way.

@@ -8,7 +8,7 @@ use super::tally::Tally;
 use super::time::{MonoTime, Timer};
 use super::todo::Todo;
 use super::words::*;
-use crate::spec::{Spec, Strategy};
+use crate::spec::{Autostart, Spec, Strategy};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -88,7 +88,12 @@ impl Supervisor {
         self.dues.resize(self.services.len(), None);
         self.tally = Tally::of(self.services.iter());
         for (s, node) in self.services.iter_mut().zip(&self.graph.nodes) {
-            s.gated = s.spec.place.waits() || !node.conflicts.is_empty() || self.strategy != Strategy::OneForOne;
+            // Also one that only others need: whether they do is known when all have been looked at.
+            let for_others = s.spec.place.autostart == Autostart::No;
+            s.gated = for_others
+                || s.spec.place.waits()
+                || !node.conflicts.is_empty()
+                || self.strategy != Strategy::OneForOne;
             s.leads = !node.required_by.is_empty() || !node.followed_by.is_empty();
         }
     }

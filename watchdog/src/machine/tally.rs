@@ -10,7 +10,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Weight {
     /// Its failure is the end of all.
-    fatal: bool,
+    pub(super) fatal: bool,
     /// It has done what it was there for.
     done: bool,
     /// It may still do something, or somebody has stopped it and may start it again.

@@ -53,7 +53,8 @@ impl Service {
     /// Whether it is on its way down, or will be.
     pub(super) fn leaving(&self) -> bool {
         // A stop that waits for the exec to be over is one as well.
-        let pending = matches!(self.state, State::Starting { .. }) && (self.pending.is_some() || self.free_start.is_some());
+        let pending =
+            matches!(self.state, State::Starting { .. }) && (self.pending.is_some() || self.free_start.is_some());
         self.goal == Goal::Down || self.held.is_some() || pending || matches!(self.state, State::Stopping { .. })
     }
 

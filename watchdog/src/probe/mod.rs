@@ -44,7 +44,8 @@ impl Seen {
 
 /// What comes from outside, made fit for a line.
 pub(crate) fn shown(text: &str) -> String {
-    text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE).collect()
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    clean.trim().chars().take(MESSAGE).collect()
 }
 
 /// The kernel's reason for a call that failed, as sentences end: in lower case, without its number.

@@ -2,7 +2,7 @@
 //! what it says.
 
 use super::{Reactor, launch};
-use crate::machine::{Generation, ServiceId};
+use crate::machine::{Generation, ServiceId, errno_name};
 use crate::probe::{Seen, reason};
 use crate::spec::Form;
 use crate::sys::fds;
@@ -40,7 +40,7 @@ impl Exec {
         self.pipes.each_ref().map(|p| p.as_ref().map(|p| p.token)).into_iter().flatten()
     }
 
-    /// A share of what has come through one of them. True: there may be more.
+    /// What has come through one of them. True: it has had its share of this turn, and there may be more.
     pub(super) fn read(&mut self, token: usize) -> bool {
         let mut buffer = [0; 8192];
         let mut taken = 0;
@@ -136,21 +136,13 @@ impl Reactor {
 
 /// What it is about, and why.
 fn cannot_run(plan: &Plan<'_>, failed: Failed) -> Seen {
-    let program = plan.command.first().map(|p| p.to_string_lossy()).unwrap_or_default();
-    let about = match failed.stage {
-        Stage::Chdir => plan.cwd.map(|dir| dir.to_string_lossy()).unwrap_or(program),
-        Stage::User => format!("the user of {program}").into(),
-        Stage::Prepare
-        | Stage::Clone
-        | Stage::Group
-        | Stage::Stdio
-        | Stage::Cgroup
-        | Stage::Adjust
-        | Stage::Rlimit
-        | Stage::Prctl
-        | Stage::Exec => program,
-    };
-    Seen::error(format!("{about} cannot be run: {}", reason(&failed.errno.into())))
+    let program = plan.command.first().cloned().unwrap_or_default();
+    let why = errno_name(failed.errno as i32);
+    match (failed.stage, plan.cwd) {
+        (Stage::Chdir, Some(dir)) => Seen::error(format!("{program:?} could not be run in {}: {why}", dir.display())),
+        (Stage::User, _) => Seen::error(format!("{program:?} could not be run as its user: {why}")),
+        _ => Seen::error(format!("{program:?} could not be run: {why}")),
+    }
 }
 
 /// Our end, which never waits, and the command's.

@@ -75,8 +75,8 @@ impl Reactor {
         let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
         let (pid, pidfd) = (child.pid, raised(child.pidfd));
         // A hook or the command of a probe may leave a daemon with us, which is not the worker's.
-        let others = !spec.hooks.is_empty() || spec.probes.iter().any(|p| matches!(p.check, Check::Exec(_)));
-        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && !others;
+        let helped = !spec.hooks.is_empty() || spec.probes.iter().any(|p| matches!(p.check, Check::Exec(_)));
+        let all_mine = self.workers.len() == 1 && self.before.is_empty() && !self.init && !helped;
         let outputs = pipes
             .into_iter()
             .zip([Stream::Stdout, Stream::Stderr])

@@ -15,6 +15,7 @@ mod links;
 mod measure;
 mod outputs;
 mod perform;
+mod ports;
 mod probes;
 mod record;
 mod reload;
@@ -152,6 +153,8 @@ struct Reactor {
     to_measure: Vec<(ServiceId, Generation)>,
     /// Probes under way.
     tries: probes::Tries,
+    /// Starts that wait for others to leave their ports.
+    freeing: Vec<ports::Freeing>,
     /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
     loose: Vec<i32>,
     /// The id of the last report of each service.
@@ -244,6 +247,7 @@ impl Reactor {
             .into_iter()
             .chain(server)
             .chain(self.hooks_deadline())
+            .chain(self.ports_deadline())
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
             .min();
@@ -293,9 +297,11 @@ impl Reactor {
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
         self.end_late_hooks();
+        self.free_ports();
         self.write_reports();
         self.flush_files();
         self.drop_clients();
+        self.turn_shown();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
         self.awake = looked;
@@ -378,10 +384,9 @@ impl Reactor {
             | What::ConfigError { .. } => log::Level::Warn,
             What::Blocked { hopeless: true, .. } => log::Level::Warn,
             What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
-            What::Blocked { .. } => log::Level::Debug,
+            What::Blocked { .. } | What::Unblocked => log::Level::Debug,
             What::GaveUp { .. }
             | What::Probe { .. }
-            | What::Unblocked
             | What::ConfigReloaded { .. }
             | What::Spawn
             | What::Ready { .. }

@@ -19,7 +19,9 @@ impl Reactor {
     pub(super) fn act(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Spawn { service, generation } => self.spawn(service, generation),
-            Action::CancelSpawn { service, generation } => self.cancel_held(service, generation),
+            Action::CancelSpawn { service, generation } => {
+                self.cancel_freeing(service, generation).or_else(|| self.cancel_held(service, generation))
+            }
             Action::LookAtPort { service, generation, port } => self.look_at_port(service, generation, port),
             Action::Inspect { service, generation, second } => self.inspect(service, generation, second),
             Action::Gather { service, generation } => {
@@ -109,8 +111,15 @@ impl Reactor {
         }
     }
 
-    /// A new process, unless a pre-start hook holds it up.
+    /// A new process, unless somebody has to leave its ports or a pre-start hook holds it up.
     fn spawn(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
+        match self.waits_for_ports(id, generation) {
+            true => None,
+            false => self.spawn_behind_hooks(id, generation),
+        }
+    }
+
+    pub(super) fn spawn_behind_hooks(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
         match self.hold(id, generation, 0) {
             None => Some(self.spawn_now(id, generation)),
             Some(Ok(())) => None,
@@ -271,6 +280,8 @@ impl Reactor {
     }
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
+        // What was wished is kept before anybody is told that it is done.
+        self.keep_wishes();
         let Some(waiting) = self.tickets.remove(&ticket) else { return };
         let frame = Frame {
             now: MonoTime(self.clock.now()),

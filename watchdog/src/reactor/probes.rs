@@ -6,7 +6,7 @@ use crate::machine::*;
 use crate::probe::{Errand, Seen};
 use crate::spec::Check;
 use crate::sys::reap::Dead;
-use crate::sys::{signals, sockets, tree};
+use crate::sys::{proc, signals, sockets, tree};
 use mio::Token;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -159,7 +159,7 @@ impl Reactor {
         let Some(main) = main else {
             return match sockets::anybody_holds_port(port, udp) {
                 true => Seen::success(format!("{name} is open")),
-                false => Seen::failure(format!("nobody holds {name}")),
+                false => Seen::failure(format!("nobody listens on {name}")),
             };
         };
         let mut pids = tree::descendants(&[main]);
@@ -168,9 +168,11 @@ impl Reactor {
             pids.extend(group.pids());
         }
         match sockets::holds_port(&pids, port, udp) {
-            true => Seen::success(format!("the service holds {name}")),
-            false if sockets::anybody_holds_port(port, udp) => Seen::failure(format!("somebody else holds {name}")),
-            false => Seen::failure(format!("nobody holds {name}")),
+            true => Seen::success(format!("{name} is open")),
+            false if sockets::anybody_holds_port(port, udp) => {
+                Seen::failure(format!("nobody of it listens on {name}, somebody else does"))
+            }
+            false => Seen::failure(format!("nobody of it listens on {name}")),
         }
     }
 
@@ -262,6 +264,7 @@ impl Reactor {
         if let Some(Try { errand: Kind::Command(exec), .. }) = tries.all.get_mut(&token) {
             tries.reaped.push((token, answer_of(exec, dead)));
         }
+        self.end_what_it_left(dead.pid);
         true
     }
 
@@ -270,6 +273,15 @@ impl Reactor {
     pub(super) fn tell_reaped_tries(&mut self) {
         for (token, seen) in std::mem::take(&mut self.tries.reaped) {
             self.try_over(token, seen);
+        }
+    }
+
+    /// Whoever a command has left in its group is our child by now: while one is there, the number is still the group's.
+    fn end_what_it_left(&self, group: i32) {
+        let member = |pid: &i32| proc::stat(*pid).is_some_and(|s| s.group == group);
+        // Nearly always there is no such group, and one call says so.
+        if signals::kill(-group, 0).is_ok() && tree::children(self.me).iter().any(member) {
+            let _ = signals::kill(-group, libc::SIGKILL);
         }
     }
 

@@ -116,10 +116,8 @@ impl Reactor {
     pub(super) fn note_rare(&mut self) {
         self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].file.is_some()).collect();
         let hooked = |at: &usize| {
-            let spec = self.machine.services().get(*at).map(|s| &s.spec);
             let worker = &self.workers[*at];
-            let held = worker.held.is_some() || spec.is_some_and(|s| s.ports.kill_others);
-            held || !worker.hooks.is_empty()
+            worker.held.is_some() || !worker.hooks.is_empty()
         };
         self.hooked = (0..self.workers.len()).filter(hooked).collect();
     }

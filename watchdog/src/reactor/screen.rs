@@ -5,6 +5,7 @@ use super::Reactor;
 use crate::api::{OutputLine, Snapshot};
 use crate::logs::{Sink, Stream};
 use crate::machine::*;
+use crate::spec::LogMode;
 use std::time::SystemTime;
 
 /// Held for a reader that is behind; more is dropped with a count.
@@ -25,7 +26,8 @@ impl Reactor {
     pub(super) fn show_line(&mut self, shown: &Shown<'_>) {
         let Reactor { observer, machine, screen, .. } = self;
         let Some(observer) = observer.as_mut() else { return };
-        let name = machine.services().get(shown.service.0 as usize).map_or("", |s| s.spec.name.as_str());
+        let spec = machine.services().get(shown.service.0 as usize).map(|s| &s.spec);
+        let name = spec.map_or("", |s| s.name.as_str());
         let line = OutputLine {
             service: name,
             generation: shown.generation,
@@ -33,6 +35,7 @@ impl Reactor {
             at: shown.at,
             bytes: shown.bytes,
             partial: shown.partial,
+            passed_on: spec.is_some_and(|s| s.log.mode == LogMode::Tee),
         };
         observer.line(&line, screen);
         self.draw();
@@ -45,6 +48,15 @@ impl Reactor {
         let Some(observer) = observer.as_mut() else { return };
         observer.notice(notice, &Snapshot { now, services: machine.services() }, screen);
         self.draw();
+    }
+
+    /// A turn is over.
+    pub(super) fn turn_shown(&mut self) {
+        let Reactor { observer, screen, .. } = self;
+        if let Some(observer) = observer.as_mut() {
+            observer.turn(screen);
+            self.draw();
+        }
     }
 
     /// The last word of whoever watches.

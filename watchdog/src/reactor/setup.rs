@@ -120,6 +120,7 @@ impl Reactor {
             null: None,
             to_measure: Vec::new(),
             tries: Default::default(),
+            freeing: Vec::new(),
             loose: Vec::new(),
             reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],

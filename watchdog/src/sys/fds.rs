@@ -161,6 +161,15 @@ pub(crate) fn attribute_is(path: &std::path::Path, name: &str, value: &[u8]) -> 
     let got = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len()) };
     usize::try_from(got).is_ok_and(|n| found.get(..n) == Some(value))
 }
+/// Columns of the terminal on standard output, where there is one.
+#[must_use]
+pub(crate) fn terminal_width() -> Option<u16> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one winsize where it is told to, and nothing where this is no terminal.
+    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0).then_some(size.ws_col)
+}
+
 /// Moves a descriptor of ours to a number from `floor` on; where there is none, it stays.
 pub(crate) fn raise(fd: OwnedFd, floor: i32) -> OwnedFd {
     // SAFETY: numbers alone. Not by libc: musl's sets the flag a second time.

@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod evidence;
 #[allow(unsafe_code, reason = "getxattr has no safe wrapper; descriptors that arrive in a message are owned here")]
 pub(crate) mod fds;
+pub(crate) mod owners;
 pub(crate) mod panic;
 pub(crate) mod proc;
 #[allow(unsafe_code, reason = "wait4 with rusage has no safe wrapper")]

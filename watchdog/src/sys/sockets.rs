@@ -111,20 +111,32 @@ pub(crate) fn anybody_holds_port(port: u16, udp: bool) -> bool {
     !on_port("self", port, udp).is_empty()
 }
 
+/// Ports among these that somebody in our own network namespace holds, and by which sockets.
+#[must_use]
+pub(crate) fn holding(ports: &[u16], udp: bool) -> Vec<(u16, u64)> {
+    let held = bound("self", udp).map(|l| (l.address.port(), l.inode));
+    held.filter(|(port, _)| ports.contains(port)).collect()
+}
+
 /// Inodes of the sockets that hold this port, where this process lives.
 fn on_port(process: &str, port: u16, udp: bool) -> Vec<u64> {
+    bound(process, udp).filter(|l| l.address.port() == port).map(|l| l.inode).collect()
+}
+
+/// Sockets that hold a port, where this process lives: those that listen, or for UDP have no peer.
+fn bound(process: &str, udp: bool) -> impl Iterator<Item = Listening> {
     let (names, state) = if udp { (["udp", "udp6"], UNCONNECTED) } else { (["tcp", "tcp6"], LISTEN) };
-    let lists = names.into_iter().filter_map(|name| File::open(format!("/proc/{process}/net/{name}")).ok());
-    let found = lists.flat_map(|file| {
+    let lists: Vec<File> =
+        names.into_iter().filter_map(|name| File::open(format!("/proc/{process}/net/{name}")).ok()).collect();
+    lists.into_iter().flat_map(move |file| {
         let lines = BufReader::new(file.take(LIST_MAX)).lines().map_while(Result::ok).skip(1);
         // Of TCP those that listen come first, and of the others there can be a million.
         lines.map(move |line| in_state(&line, state)).take_while(move |l| udp || l.is_some()).flatten()
-    });
-    found.filter(|l| l.address.port() == port).map(|l| l.inode).collect()
+    })
 }
 
 /// Inodes of the sockets that it has open.
-fn inodes(pid: i32) -> impl Iterator<Item = u64> {
+pub(crate) fn inodes(pid: i32) -> impl Iterator<Item = u64> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().take(MAX_LOOKED);
     entries.filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;

@@ -1,5 +1,6 @@
 //! The machine from outside: every pair of state and event, the table of transitions, and the rules as sentences.
 
+mod among;
 mod beats;
 mod life;
 mod pairs;

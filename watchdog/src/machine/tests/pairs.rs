@@ -90,6 +90,7 @@ fn news_of_another_generation_or_service_changes_nothing() {
             let second = std::time::Duration::from_secs(1);
             let sample = Sample { at: stage.now, rss_bytes: Some(1 << 40), cpu_permille: Some(99_999) };
             let failure = SpawnFailure { step: Step::Exec, errno: 2, path: String::new() };
+            let answer = Answer { outcome: Outcome::Failure, message: String::new(), took: second };
             let stale = [
                 Event::Spawned { service, generation, pid: 5 },
                 Event::SpawnFailed { service, generation, failure },
@@ -106,6 +107,7 @@ fn news_of_another_generation_or_service_changes_nothing() {
                 Event::ChannelLost { service, generation, dialect: Dialect::Native, fault: Some("late".into()) },
                 Event::Evidence { service, generation, evidence: Evidence::default() },
                 Event::Sampled { service, generation, sample },
+                Event::Probed { service, generation, probe: 0, answer },
             ];
             for event in stale {
                 let after = stage.clone().give(event.clone());

@@ -23,8 +23,13 @@ pub(super) fn exit(how: i32) -> Exit {
 
 impl Stage {
     pub(super) fn new(spec: Spec, setup: Setup) -> Stage {
+        Stage::of(vec![spec], setup)
+    }
+
+    /// The first of them is the one that is looked at.
+    pub(super) fn of(specs: Vec<Spec>, setup: Setup) -> Stage {
         let mut stage =
-            Stage { machine: Supervisor::new(vec![spec], setup), now: MonoTime::ZERO, out: Actions::new(), tickets: 0 };
+            Stage { machine: Supervisor::new(specs, setup), now: MonoTime::ZERO, out: Actions::new(), tickets: 0 };
         stage.machine.begin(stage.now, &mut stage.out);
         stage
     }
@@ -307,6 +312,7 @@ pub(super) fn places(down: bool) -> Vec<(&'static str, Stage)> {
         all.push(("CrashLoop", up().ends(1).due().up().ends(1)));
         all.push(("Failed command", up().ends(78)));
     }
+    all.extend(super::among::places(down));
     all
 }
 
@@ -315,7 +321,7 @@ pub(super) type Deed = fn(Stage) -> Stage;
 
 /// Every event by the name of its row.
 pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
-    vec![
+    let mut all: Vec<(&'static str, Deed)> = vec![
         ("Spawned", |s| s.up()),
         ("SpawnFailed ENOENT", |s| s.no_exec(libc::ENOENT)),
         ("SpawnFailed EAGAIN", |s| s.no_exec(libc::EAGAIN)),
@@ -356,5 +362,7 @@ pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
         ("Alone", |s| s.give(Event::Alone)),
         ("time: next deadline", |s| s.due()),
         ("time: a day later", |s| s.secs(86_400)),
-    ]
+    ];
+    all.extend(super::among::deeds());
+    all
 }

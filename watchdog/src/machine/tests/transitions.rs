@@ -27,7 +27,7 @@ fn table() -> String {
          states; a cell is the new\nstate and what is done. `·`: nothing; in brackets what changes without a deed. \
          Settings: on-failure, delay 1 s, the second\ncrash is a crash loop, 78 gives up with a command, memory_limit \
          judged by one sample. An armed worker is a native one that\nanswered; the one that waits for READY has ready = \
-         reported. Wishes told to people are left out.\n",
+         reported; the one that waits has wait_for_file, in vain for what was stopped by hand; a probe may fail once. Wishes told to people are left out.\n",
     );
     for down in [false, true] {
         let columns = places(down);

@@ -145,7 +145,10 @@ impl Run {
         let deadline = self.machine.next_deadline();
         let Some(next) = self.world.next().into_iter().chain(deadline).min() else {
             return match self.world.calm {
-                true => Err(format!("settle: nothing happens any more, and {:?}", self.laws.unrest(&self.machine, &self.world))),
+                true => Err(format!(
+                    "settle: nothing happens any more, and {:?}",
+                    self.laws.unrest(&self.machine, &self.world)
+                )),
                 false => {
                     self.world.call_person();
                     Ok(())

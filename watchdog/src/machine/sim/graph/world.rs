@@ -4,7 +4,8 @@
 use super::specs::File;
 use crate::machine::sim::draw::Draw;
 use crate::machine::{
-    Action, Answer, Dialect, Event, Exit, Generation, MonoTime, News, Oom, Outcome, ServiceId, SpawnFailure, Step, Supervisor,
+    Action, Answer, Dialect, Event, Exit, Generation, MonoTime, News, Oom, Outcome, ServiceId, SpawnFailure, Step,
+    Supervisor,
 };
 use crate::spec::{Kind, SignalNumber};
 use std::collections::{BTreeMap, BTreeSet};

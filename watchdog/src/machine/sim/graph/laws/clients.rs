@@ -11,9 +11,9 @@ impl Laws {
         let Call::Handle(event) = call else { return };
         match event {
             Event::Asked { ticket, request, .. } => {
-                let refused = out.iter().any(|a| {
-                    matches!(a, Action::Answer { ticket: t, reply: Reply::Refused { .. } } if t == ticket)
-                });
+                let refused = out
+                    .iter()
+                    .any(|a| matches!(a, Action::Answer { ticket: t, reply: Reply::Refused { .. } } if t == ticket));
                 self.open.insert(*ticket, format!("{request:?}"));
                 if refused {
                     self.saw_refusal(out);
@@ -45,6 +45,10 @@ impl Laws {
     }
 
     fn wish(&mut self, request: &Request) {
+        if let Request::Start { services } | Request::Stop { services, .. } = request {
+            // Whatever was due for another reason: this is the newer wish.
+            self.owed.retain(|(n, _)| !services.iter().any(|id| id.0 as usize == *n));
+        }
         match request {
             Request::Start { services } => {
                 let mut risen = Vec::new();
@@ -80,11 +84,10 @@ impl Laws {
 
     /// A start takes back the stops and failures of all that it needs.
     fn take_along(&mut self, n: usize, risen: &mut Vec<usize>) {
-        for on in self.shadow.needs(n) {
+        for on in self.shadow.taken_along(n) {
             let failed = !risen.contains(&on) && self.shadow.were.get(on).is_some_and(|v| v.state == State::Failed);
             let slot = &mut self.shadow.slots[on];
-            let rests = slot.hand == Some(Goal::Down) || failed;
-            if rests && slot.spec.place.autostart != Autostart::Ignore {
+            if slot.hand == Some(Goal::Down) || failed {
                 slot.hand = None;
                 risen.push(on);
                 self.seen.saw(Rare::StartTakesAlong);

@@ -3,7 +3,7 @@
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::world::{Fact, World};
-use crate::machine::{Action, Actions, Event, Goal, MonoTime, Request, State, Supervisor};
+use crate::machine::{Action, Actions, Event, Goal, MonoTime, Request, Service, State, Supervisor};
 use crate::spec::{Autostart, GiveUp, Kind};
 use std::time::Duration;
 
@@ -11,7 +11,14 @@ use std::time::Duration;
 const SLACK: Duration = Duration::from_secs(3);
 
 impl Laws {
-    pub(super) fn ends(&mut self, now: MonoTime, call: &Call, out: &Actions, machine: &Supervisor, world: &World) -> Result<(), String> {
+    pub(super) fn ends(
+        &mut self,
+        now: MonoTime,
+        call: &Call,
+        out: &Actions,
+        machine: &Supervisor,
+        world: &World,
+    ) -> Result<(), String> {
         let begins = machine.is_ending() && !self.was_ending;
         self.was_ending = machine.is_ending();
         if begins {
@@ -20,12 +27,21 @@ impl Laws {
                 self.ends_by_itself(now, machine)?;
             }
         } else if !machine.is_ending() && self.setup.up {
-            if self.failed_for_all() {
-                let all: Vec<_> = machine.services().iter().filter(|s| s.state == State::Failed).map(|s| (&s.spec.name, s.leave, &s.reason, &s.spec.restart.give_up)).collect();
-                return Err(format!("end: a failure that is the end of all, and it goes on: {all:?}"));
+            // The setting may be newer than the failure.
+            let decided = |s: &Service| {
+                s.state == State::Failed && s.leave && !s.removed && s.spec.restart.give_up != GiveUp::Stay
+            };
+            if let Some(s) = machine.services().iter().find(|s| decided(s)) {
+                return Err(format!("end: the failure of {} is the end of all, and it goes on", s.spec.name));
             }
             if self.all_done() {
-                let all: Vec<_> = self.shadow.slots.iter().zip(&self.shadow.views).map(|(s, v)| (&s.spec.name, s.removed, s.hand, v.state, v.kind)).collect();
+                let all: Vec<_> = self
+                    .shadow
+                    .slots
+                    .iter()
+                    .zip(&self.shadow.views)
+                    .map(|(s, v)| (&s.spec.name, s.removed, s.hand, v.state, v.kind))
+                    .collect();
                 return Err(format!("end: all is done, and it goes on: {all:?}"));
             }
             if let Some(why) = self.until_ready(now, machine) {
@@ -84,7 +100,8 @@ impl Laws {
             self.seen.saw(Rare::AllDone);
             return Ok(());
         }
-        let open = (0..self.shadow.slots.len()).find(|n| !rests(*n)).map(|n| (&self.shadow.slots[n], &self.shadow.views[n]));
+        let open =
+            (0..self.shadow.slots.len()).find(|n| !rests(*n)).map(|n| (&self.shadow.slots[n], &self.shadow.views[n]));
         Err(format!("end: nobody asked for it, and not all is done: {open:?}"))
     }
 
@@ -129,7 +146,9 @@ impl Laws {
         let right = match (stuck, self.asked_to_end) {
             (true, _) => status == 125,
             (false, true) => status == 0 || !self.setup.up,
-            (false, false) if self.failed_for_all() => failed.into_iter().any(|s| s.status.filter(|s| *s != 0).unwrap_or(1) == status),
+            (false, false) if self.failed_for_all() => {
+                failed.into_iter().any(|s| s.status.filter(|s| *s != 0).unwrap_or(1) == status)
+            }
             (false, false) => status == u8::from(!machine.not_ready.is_empty()),
         };
         if right { Ok(()) } else { Err(format!("end: with status {status}")) }
@@ -148,12 +167,20 @@ impl Laws {
                 State::Stopped => !self.shadow.wanted(n),
                 State::Running { .. } => s.is_ready() && view.held.is_none() && (self.shadow.wanted(n) || by_hand),
                 // Also one that needs another to be what it will be after its next start.
-                State::Waiting => s.hopeless || self.shadow.needs(n).iter().any(|m| machine.services()[*m].next.is_some()),
+                State::Waiting => {
+                    s.hopeless || self.shadow.needs(n).iter().any(|m| machine.services()[*m].next.is_some())
+                }
                 State::Done | State::Failed => true,
                 _ => false,
             };
             if !rests || view.goal == Goal::Up && view.state == State::Stopped {
-                return Some(format!("{} is {:?}, wanted {}: {}", s.spec.name, s.state, self.shadow.wanted(n), s.reason));
+                return Some(format!(
+                    "{} is {:?}, wanted {}: {}",
+                    s.spec.name,
+                    s.state,
+                    self.shadow.wanted(n),
+                    s.reason
+                ));
             }
         }
         let owed = self.owed.iter().find(|(n, last)| {

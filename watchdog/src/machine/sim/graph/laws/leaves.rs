@@ -12,7 +12,10 @@ impl Laws {
     pub(super) fn nobody_stays_over_a_gap(&mut self, machine: &Supervisor) -> Result<(), String> {
         for n in 0..self.shadow.slots.len() {
             let view = &self.shadow.views[n];
-            if view.active() && !view.leaving() && let Some(on) = self.gap(n) {
+            if view.active()
+                && !view.leaving()
+                && let Some(on) = self.gap(n)
+            {
                 let (s, d) = (&machine.services()[n], &machine.services()[on]);
                 return Err(format!("order: {} stays up over {}, which is {:?}", s.spec.name, d.spec.name, d.state));
             }
@@ -89,7 +92,8 @@ impl Laws {
             }
         }
         let slot = &self.shadow.slots[n];
-        if is.active() && slot.hard.iter().any(|e| self.shadow.enough_once(e) && !self.shadow.meets(e.on, e.condition)) {
+        if is.active() && slot.hard.iter().any(|e| self.shadow.enough_once(e) && !self.shadow.meets(e.on, e.condition))
+        {
             self.seen.saw(Rare::OnceKept);
         }
     }
@@ -108,9 +112,10 @@ impl Laws {
     fn reason(&self, n: usize, call: &Call, applied: &Applied, machine: &Supervisor) -> bool {
         let slot = &self.shadow.slots[n];
         let asked = match call {
-            Call::Handle(Event::Asked { request: Request::Stop { services, .. } | Request::Restart { services, .. }, .. }) => {
-                services.iter().any(|id| id.0 as usize == n)
-            }
+            Call::Handle(Event::Asked {
+                request: Request::Stop { services, .. } | Request::Restart { services, .. },
+                ..
+            }) => services.iter().any(|id| id.0 as usize == n),
             _ => false,
         };
         let dropped = slot.hard.iter().any(|e| {
@@ -161,7 +166,10 @@ impl Laws {
             || (is.pending && is.held.is_none());
         let process = matches!(s.spec.kind, Kind::Service | Kind::Oneshot);
         let down = !process && is.state == State::Stopped;
-        let begins = was.active() && !was.pending && was.last == is.last && ((process && told && was.state != is.state) || (process && told && !was.pending && is.pending) || down);
+        let begins = was.active()
+            && !was.pending
+            && was.last == is.last
+            && ((process && told && was.state != is.state) || (process && told && !was.pending && is.pending) || down);
         // What it has come to by itself in this call is followed by the end in the same.
         let end_of_its_own = machine.is_ending() && !self.was_ending;
         if !begins || end_of_its_own || is.doomed || slot.alone || self.interrupted {
@@ -172,7 +180,8 @@ impl Laws {
                 && self.shadow.slots[*m].hard.iter().any(|e| e.on == n && !self.shadow.enough_once(e))
         };
         let both = |m: &usize| self.shadow.views[*m].present() && self.shadow.views[*m].leaving();
-        let first = slot.required_by.iter().find(|m| firm(m) || both(m)).or_else(|| slot.followed_by.iter().find(|m| both(m)));
+        let first =
+            slot.required_by.iter().find(|m| firm(m) || both(m)).or_else(|| slot.followed_by.iter().find(|m| both(m)));
         match first {
             Some(m) => Err(format!("order: {} is stopped before {}", s.spec.name, self.shadow.slots[*m].spec.name)),
             None => Ok(()),

@@ -156,7 +156,10 @@ impl Laws {
                 }
                 (false, _) if view.active() && !view.leaving() => {
                     let s = &machine.services()[n];
-                    return Err(format!("need: nobody needs {name}, and it stays: {:?} {} {:?}", s.asked, s.by_hand, s.goal));
+                    return Err(format!(
+                        "need: nobody needs {name}, and it stays: {:?} {} {:?}",
+                        s.asked, s.by_hand, s.goal
+                    ));
                 }
                 (false, State::Waiting | State::Backoff { .. } | State::CrashLoop { .. }) => {
                     return Err(format!("need: nobody needs {name}, and it is to start"));

@@ -36,7 +36,13 @@ impl Count {
 
 impl Laws {
     /// The answer first, for what follows from it is in this call; then what is tried anew.
-    pub(super) fn probes(&mut self, now: MonoTime, call: &Call, out: &Actions, machine: &Supervisor) -> Result<(), String> {
+    pub(super) fn probes(
+        &mut self,
+        now: MonoTime,
+        call: &Call,
+        out: &Actions,
+        machine: &Supervisor,
+    ) -> Result<(), String> {
         let answered = match call {
             Call::Handle(Event::Probed { service, generation, probe, answer }) => {
                 self.answered(now, service.0 as usize, *generation, usize::from(*probe), answer.outcome, machine)?
@@ -98,7 +104,9 @@ impl Laws {
             return Err(format!("probe: {name} has no probe {probe}"));
         };
         if one.under_way || !(started || spec.roles.startup) {
-            return Err(format!("probe: {name}: a second try of {probe}, or one before the startup probes ({started})"));
+            return Err(format!(
+                "probe: {name}: a second try of {probe}, or one before the startup probes ({started})"
+            ));
         }
         one.under_way = up && matches!(s.state, State::Starting { .. } | State::Running { .. });
         Ok(())
@@ -162,7 +170,8 @@ impl Laws {
         }
         if running && lost {
             self.seen.saw(Rare::ProbeStruck);
-            let stops = matches!(s.state, State::Stopping { step: StopStep::Term | StopStep::Ask | StopStep::Kill, .. });
+            let stops =
+                matches!(s.state, State::Stopping { step: StopStep::Term | StopStep::Ask | StopStep::Kill, .. });
             if !stops || s.cause != Some(crate::machine::Cause::Probe) && was.held.is_none() {
                 let cause = s.cause;
                 return Err(format!("probe: {} failed {failures} times and is {:?} {cause:?}", s.spec.name, s.state));
@@ -173,7 +182,7 @@ impl Laws {
             self.seen.saw(Rare::ProbeUnready);
         }
         let decides = crate::machine::sim::graph::specs::decides(&s.spec.probes)
-            &&  matches!(s.spec.ready, crate::spec::Ready::Auto | crate::spec::Ready::Probe);
+            && matches!(s.spec.ready, crate::spec::Ready::Auto | crate::spec::Ready::Probe);
         let starting = matches!(was.state, State::Starting { .. }) && was.living && s.spec.kind == Kind::Service;
         if starting && decides && !was.leaving() && ready != is_running {
             return Err(format!("probe: {} is {:?}, and its probes say {ready}", s.spec.name, s.state));

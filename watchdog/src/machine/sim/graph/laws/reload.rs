@@ -76,7 +76,13 @@ impl Laws {
     }
 
     /// Unchanged: the same book, and in the same state the same timers. Changed and not to be replaced: the same process.
-    pub(super) fn nothing_else_changed(&mut self, call: &Call, applied: &Applied, out: &Actions, machine: &Supervisor) -> Result<(), String> {
+    pub(super) fn nothing_else_changed(
+        &mut self,
+        call: &Call,
+        applied: &Applied,
+        out: &Actions,
+        machine: &Supervisor,
+    ) -> Result<(), String> {
         if !matches!(call, Call::Apply { .. }) || machine.is_ending() {
             return Ok(());
         }
@@ -117,7 +123,9 @@ impl Laws {
         let unneeded = self.shadow.needed_only(n) && !self.shadow.wanted(n);
         let broken = self.shadow.slots[n].hard.iter().any(|e| {
             let on = &self.shadow.views[e.on];
-            on.leaving() || !self.shadow.meets(e.on, e.condition) || self.shadow.were.get(e.on).is_none_or(|w| w.last != on.last)
+            on.leaving()
+                || !self.shadow.meets(e.on, e.condition)
+                || self.shadow.were.get(e.on).is_none_or(|w| w.last != on.last)
         });
         view.leaving() && (unneeded || broken)
     }

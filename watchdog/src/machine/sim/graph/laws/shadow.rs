@@ -134,7 +134,12 @@ impl Shadow {
             slot.hard.iter().for_each(|e| self.slots[e.on].required_by.push(n));
             slot.soft.iter().chain(&slot.after).for_each(|m| self.slots[*m].followed_by.push(n));
             slot.soft.iter().for_each(|m| self.slots[*m].wanted_by.push(n));
-            slot.spec.place.conflicts.iter().filter_map(|c| places.get(c)).for_each(|m| self.slots[*m].conflicts.push(n));
+            slot.spec
+                .place
+                .conflicts
+                .iter()
+                .filter_map(|c| places.get(c))
+                .for_each(|m| self.slots[*m].conflicts.push(n));
         }
         self.order = self.sorted();
     }
@@ -161,9 +166,7 @@ impl Shadow {
         let done = view.state == State::Done;
         match condition {
             Condition::Started => done || (view.active() && (view.living || !process)),
-            Condition::Ready => {
-                matches!(view.state, State::Running { .. }) || (done && view.kind == Kind::Oneshot)
-            }
+            Condition::Ready => matches!(view.state, State::Running { .. }) || (done && view.kind == Kind::Oneshot),
             Condition::Completed => done,
         }
     }
@@ -193,9 +196,18 @@ impl Shadow {
 
     /// All that it requires, however far away.
     pub(super) fn needs(&self, n: usize) -> Vec<usize> {
+        self.reach(n, |_| true)
+    }
+
+    /// All that a start of it takes along: whoever is to be started by hand alone takes nobody along.
+    pub(super) fn taken_along(&self, n: usize) -> Vec<usize> {
+        self.reach(n, |on| self.slots[on].spec.place.autostart != Autostart::Ignore)
+    }
+
+    fn reach(&self, n: usize, through: impl Fn(usize) -> bool) -> Vec<usize> {
         let (mut found, mut todo) = (Vec::new(), vec![n]);
         while let Some(m) = todo.pop() {
-            for on in self.slots[m].hard.iter().map(|e| e.on) {
+            for on in self.slots[m].hard.iter().map(|e| e.on).filter(|on| through(*on)) {
                 if !found.contains(&on) {
                     found.push(on);
                     todo.push(on);

@@ -29,7 +29,8 @@ impl Laws {
             if running && process && s.living().is_none() {
                 return Err(format!("truth: {} runs without a process", s.spec.name));
             }
-            let gone = world.procs.iter().any(|((id, g), p)| id.0 as usize == n && *g == s.last && p.stage == Stage::Exec);
+            let gone =
+                world.procs.iter().any(|((id, g), p)| id.0 as usize == n && *g == s.last && p.stage == Stage::Exec);
             if running && process && gone {
                 return Err(format!("truth: {} runs before its exec", s.spec.name));
             }
@@ -38,7 +39,13 @@ impl Laws {
     }
 
     /// Every start of this call: allowed, and by everything that is there at its end.
-    pub(super) fn starts(&mut self, call: &Call, out: &Actions, machine: &Supervisor, world: &World) -> Result<(), String> {
+    pub(super) fn starts(
+        &mut self,
+        call: &Call,
+        out: &Actions,
+        machine: &Supervisor,
+        world: &World,
+    ) -> Result<(), String> {
         for n in 0..machine.services().len() {
             let s = &machine.services()[n];
             let old = self.shadow.were.get(n).cloned();
@@ -104,7 +111,9 @@ impl Laws {
     /// What it has ever been: what can be seen, and what was told of a shorter moment.
     pub(super) fn remember(&mut self, out: &Actions) {
         for n in 0..self.shadow.slots.len() {
-            for condition in [crate::spec::Condition::Started, crate::spec::Condition::Ready, crate::spec::Condition::Completed] {
+            for condition in
+                [crate::spec::Condition::Started, crate::spec::Condition::Ready, crate::spec::Condition::Completed]
+            {
                 if self.shadow.meets(n, condition) {
                     self.shadow.slots[n].ever[super::shadow::which(condition)] = true;
                 }

@@ -15,8 +15,11 @@ pub(in super::super) fn describe(file: &[Spec]) -> String {
             .iter()
             .map(|n| format!("{}:{}{}", n.service, n.condition.word(), if n.once { ":once" } else { "" }))
             .collect();
-        let _ = write!(text, "  {} {} {:?} {:?} {:?}", s.name, s.kind.word(), place.autostart, s.ready, s.restart.policy);
-        for (word, list) in [("requires", &needs), ("wants", &place.wants), ("after", &place.after), ("conflicts", &place.conflicts)] {
+        let _ =
+            write!(text, "  {} {} {:?} {:?} {:?}", s.name, s.kind.word(), place.autostart, s.ready, s.restart.policy);
+        for (word, list) in
+            [("requires", &needs), ("wants", &place.wants), ("after", &place.after), ("conflicts", &place.conflicts)]
+        {
             if !list.is_empty() {
                 let _ = write!(text, " {word} {}", list.join(","));
             }
@@ -25,7 +28,14 @@ pub(in super::super) fn describe(file: &[Spec]) -> String {
             let _ = write!(text, " file {:?}", place.wait_for_file_timeout);
         }
         for p in &s.probes {
-            let _ = write!(text, " {}({:?} failures {} period {:?})", p.name, crate::machine::probe_role(p), p.failures, p.start_period);
+            let _ = write!(
+                text,
+                " {}({:?} failures {} period {:?})",
+                p.name,
+                crate::machine::probe_role(p),
+                p.failures,
+                p.start_period
+            );
         }
         text.push('\n');
     }
@@ -47,6 +57,10 @@ pub(in super::super) fn narrate(now: MonoTime, call: &Call, out: &Actions, machi
         other => format!("{other:?}"),
     };
     let done: Vec<String> = out.iter().map(short).collect();
-    let states: Vec<String> = machine.services().iter().map(|s| format!("{}={}{}", s.spec.name, s.state.word(), if s.held.is_some() { "*" } else { "" })).collect();
+    let states: Vec<String> = machine
+        .services()
+        .iter()
+        .map(|s| format!("{}={}{}", s.spec.name, s.state.word(), if s.held.is_some() { "*" } else { "" }))
+        .collect();
     format!("{:?} {call}\n    {}\n    [{}]", now.0, done.join(" "), states.join(" "))
 }

@@ -29,7 +29,8 @@ impl Laws {
             if s.state == State::Failed && fresh && s.reason.contains("wait_for_file") {
                 self.seen.saw(Rare::FileNever);
             }
-            let waits = matches!(s.state, State::Starting { .. }) && s.living().is_some() && s.spec.kind == Kind::Service;
+            let waits =
+                matches!(s.state, State::Starting { .. }) && s.living().is_some() && s.spec.kind == Kind::Service;
             let decides = super::super::specs::decides(&s.spec.probes);
             let reported = s.spec.ready == Ready::Reported || (s.spec.ready != Ready::Spawned && decides);
             if waits && !reported {

@@ -157,6 +157,8 @@ impl Laws {
                     }
                     (told.blocked, told.hopeless) = (told.blocked + 1, *hopeless);
                 }
+                // Taken back: whatever follows is another wait.
+                What::Stopped => self.told_wait[n] = ToldWait::default(),
                 What::Unblocked => {
                     let told = std::mem::take(&mut self.told_wait[n]);
                     if told.blocked == 0 {
@@ -196,4 +198,3 @@ impl Laws {
         Ok(())
     }
 }
-
