@@ -276,6 +276,20 @@ fn a_stop_while_a_holder_is_being_ended_calls_the_start_off() {
     assert!(procs::alive(holder.pid()) && !ended.err.contains("SIGKILL"));
 }
 
+/// Section 3: a restart asked for meanwhile begins anew, and the worker comes up
+#[test]
+fn a_restart_while_a_holder_is_being_ended_begins_anew() {
+    let holder = Holder::new(&["--ignore-term"]);
+    let dog = web(&holder.port.to_string(), "", true).spawn();
+    wait_for("a TERM", || (holder.told() == 1).then_some(()));
+    dog.verb(&["restart", "web"]).code(0);
+    assert_eq!(holder.told(), 2);
+    wait_lines(&dog.path("web"), 1);
+    assert!(!procs::alive(holder.pid()));
+    dog.wait_ready("web");
+    dog.stop().count("spawn", 1).count("spawn-failed", 0);
+}
+
 /// Section 3: ports first, then the hooks before a start
 #[test]
 fn hooks_before_a_start_come_behind_its_ports() {

@@ -1,25 +1,18 @@
-//! Questions put to a service from outside, and answers of every kind (product.md section 8; cases PRO-01 to PRO-13).
+//! Questions put to a service from outside, and answers of every kind (product.md section 8; cases PRO-04 to PRO-13).
+//! PRO-01 to PRO-03 are in tests/probe_commands.rs, what results decide in tests/probe_roles.rs.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
 use common::file::free_port;
-use common::probes::{http, probed, tcp};
+use common::probes::{ONLY_TOLD, READINESS, http, probed, scripted, tcp};
 use common::{Dog, Run, about, lines, procs, stays, victim, wait_for, wait_lines, within, worker};
 use serde_json::Value;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Decides nothing but whether it is ready, and that only on paper.
-const ONLY_TOLD: &str = "ready = \"spawned\"";
-const READINESS: &str = "role = \"readiness\"";
-
-/// A service that sleeps, with the script `probe.sh` in its folder as its probe.
-fn scripted(script: &str, more: &str) -> Run {
-    let run = probed(&victim(&["sleep"]), ONLY_TOLD, "[\"sh\", \"probe.sh\"]", more);
-    std::fs::write(run.path("probe.sh"), script).unwrap();
-    run
-}
+/// Pause before the first success, long enough for the victim to listen: a streak then begins with its own answers.
+const PATIENT: &str = "starting_interval = \"500ms\"";
 
 /// A service `web` that serves http with these manners, and a probe that asks it.
 fn serving(manners: &[&str], settings: &str, more: &str) -> Run {
@@ -40,113 +33,6 @@ fn text(value: &Value) -> &str {
 /// How often it was started again.
 fn restarts(dog: &Dog) -> u64 {
     dog.service("web")["restarts"].as_u64().unwrap()
-}
-
-// --- commands ---
-
-/// PRO-01: a command that hangs is killed with its group at its timeout, one at a time, and leaves no zombie
-#[test]
-fn a_command_that_hangs_is_killed_with_its_group_and_never_meets_another() {
-    let run = scripted(
-        "echo $$ >> rounds; sleep 1000 & echo $! >> children; wait",
-        &format!("{READINESS}\ntimeout = \"150ms\""),
-    );
-    let dog = run.spawn();
-    let at_once = |path: &str| pids(&dog.path(path)).into_iter().filter(|p| procs::alive(*p)).count();
-    while lines(&dog.path("children")).len() < 20 {
-        assert!(at_once("rounds") <= 1 && at_once("children") <= 1, "two tries at the same time");
-        assert!(dog.began.elapsed() < common::PATIENCE);
-    }
-    let probe = dog.wait_probe("web", "starting");
-    assert_eq!(probe["message"], "timed out after 150ms");
-    let took = probe["duration_ms"].as_u64().unwrap();
-    assert!((140..1500).contains(&took), "{probe}");
-    assert!(dog.began.elapsed() >= Duration::from_millis(19 * 250 - 50), "one behind the other");
-    assert_eq!((dog.service("web")["state"].as_str(), restarts(&dog)), (Some("running"), 0));
-    assert!(within(Duration::from_secs(2), || procs::children(dog.pid()).iter().all(|p| p.state != 'Z')), "zombies");
-    let group = pids(&dog.path("children"));
-    assert!(group[..group.len() - 1].iter().all(|pid| !procs::alive(*pid)), "its group lives");
-    dog.stop().code(0);
-}
-
-/// PRO-01: what a command that ended has left behind in its group ends with it, and counts for nobody
-#[test]
-fn what_a_command_leaves_in_its_group_ends_with_it() {
-    let dog = scripted("sleep 1000 & echo $! >> children; exit 0", READINESS).spawn();
-    let children = wait_lines(&dog.path("children"), 5);
-    dog.wait_probe("web", "success");
-    let first: i32 = children[0].parse().unwrap();
-    assert!(within(Duration::from_secs(2), || !procs::alive(first)));
-    assert!(within(Duration::from_secs(2), || procs::children(dog.pid()).iter().all(|p| p.state != 'Z')), "zombies");
-    let ended = dog.stop().code(0).count("leftover-killed", 0);
-    assert!(pids(&ended.run.path("children")).iter().all(|pid| !procs::alive(*pid)));
-}
-
-/// PRO-02: a hundred megabytes are read and dropped, the code decides, and we do not grow
-#[test]
-fn a_command_may_print_a_hundred_megabytes() {
-    let script = "yes and so on | head -c 100000000; exit $(cat code)";
-    let run = scripted(script, &format!("{READINESS}\ntimeout = \"20s\""));
-    std::fs::write(run.path("code"), "0").unwrap();
-    let dog = run.spawn();
-    let success = dog.wait_probe("web", "success");
-    assert_eq!(success["message"], "and so on");
-    let before = procs::status_field(dog.pid(), "VmRSS");
-    std::fs::write(dog.path("code"), "3").unwrap();
-    let failure = dog.wait_probe("web", "failure");
-    assert_eq!(failure["message"], "exit code: 3");
-    let after = procs::status_field(dog.pid(), "VmRSS");
-    assert!(after < before + 4096, "{before} kB, then {after} kB");
-    dog.stop().code(0);
-}
-
-/// PRO-02: nothing, and what would write on a terminal; success shows stdout, failure stderr
-#[test]
-fn the_message_of_a_command_is_a_clean_line_or_its_code() {
-    for (script, result, message) in [
-        ("true", "success", "exit code: 0"),
-        ("echo; echo fine; echo more", "success", "fine"),
-        ("printf '\\033[31mred\\a\\n'", "success", "[31mred"),
-        ("printf '\\377\\000x\\n'", "success", "\u{fffd} x"),
-        ("echo fine; echo 'not \\033 fine' >&2; exit 1", "starting", "not   fine"),
-        ("echo fine; exit 200", "starting", "exit code: 200"),
-        ("kill -9 $$", "starting", "died by SIGKILL"),
-    ] {
-        let dog = scripted(script, READINESS).spawn();
-        assert_eq!(dog.wait_probe("web", result)["message"], message, "{script}");
-        dog.stop().code(0);
-    }
-}
-
-/// PRO-03: a program that is not there is an error with its reason, and counts as a failure
-#[test]
-fn a_program_that_is_not_there_is_an_error_and_counts_as_a_failure() {
-    let dog = probed(&victim(&["sleep"]), ONLY_TOLD, "\"exec:/no/such/check --now\"", READINESS).spawn();
-    let first = dog.event("probe", 1);
-    assert!(text(&first["message"]).contains("\"/no/such/check\" could not be run: ENOENT"), "{first}");
-    assert_eq!(dog.service("web")["state"], "running");
-    dog.stop().code(0);
-    let counts = "role = \"liveness\"\nfailures = 2";
-    let dog = probed(&victim(&["sleep"]), "", "\"exec:/no/such/check\"", counts).spawn();
-    let exit = dog.event("exit", 1);
-    assert_eq!(exit["cause"], "probe");
-    dog.stop();
-}
-
-/// PRO-03: no shell reads it and nothing is split a second time
-#[test]
-fn arguments_of_a_command_arrive_as_they_are() {
-    let inner = "printf '<%s>' \"$@\"";
-    let list = format!("{:?}", ["sh", "-c", inner, "sh", "a  b", "*; touch injected", "$HOME", ""]);
-    let run = probed(&victim(&["sleep"]), ONLY_TOLD, &list, READINESS);
-    let dog = run.spawn();
-    assert_eq!(dog.wait_probe("web", "success")["message"], "<a  b><*; touch injected><$HOME><>");
-    assert!(!dog.path("injected").exists());
-    dog.stop().code(0);
-    let dog = probed(&victim(&["sleep"]), ONLY_TOLD, "\"exec:echo 'a  b' * > injected\"", READINESS).spawn();
-    assert_eq!(dog.wait_probe("web", "success")["message"], "a  b * > injected");
-    assert!(!dog.path("injected").exists());
-    dog.stop().code(0);
 }
 
 // --- connections ---
@@ -264,7 +150,7 @@ fn hundreds_of_tries_leave_no_descriptor() {
 #[test]
 fn flapping_below_the_limit_changes_nothing_and_a_streak_restarts() {
     let statuses = "200,500,200,500,200,500,200,500,500,200";
-    let dog = serving(&["answers", statuses, "--once", "once"], "", "failures = 2").spawn();
+    let dog = serving(&["answers", statuses, "--once", "once"], "", &format!("failures = 2\n{PATIENT}")).spawn();
     dog.wait_hits(8);
     assert_eq!(dog.events_of("exit").len(), 0);
     let exit = dog.event("exit", 1);
@@ -284,7 +170,7 @@ fn flapping_below_the_limit_changes_nothing_and_a_streak_restarts() {
 /// PRO-07: failures x interval after it turned bad it is asked to end, and that is a failure with its verdict and report
 #[test]
 fn a_service_that_turns_bad_is_restarted_gracefully_with_its_report() {
-    let dog = serving(&["answers", "200,200,503", "--once", "once"], "", "failures = 3").spawn();
+    let dog = serving(&["answers", "200,200,503", "--once", "once"], "", &format!("failures = 3\n{PATIENT}")).spawn();
     let exit = dog.event("exit", 1);
     assert_eq!((&exit["cause"], &exit["signal"], &exit["requested"]), (&"probe".into(), &"TERM".into(), &false.into()));
     let at = |kind: &str, nth: usize| dog.event(kind, nth)["mono_ms"].as_u64().unwrap();
@@ -317,7 +203,7 @@ fn a_service_that_is_bad_in_every_life_is_given_up() {
 /// PRO-08: one blip
 #[test]
 fn one_bad_answer_restarts_nobody() {
-    let dog = serving(&["answers", "200,200,500,500,200"], "", "failures = 3").spawn();
+    let dog = serving(&["answers", "200,200,500,500,200"], "", &format!("failures = 3\n{PATIENT}")).spawn();
     dog.wait_hits(10);
     assert_eq!((restarts(&dog), dog.told_results()), (0, ["success", "failure", "success"].map(String::from).to_vec()));
     assert_eq!(dog.service("web")["ready"], true);
@@ -442,7 +328,7 @@ fn answers_that_come_too_late_change_nothing() {
 #[test]
 fn a_request_under_way_ends_with_the_life_it_was_for() {
     let dog =
-        serving(&["slow", "1500"], ONLY_TOLD, "failures = 1\ntimeout = \"1s\"\nstarting_interval = \"10s\"").spawn();
+        serving(&["slow", "1500"], ONLY_TOLD, "failures = 2\ntimeout = \"1s\"\nstarting_interval = \"500ms\"").spawn();
     dog.wait_hits(1);
     let before = procs::fd_count(dog.pid());
     dog.verb(&["stop", "web"]).code(0);

@@ -22,6 +22,17 @@ pub fn probed(command: &str, settings: &str, check: &str, more: &str) -> Run {
     Run::quick_file(&format!("[service.web]\n{command}\n{settings}\n{}", probe("web", check, more)))
 }
 
+/// Decides nothing but whether it is ready, and that only on paper.
+pub const ONLY_TOLD: &str = "ready = \"spawned\"";
+pub const READINESS: &str = "role = \"readiness\"";
+
+/// A service that sleeps, with the script `probe.sh` in its folder as its probe.
+pub fn scripted(script: &str, more: &str) -> Run {
+    let run = probed(&super::victim(&["sleep"]), ONLY_TOLD, "[\"sh\", \"probe.sh\"]", more);
+    std::fs::write(run.path("probe.sh"), script).unwrap();
+    run
+}
+
 /// `http://127.0.0.1:PORT/health` as a text of a file.
 pub fn http(port: u16) -> String {
     format!("\"http://127.0.0.1:{port}/health\"")

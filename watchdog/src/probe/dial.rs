@@ -19,7 +19,7 @@ pub(crate) struct Dial {
 }
 
 #[derive(Debug)]
-pub(super) enum Line {
+enum Line {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -129,7 +129,7 @@ impl Dial {
 
 impl Line {
     /// Whether it is connected, as mio says it is to be found out.
-    pub(super) fn is_there(&self) -> io::Result<bool> {
+    fn is_there(&self) -> io::Result<bool> {
         let (error, peer, ourselves) = match self {
             Line::Tcp(stream) => (stream.take_error(), stream.peer_addr().map(Some), stream.local_addr().ok()),
             Line::Unix(stream) => (stream.take_error(), stream.peer_addr().map(|_| None), None),

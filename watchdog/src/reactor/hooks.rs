@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Longest run of a hook; then its process group is killed.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long those who were killed at our end may take to be gone.
+const SETTLING: Duration = Duration::from_millis(200);
 /// Events that wait for one hook; further ones are dropped with a count.
 const QUEUE: usize = 64;
 /// A hook is started at most so often within a minute; events beyond it are dropped with a count.
@@ -246,11 +248,17 @@ impl Reactor {
 
     /// At our own end: hooks that were told of it finish their work, within their time; a signal to us ends the wait.
     pub(super) fn await_hooks(&mut self) {
+        // Commands of probes were killed just before.
+        let probes = self.tries.pids().next().is_some();
+        if self.hook_pids().next().is_none() && !probes {
+            return;
+        }
+        let mut killed = probes || !self.loose.is_empty();
         let until = self.clock.now() + TIMEOUT;
         let mut events = Events::with_capacity(16);
         loop {
             while let Ok(dead) = reap::reap_one() {
-                self.hook_ended(&dead);
+                let _ = self.hook_ended(&dead) || self.try_ended(&dead);
             }
             if self.hook_pids().next().is_none() || self.clock.now() >= until || self.asked_to_end() {
                 break;
@@ -262,6 +270,28 @@ impl Reactor {
         for pid in self.hook_pids() {
             // Not reaped yet: the number is still its own, and its group's.
             let _ = signals::kill(-pid, libc::SIGKILL);
+            killed = true;
+        }
+        if killed {
+            self.settle(&mut events);
+        }
+    }
+
+    /// Whoever was killed is gone before we are, as far as the kernel is quick about it.
+    fn settle(&mut self, events: &mut Events) {
+        let until = self.clock.now() + SETTLING;
+        while self.clock.now() < until {
+            match reap::reap_one() {
+                Ok(dead) => {
+                    let _ = self.hook_ended(&dead) || self.try_ended(&dead);
+                }
+                Err(reap::Rest::Alone) => return,
+                Err(reap::Rest::Some) => {
+                    if self.poll.poll(events, Some(Duration::from_millis(5))).is_err() {
+                        events.clear();
+                    }
+                }
+            }
         }
     }
 }

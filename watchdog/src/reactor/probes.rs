@@ -308,6 +308,8 @@ fn probed(which: Which, seen: Seen, took: Duration) -> Event {
 /// A command that is not reaped yet, so that its number is still its own, and its group's. Whoever of its tree has left
 /// the group is found by his parents; one without is a stranger from now on, and reaped like any other.
 fn kill(pid: i32) {
+    // Stopped first: else a child that comes after the look could be out of the group before the kill.
+    let _ = signals::kill(-pid, libc::SIGSTOP);
     let all = tree::descendants(&[pid]);
     let _ = signals::kill(-pid, libc::SIGKILL);
     tree::signal_each(all.get(1..).unwrap_or_default(), libc::SIGKILL, false);
