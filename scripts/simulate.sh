@@ -1,5 +1,5 @@
 #!/bin/sh
-# The simulator of the machine, in release.
+# The simulator of the machine, in release. Each seed is two worlds: services that know nothing of each other, and a graph.
 #   scripts/simulate.sh [SEEDS] [--from N]   so many seeds (default 1000000) on two processors
 #   scripts/simulate.sh --seed N             one seed again, with its history if it breaks a law
 #   scripts/simulate.sh --mutants [NAME..]   every deliberate bug of scripts/mutants must be found

@@ -25,10 +25,10 @@ const TERMINAL_PIECE: usize = 256;
 
 /// Where the lines go: one for the process, shared by env_logger and `say`.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
-/// Lines that somebody else shows meanwhile: warnings and errors, while `up` draws its view on the same terminal.
-static HELD: Mutex<Option<Vec<String>>> = Mutex::new(None);
-/// Lines that are held at most; more go their usual way.
-const HELD_MAX: usize = 1000;
+/// Lines that somebody else shows meanwhile: `up`, while it draws its view on the same terminal.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+/// Bytes that are held at most; more go their usual way.
+const HELD_MAX: usize = 64 * 1024;
 static LOGGER: Front = Front { inner: OnceLock::new(), config: OnceLock::new() };
 
 /// Sets the log up. env_logger itself is built when the first line comes: most runs never say anything.
@@ -53,30 +53,39 @@ pub(crate) fn flush() {
     }
 }
 
-/// From now on lines wait for [`held`]; what only says that all goes well is not kept at all.
+/// From now on lines wait for [`held`], and those that say only that a service comes up are not written: whoever holds the
+/// others shows that already.
 pub(crate) fn hold() {
-    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    holding(|held| *held = Some(Vec::new()));
 }
 
-/// Takes the lines that wait.
-pub(crate) fn held() -> Vec<String> {
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    held.as_mut().map(std::mem::take).unwrap_or_default()
+/// Takes the lines that wait, as they would have been written.
+pub(crate) fn held() -> Vec<u8> {
+    holding(|held| held.as_mut().map(std::mem::take)).unwrap_or_default()
 }
 
-/// Lines go their usual way again.
+/// Lines go their usual way again, those that wait first.
 pub(crate) fn let_go() {
-    *HELD.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    if let Some(lines) = holding(Option::take).filter(|lines| !lines.is_empty()) {
+        with_sink(|sink| sink.push(&lines));
+    }
 }
 
-/// Whether somebody else shows this line.
-fn is_held(record: &Record<'_>) -> bool {
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(lines) = held.as_mut().filter(|lines| lines.len() < HELD_MAX) else { return false };
-    if record.level() <= log::Level::Warn {
-        lines.push(format!("watchdog: {}", printable(&record.args().to_string())));
-    }
-    record.level() <= log::Level::Info
+fn holding<T>(action: impl FnOnce(&mut Option<Vec<u8>>) -> T) -> T {
+    action(&mut HELD.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Whether this line is to wait, and does so now.
+fn is_held(line: &[u8]) -> bool {
+    holding(|held| {
+        let room = held.as_mut().filter(|lines| lines.len() + line.len() <= HELD_MAX);
+        room.map(|lines| lines.extend_from_slice(line)).is_some()
+    })
+}
+
+/// Whether somebody shows anyway what this record says.
+fn is_shown_otherwise(record: &Record<'_>) -> bool {
+    record.target() == watchdog_engine::COMES_UP && holding(|held| held.is_some())
 }
 
 /// The highest level any part of a filter asks for, so that `log` can throw the rest away for free.
@@ -112,9 +121,7 @@ impl Log for Front {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if let Some(inner) = self.inner()
-            && !(inner.enabled(record.metadata()) && is_held(record))
-        {
+        if let Some(inner) = self.inner().filter(|_| !is_shown_otherwise(record)) {
             inner.log(record);
         }
     }
@@ -163,7 +170,9 @@ struct Handle;
 
 impl Write for Handle {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        with_sink(|sink| sink.push(line));
+        if !is_held(line) {
+            with_sink(|sink| sink.push(line));
+        }
         Ok(line.len())
     }
 
@@ -365,6 +374,21 @@ mod tests {
         let mut sink = sink_over(writer);
         sink.push(b"line\n");
         assert!(sink.queue.is_empty() && sink.dropped == 0);
+    }
+
+    /// One test, because what is held is held for the whole process.
+    #[test]
+    fn lines_wait_while_somebody_shows_them_and_start_up_is_not_said_twice() {
+        let record = |target| Record::builder().target(target).level(log::Level::Info).build();
+        assert!(!is_held(b"before\n") && !is_shown_otherwise(&record(watchdog_engine::COMES_UP)));
+        hold();
+        assert!(is_held(b"one\n") && is_held(b"two\n"));
+        assert!(is_shown_otherwise(&record(watchdog_engine::COMES_UP)) && !is_shown_otherwise(&record("other")));
+        assert_eq!(held(), b"one\ntwo\n");
+        assert!(!is_held(&[b'x'; HELD_MAX + 1]), "what has no room goes its usual way");
+        assert_eq!(held(), b"");
+        let_go();
+        assert!(!is_held(b"after\n"));
     }
 
     #[test]

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
 fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let text = info.payload_as_str().unwrap_or("no words");
     let place = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
+    logging::let_go();
     logging::say(&format!("a defect of the watchdog: {text}{place}"));
     std::process::exit(i32::from(settings::BROKEN));
 }
@@ -56,7 +57,7 @@ fn run(command: Command) -> u8 {
         Command::Check { of, json } => check::run(&of, json, &World::real()),
         Command::Init { file } => init(&file),
         Command::Schema => output::page(&help::schema()),
-        Command::UntilReady { of, timeout } => up::until_ready(of, timeout, World::real()),
+        Command::UntilReady { of, timeout, view } => up::until_ready(of, timeout, view, World::real()),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),

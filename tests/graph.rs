@@ -339,6 +339,7 @@ fn replicas_have_an_index_and_one_name_means_all_of_them() {
     dog.wait_out("web@2 2");
     let logs = dog.verb(&["logs", "web"]).code(0).out;
     assert!(logs.contains("web@0 0") && logs.contains("web@1 1"), "{logs}");
+    dog.verb(&["wait", "web", "--for", "ready", "--timeout", "10s"]).code(0);
     dog.verb(&["restart", "web@1"]).code(0);
     assert_eq!((starts_of(&dog, "web@0"), starts_of(&dog, "web@1")), (1, 2));
     dog.wait_ready("lb");

@@ -7,6 +7,8 @@ use common::{Run, procs, victim, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+const DEAF: &str =
+    "command = [\"sh\", \"-c\", \"trap '' TERM INT; echo up; while :; do sleep 0.05; done\"]\nready = \"line:up\"\n";
 const SLEEPS: &str = "command = [\"sleep\", \"1000\"]\n";
 
 /// A service that is ready when a file is there.
@@ -42,9 +44,58 @@ fn term_int_and_quit_end_all_of_it_with_0() {
 }
 
 #[test]
+fn a_second_term_changes_nothing_and_is_not_passed_on() {
+    let dog = Run::quick_file(&format!("[service.a]\n{DEAF}")).flag("--stop-timeout", "700ms").spawn();
+    dog.wait_ready("a");
+    dog.signal(Signal::SIGTERM);
+    dog.event("signal-sent", 1);
+    let began = std::time::Instant::now();
+    dog.signal(Signal::SIGTERM);
+    let ended = dog.wait().code(0).count("kill-escalated", 1);
+    assert_eq!(ended.of("signal-sent").iter().filter(|e| e["signal"] == "TERM").count(), 1, "{}", ended.story());
+    common::about(began.elapsed(), 700);
+}
+
+#[test]
+fn a_shutdown_that_was_asked_for_ends_all_with_0() {
+    let dog = Run::quick_file(&format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n")).spawn();
+    dog.wait_ready("b");
+    dog.verb(&["shutdown"]).code(0);
+    let ended = dog.wait().code(0);
+    let gone: Vec<_> = ended.of("stopped").iter().map(|e| e["service"].clone()).collect();
+    assert_eq!(gone, ["b", "a"], "dependents first");
+}
+
+#[test]
+fn a_hup_reads_the_file_again_and_restarts_nobody_for_nothing() {
+    let dog = Run::quick_file(&format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n")).spawn();
+    dog.wait_ready("b");
+    dog.signal(Signal::SIGHUP);
+    let reload = dog.event("reload", 1);
+    for key in ["added", "removed", "changed", "restarted", "deferred"] {
+        assert_eq!(reload[key], Value::Array(Vec::new()), "{key}");
+    }
+    dog.stop().code(0).count("spawn", 2);
+}
+
+#[test]
+fn one_that_gave_up_can_be_started_again() {
+    let text = format!(
+        "[service.a]\ncommand = [\"sh\", \"-c\", \"test -e there || exit 9; exec sleep 1000\"]\nrestart_limit = 1\n[service.b]\n{SLEEPS}"
+    );
+    let mut dog = Run::quick_file(&text).spawn();
+    assert_eq!(dog.wait_service_state("a", "failed")["last_exit"]["code"], 9);
+    assert!(dog.verb(&["status"]).out.lines().any(|l| l.starts_with("a ") && l.contains("failed")));
+    assert!(dog.alive() && dog.service("b")["ready"] == true);
+    std::fs::write(dog.path("there"), "").unwrap();
+    dog.verb(&["start", "a"]).code(0);
+    assert_eq!((&dog.service("a")["state"], &dog.service("a")["streak"]), (&"running".into(), &0.into()));
+    dog.stop().code(0);
+}
+
+#[test]
 fn a_second_int_skips_the_grace_and_the_order() {
-    let deaf = "command = [\"sh\", \"-c\", \"trap '' TERM INT; echo up; while :; do sleep 0.05; done\"]\nready = \"line:up\"\n";
-    let text = format!("[service.a]\n{deaf}[service.b]\n{deaf}requires = [\"a\"]\n");
+    let text = format!("[service.a]\n{DEAF}[service.b]\n{DEAF}requires = [\"a\"]\n");
     let dog = Run::quick_file(&text).flag("--stop-timeout", "60s").spawn();
     dog.wait_ready("b");
     dog.signal(Signal::SIGINT);
@@ -135,66 +186,6 @@ fn usr1_reopens_the_files_of_output() {
     let number = |line: Option<&str>| line.unwrap().trim_start_matches("line ").parse::<u32>().unwrap();
     assert_eq!(number(old.lines().last()) + 1, number(new.lines().next()), "no line is lost");
     dog.stop().code(0);
-}
-
-#[test]
-fn lines_have_their_service_in_front_or_are_json_or_are_not_there() {
-    let text = "[service.a]\ncommand = [\"sh\", \"-c\", \"echo out; echo err >&2; exec sleep 1000\"]\n[service.longer]\ncommand = [\"sh\", \"-c\", \"echo hello; exec sleep 1000\"]\n";
-    let dog = Run::quick_file(text).spawn();
-    dog.wait_out("a      | out\n");
-    dog.wait_out("a      | err\n");
-    dog.wait_out("longer | hello\n");
-    assert!(!dog.out().contains('\x1b'), "no terminal, no colours");
-    dog.stop();
-    let dog = Run::quick_file(text).flag("--output", "json").spawn();
-    dog.wait_out("hello");
-    dog.wait_out("err");
-    let ended = dog.stop();
-    let lines: Vec<Value> = ended.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let err = lines.iter().find(|l| l["line"] == "err").unwrap();
-    assert_eq!((&err["service"], &err["stream"], &err["encoding"]), (&"a".into(), &"stderr".into(), &"utf8".into()));
-    assert!(err["time"].as_str().unwrap().ends_with('Z') && err["partial"] == false && err["generation"] == 1);
-    let dog = Run::quick_file(text).flag("--output", "none").spawn();
-    dog.wait_ready("a");
-    wait_for("the line in the ring", || dog.verb(&["logs", "a"]).out.contains("err").then_some(()));
-    assert_eq!(dog.stop().out, "");
-}
-
-#[test]
-fn a_reader_that_stalls_holds_up_neither_a_service_nor_the_end() {
-    let text = "[service.a]\ncommand = [\"sh\", \"-c\", \"i=0; while [ $i -lt 40000 ]; do i=$((i+1)); echo a line of some length, number $i; done; touch done; exec sleep 1000\"]\n";
-    let (reader, writer) = std::io::pipe().unwrap();
-    let dog = Run::quick_file(text).stdout(writer.into()).spawn();
-    wait_for("the end of the flood", || dog.path("done").exists().then_some(()));
-    dog.wait_ready("a");
-    dog.stop().code(0);
-    drop(reader);
-}
-
-#[test]
-fn a_terminal_shows_what_is_still_to_come_up_and_is_clean_afterwards() {
-    let text = format!(
-        "[service.db]\n{}[service.api]\ncommand = [\"sh\", \"-c\", \"printf '\\\\033[2Jcleared\\\\n'; exec sleep 1000\"]\nrequires = [\"db\"]\n",
-        ready_by("go")
-    );
-    let (dog, mut term) = Run::file(&text).env("TERM", "xterm").without_env("NO_COLOR").in_terminal();
-    term.wait_screen("0 of 2 ready");
-    term.wait_screen("waiting for db (ready)");
-    std::fs::write(dog.path("go"), "").unwrap();
-    term.wait_screen("all 2 services are ready in ");
-    term.wait_screen("cleared");
-    assert!(term.screen().contains("\u{1b}[36mdb "), "colours: {:?}", term.screen());
-    assert!(!term.screen().contains("\u{1b}[2J"), "a service cleared the screen: {:?}", term.screen());
-    term.press("\x03");
-    let ended = dog.wait().code(0);
-    assert_eq!(ended.of("signal-sent").len(), 2, "Ctrl-C reaches the watchdog alone, each service gets one signal");
-    let (dog, mut term) =
-        Run::file(&text).env("TERM", "xterm").env("NO_COLOR", "1").switch("--no-progress").in_terminal();
-    std::fs::write(dog.path("go"), "").unwrap();
-    term.wait_screen("cleared");
-    assert!(!term.screen().contains('\u{1b}') && !term.screen().contains("of 2 ready"), "{:?}", term.screen());
-    term.press("\x03");
-    dog.wait().code(0);
 }
 
 #[test]

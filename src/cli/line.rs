@@ -92,7 +92,7 @@ impl Line {
             "no-dependents" => self.control.no_dependents = true,
             "no-restart" => self.control.no_restart = true,
             "dry-run" => self.up.dry_run = true,
-            "no-progress" => self.up.no_progress = true,
+            "no-progress" => self.up.view.no_progress = true,
             _ => self.markdown = true,
         }
     }
@@ -107,7 +107,7 @@ impl Line {
             }
             "output" => {
                 let words = [("prefix", Output::Prefix), ("json", Output::Json), ("none", Output::None)];
-                self.up.output = Some(values::word(&text, &words)?);
+                self.up.view.output = Some(values::word(&text, &words)?);
             }
             _ => self.exits = Some(text),
         }
@@ -125,7 +125,7 @@ impl Line {
             }
             "run-until-ready" => {
                 no_more(verb, &words, 0)?;
-                Ok(Command::UntilReady { of: FileLine { file, flags }, timeout: control.timeout })
+                Ok(Command::UntilReady { of: FileLine { file, flags }, timeout: control.timeout, view: up.view })
             }
             "init" => {
                 no_more(verb, &words, 0)?;

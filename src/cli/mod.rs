@@ -55,6 +55,8 @@ pub(crate) enum Command {
         of: FileLine,
         /// `--timeout`
         timeout: Option<Duration>,
+        /// How it looks.
+        view: View,
     },
     /// `--help`, or that of a verb.
     Help(Option<&'static Verb>),
@@ -89,6 +91,13 @@ pub(crate) struct Up {
     pub(crate) names: Vec<String>,
     /// `--dry-run`
     pub(crate) dry_run: bool,
+    /// How it looks.
+    pub(crate) view: View,
+}
+
+/// What is shown while services run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct View {
     /// `--output`, where it was given.
     pub(crate) output: Option<Output>,
     /// `--no-progress`

@@ -197,10 +197,10 @@ fn up_and_check_take_a_file_names_and_settings() {
         "--no-progress",
     ]);
     assert_eq!((all.of.file, all.names), (Some("x.toml".into()), vec!["web".to_string(), "db".into()]));
-    assert_eq!((all.of.flags[0].0.key, all.output), ("stop_timeout", Some(Output::Json)));
-    assert!(all.dry_run && all.no_progress);
+    assert_eq!((all.of.flags[0].0.key, all.view.output), ("stop_timeout", Some(Output::Json)));
+    assert!(all.dry_run && all.view.no_progress);
     let none = up(&["up"]);
-    assert!(none.of.file.is_none() && none.names.is_empty() && none.output.is_none() && !none.dry_run);
+    assert!(none.of.file.is_none() && none.names.is_empty() && none.view.output.is_none() && !none.dry_run);
     let odd = OsString::from_vec(vec![b'a', 0xff]);
     let Ok(Command::Check { of, json }) = parse(vec!["check".into(), "--json".into(), "--file".into(), odd.clone()])
     else {

@@ -49,8 +49,14 @@ static WHY_NOT: Opt = opt("why-not", None, "", "what keeps it from running or fr
 static DIR: Opt = opt("dir", None, "DIR", "read this directory of reports, and ask nobody");
 static FILE: Opt = opt("file", Some('f'), "FILE", "the file of services; by default watchdog.toml");
 static DRY_RUN: Opt = opt("dry-run", None, "", "print what would be started, in which order, and touch nothing");
-static OUTPUT: Opt = opt("output", None, "prefix|json|none", "how lines of the services are shown here");
-static NO_PROGRESS: Opt = opt("no-progress", None, "", "no lines about who is waited for");
+static OUTPUT: Opt = opt(
+    "output",
+    None,
+    "prefix|json|none",
+    "lines of the services: NAME | text, JSON as of logs --json, or none [prefix]",
+);
+static NO_PROGRESS: Opt =
+    opt("no-progress", None, "", "no view of who is waited for; also by the variable NO_PROGRESS");
 static NO_DEPENDENTS: Opt = opt("no-dependents", None, "", "leave those alone that need it");
 static NO_RESTART: Opt = opt("no-restart", None, "", "restart nobody: what needs a restart waits for the next one");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
@@ -59,7 +65,7 @@ static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 #[rustfmt::skip]
 pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "up", arguments: "[SETTINGS] [NAME..]", meaning: "run the services of a file: all, or these and what they need", options: &[&FILE, &DRY_RUN, &OUTPUT, &NO_PROGRESS], settings: true },
-    Verb { name: "run-until-ready", arguments: "[SETTINGS]", meaning: "start all, wait until all are ready, stop; names what was not ready", options: &[&FILE, &TIMEOUT], settings: true },
+    Verb { name: "run-until-ready", arguments: "[SETTINGS]", meaning: "start all, wait until all are ready, stop; names what was not ready", options: &[&FILE, &TIMEOUT, &OUTPUT, &NO_PROGRESS], settings: true },
     Verb { name: "check", arguments: "[SETTINGS]", meaning: "say what a file means, or all that is wrong with it; touches nothing", options: &[&FILE, &JSON], settings: true },
     Verb { name: "init", arguments: "", meaning: "write a commented sample of the file", options: &[&FILE], settings: false },
     Verb { name: "schema", arguments: "", meaning: "print a JSON schema of the file, for editors", options: &[], settings: false },

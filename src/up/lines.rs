@@ -7,8 +7,8 @@ use watchdog_engine::OutputLine;
 
 /// Longest name in front of a line; what is longer is cut.
 const NAME_MAX: usize = 24;
-/// Colours of names, one after the other: readable on black and on white.
-const COLOURS: [u8; 6] = [36, 33, 32, 35, 34, 31];
+/// Colours of names, one after the other: readable on black and on white, and none that means bad news.
+const COLOURS: [u8; 6] = [36, 33, 32, 35, 94, 96];
 /// Longest sequence of colours that a service may send.
 const SEQUENCE_MAX: usize = 24;
 
@@ -65,12 +65,13 @@ impl Lines {
     }
 
     fn prefixed(&mut self, line: &OutputLine<'_>, screen: &mut Vec<u8>) {
-        let name = cut(line.service, self.width.max(1));
+        // A reload may have brought a longer one.
+        self.width = line.service.chars().count().clamp(self.width.max(1), NAME_MAX);
+        let name = cut(line.service, self.width);
         if self.colours {
             let next = COLOURS[self.known.len() % COLOURS.len()];
             let colour = *self.known.entry(line.service.to_owned()).or_insert(next);
-            // Bold: it was written to stderr.
-            let bar = if line.stderr { "\u{1b}[1;31m!\u{1b}[0m" } else { "|" };
+            let bar = if line.stderr { "\u{1b}[1;31m|\u{1b}[0m" } else { "|" };
             screen.extend_from_slice(format!("\u{1b}[{colour}m{name}\u{1b}[0m {bar} ").as_bytes());
         } else {
             screen.extend_from_slice(format!("{name} | ").as_bytes());

@@ -2,15 +2,16 @@
 
 mod lines;
 mod progress;
+mod room;
 mod screen;
 
 use crate::check;
-use crate::cli::{FileLine, Output, Up};
+use crate::cli::{FileLine, Output, Up, View};
 use crate::settings::plan::Plan;
 use crate::settings::{self, World};
 use crate::{complain, logging, output};
 use std::time::Duration;
-use watchdog_engine::spec::Spec;
+use watchdog_engine::spec::{LogMode, Spec};
 use watchdog_engine::{Holder, Watchdog};
 
 /// How long `run-until-ready` waits where nobody says so.
@@ -26,19 +27,19 @@ pub(crate) fn run(up: Up, world: World) -> u8 {
     if up.dry_run {
         return dry_run(&plan);
     }
-    let Up { of, names, output, no_progress, .. } = up;
-    supervise(plan, of, names, world, output.unwrap_or(Output::Prefix), !no_progress)
+    let Up { of, names, view, .. } = up;
+    supervise(plan, of, names, world, view)
 }
 
 /// Starts all, waits until all are ready, stops all.
-pub(crate) fn until_ready(of: FileLine, timeout: Option<Duration>, world: World) -> u8 {
+pub(crate) fn until_ready(of: FileLine, timeout: Option<Duration>, view: View, world: World) -> u8 {
     let file = check::file(&of, &world);
     let mut plan = match settings::plan(&of.flags, &file, &[], &world) {
         Ok(plan) => plan,
         Err(faults) => return complain(&faults),
     };
     plan.instance.until_ready = Some(timeout.unwrap_or(PATIENCE));
-    supervise(plan, of, Vec::new(), world, Output::Prefix, true)
+    supervise(plan, of, Vec::new(), world, view)
 }
 
 /// What would be started in which order, and who is in its way; nothing is touched.
@@ -63,20 +64,33 @@ fn held(spec: &Spec) -> String {
     watchdog_engine::port_holders(&spec.ports).iter().map(line).collect()
 }
 
-fn supervise(plan: Plan, of: FileLine, names: Vec<String>, world: World, output: Output, progress: bool) -> u8 {
+/// Where programs read what we write, nothing else is written there: what would pass us as it is becomes a line like others.
+fn fit_for(output: Output, specs: &mut [Box<Spec>]) {
+    for spec in specs.iter_mut().filter(|spec| output == Output::Json && spec.log.mode == LogMode::Tee) {
+        spec.log.mode = LogMode::Capture;
+    }
+}
+
+fn supervise(mut plan: Plan, of: FileLine, names: Vec<String>, world: World, view: View) -> u8 {
     logging::init(&plan.log_level, plan.log_format);
     for warning in &plan.warnings {
         log::warn!("{warning}");
     }
-    let screen = screen::Screen::new(output, progress, &plan);
+    let output = view.output.unwrap_or(Output::Prefix);
+    fit_for(output, &mut plan.specs);
+    let screen = screen::Screen::new(output, !view.no_progress, &plan.specs);
     // What was read of the file goes before anything is started: it is as large as all that is kept.
     let (instance, specs) = plan.for_the_engine();
     // The file is found again whatever becomes of the working directory.
     let file = instance.file.clone().unwrap_or_else(|| check::file(&of, &world));
     let reload = move || {
         let read = settings::plan(&of.flags, &file, &names, &world);
-        read.map(|plan| plan.specs.into_iter().map(|spec| *spec).collect())
-            .map_err(|faults| faults.into_iter().map(|fault| fault.message).collect())
+        let mut specs = read.map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>())?.specs;
+        fit_for(output, &mut specs);
+        Ok(specs.into_iter().map(|spec| *spec).collect())
     };
-    Watchdog::new(instance, specs).reload_from(Box::new(reload)).observe(Box::new(screen)).run()
+    let status = Watchdog::new(instance, specs).reload_from(Box::new(reload)).observe(Box::new(screen)).run();
+    // What kept it from starting was said while the view was to be shown.
+    logging::let_go();
+    status
 }

@@ -4,8 +4,9 @@ use super::lines::Lines;
 use super::progress::Progress;
 use crate::cli::Output;
 use crate::logging;
-use crate::settings::plan::Plan;
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
+use watchdog_engine::spec::{LogMode, Spec};
 use watchdog_engine::{Notice, Observer, OutputLine, Snapshot};
 
 /// Both of them, one above the other.
@@ -15,60 +16,88 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// For the services of this plan. `progress`: nobody said that it is not wanted.
-    pub(crate) fn new(output: Output, progress: bool, plan: &Plan) -> Screen {
+    /// For these services. `progress`: nobody said that it is not wanted.
+    pub(crate) fn new(output: Output, progress: bool, specs: &[Box<Spec>]) -> Screen {
         let terminal = std::io::stdout().is_terminal();
         let plain = std::env::var_os("TERM").is_none_or(|t| t == "dumb");
-        let colours = terminal && !plain && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let view = progress && terminal && !plain && output != Output::Json && std::io::stderr().is_terminal();
-        let names = plan.specs.iter().map(|s| s.name.as_str());
+        let colours = terminal && !plain && !is_set("NO_COLOR");
+        // Where a service writes to the terminal without us nobody knows where the cursor is.
+        let alone = specs.iter().all(|s| s.log.mode == LogMode::Capture);
+        let wanted = progress && !is_set("NO_PROGRESS") && output != Output::Json;
+        let view = wanted && alone && !plain && terminal && both_are_one_terminal();
+        let names = specs.iter().map(|s| s.name.as_str());
         Screen { lines: Lines::new(output, terminal, colours, names), progress: view.then(|| Progress::new(colours)) }
+    }
+
+    fn begin(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.begin();
+        }
     }
 
     /// Lines of our own log, above the view.
     fn own_lines(&mut self, screen: &mut Vec<u8>) {
         let Some(progress) = &mut self.progress else { return };
-        for line in logging::held() {
+        let lines = logging::held();
+        if !lines.is_empty() {
             progress.clear(screen);
-            screen.extend_from_slice(line.as_bytes());
-            screen.push(b'\n');
+            screen.extend_from_slice(&lines);
         }
     }
+}
+
+/// Whether this variable says something.
+fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+/// Whether what we log appears where we draw.
+fn both_are_one_terminal() -> bool {
+    let device = |path| std::fs::metadata(path).ok().map(|m| m.rdev());
+    std::io::stderr().is_terminal() && device("/proc/self/fd/1") == device("/proc/self/fd/2")
 }
 
 impl Observer for Screen {
     fn line(&mut self, line: &OutputLine<'_>, screen: &mut Vec<u8>) {
         if line.passed_on {
+            // Such a service came with a reload.
+            if let Some(mut progress) = self.progress.take() {
+                progress.leave(screen);
+            }
             return;
         }
+        self.begin();
+        self.own_lines(screen);
         if let Some(progress) = &mut self.progress {
             progress.clear(screen);
         }
         self.lines.push(line, screen);
+    }
+
+    fn notice(&mut self, notice: &Notice, _snapshot: &Snapshot<'_>, _screen: &mut Vec<u8>) {
         if let Some(progress) = &mut self.progress {
-            progress.draw(screen);
+            progress.note(notice);
         }
     }
 
-    fn notice(&mut self, notice: &Notice, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
+    fn turn(&mut self, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
+        self.begin();
         self.own_lines(screen);
         if let Some(progress) = &mut self.progress {
-            progress.look(notice, snapshot, screen);
+            progress.turn(snapshot, screen);
         }
     }
 
-    fn turn(&mut self, screen: &mut Vec<u8>) {
-        self.own_lines(screen);
+    fn dropped(&mut self) {
         if let Some(progress) = &mut self.progress {
-            progress.draw(screen);
-            progress.rest();
+            progress.dropped();
         }
     }
 
     fn end(&mut self, screen: &mut Vec<u8>) {
         self.own_lines(screen);
         if let Some(mut progress) = self.progress.take() {
-            progress.end(screen);
+            progress.leave(screen);
         }
     }
 }

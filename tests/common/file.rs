@@ -11,6 +11,20 @@ pub fn victim(words: &[&str]) -> String {
     format!("command = {}", json!(all))
 }
 
+/// A service that stays.
+pub const SLEEPS: &str = "command = [\"sleep\", \"1000\"]\n";
+
+/// A service that is ready when a file is there.
+pub fn ready_by(file: &str) -> String {
+    let script = format!("while [ ! -e {file} ]; do sleep 0.02; done; echo up now; exec sleep 1000");
+    format!("command = [\"sh\", \"-c\", {script:?}]\nready = \"line:up now\"\nstart_timeout = \"60s\"\n")
+}
+
+/// A service that runs this script and stays.
+pub fn says(script: &str) -> String {
+    format!("command = [\"sh\", \"-c\", \"{script}; exec sleep 1000\"]\n")
+}
+
 impl Run {
     /// The services of this file, with the defaults of the product. What [`Run::flag`] sets is for all of them; paths
     /// are relative to the folder of the run, which is everybody's working directory.
@@ -25,6 +39,12 @@ impl Run {
     pub fn quick_file(text: &str) -> Run {
         let run = Run::file(text).flag("--restart-delay", "50ms").flag("--restart-delay-jitter", "0%");
         run.flag("--stop-timeout", "500ms").switch("--no-progress")
+    }
+
+    /// A run in a terminal as people have it.
+    pub fn on_screen(text: &str) -> Run {
+        let run = Run::file(text).env("TERM", "xterm").without_env("NO_COLOR").without_env("NO_PROGRESS");
+        run.flag("--stop-timeout", "500ms").flag("--restart-delay", "50ms")
     }
 
     /// Another file in the place of the first, whole at every moment.

@@ -11,10 +11,12 @@ pub mod file;
 pub mod finish;
 pub mod flaky;
 pub mod folder;
+pub mod grid;
 pub mod probes;
 pub mod procs;
 pub mod talk;
 pub mod terminal;
+pub mod tmux;
 
 pub use control::{Control, Verb};
 pub use file::victim;

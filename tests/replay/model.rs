@@ -318,7 +318,6 @@ impl Play<'_> {
         self.steps.push(Step::Rest { status, ups: self.ups, order });
         self.last_event = self.now;
         let services = vec![ServiceId(0)];
-        let service = ServiceId(0);
         let by = By { kind: ByKind::Control, signal: None, pid: Some(1), uid: Some(0) };
         let request = match order {
             Order::Term | Order::Int => {
@@ -335,9 +334,9 @@ impl Play<'_> {
             Order::Force => Request::Restart { services, force: true, alone: false },
             Order::Signal(signal) => Request::Signal { services, signal },
             Order::Freeze => Request::Signal { services, signal: libc::SIGSTOP },
-            Order::Wait("stopped") => Request::Wait { service, want: Want::Stopped, timeout: None },
-            Order::Wait("ready") => Request::Wait { service, want: Want::Ready, timeout: None },
-            Order::Wait(_) => Request::Wait { service, want: Want::Completed, timeout: None },
+            Order::Wait("stopped") => Request::Wait { services, want: Want::Stopped, timeout: None },
+            Order::Wait("ready") => Request::Wait { services, want: Want::Ready, timeout: None },
+            Order::Wait(_) => Request::Wait { services, want: Want::Completed, timeout: None },
             Order::Shutdown => Request::Shutdown,
         };
         let ticket = Ticket(self.answers.len() as u64);

@@ -46,6 +46,18 @@ pub struct OutputLine<'a> {
 pub struct Snapshot<'a> {
     pub(crate) now: MonoTime,
     pub(crate) services: &'a [Service],
+    pub(crate) ending: bool,
+}
+
+/// How far those are that are wanted and not hidden.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All of them.
+    pub wanted: usize,
+    /// Ready, or done.
+    pub ready: usize,
+    /// Neither, and nothing will change that by itself: failed, or waiting in vain.
+    pub given_up: usize,
 }
 
 /// One service in a [`Snapshot`], for people and machines.
@@ -86,6 +98,34 @@ impl<'a> Snapshot<'a> {
         self.services.iter().filter(|s| !s.removed).map(move |s| state_of(s, now))
     }
 
+    /// How far they are, without a copy of anything.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for s in self.shown() {
+            counts.wanted += 1;
+            counts.ready += usize::from(s.is_ready());
+            counts.given_up += usize::from(!s.is_ready() && (s.state.is_terminal() || is_hopeless(s)));
+        }
+        counts
+    }
+
+    /// Those of [`Counts::wanted`] that are not ready, in the order of the file.
+    pub fn not_ready(&self) -> impl Iterator<Item = ServiceState> + 'a {
+        let now = self.now;
+        self.shown().filter(|s| !s.is_ready()).map(move |s| state_of(s, now))
+    }
+
+    fn shown(&self) -> impl Iterator<Item = &'a Service> + 'a {
+        self.services.iter().filter(|s| !s.removed && s.wanted && !s.spec.hidden)
+    }
+
+    /// Whether the end of all of them has begun.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending
+    }
+
     /// Since the watchdog began.
     #[must_use]
     pub fn uptime(&self) -> Duration {
@@ -112,6 +152,11 @@ impl<'a> Snapshot<'a> {
     }
 }
 
+/// Nothing that will happen by itself ends its wait.
+fn is_hopeless(s: &Service) -> bool {
+    s.hopeless && matches!(s.state, State::Waiting)
+}
+
 fn state_of(s: &Service, now: MonoTime) -> ServiceState {
     ServiceState {
         name: s.spec.name.clone(),
@@ -121,7 +166,7 @@ fn state_of(s: &Service, now: MonoTime) -> ServiceState {
         wanted: s.wanted,
         reason: s.reason.clone(),
         waiting_on: s.waiting_on.clone(),
-        hopeless: s.hopeless && matches!(s.state, State::Waiting),
+        hopeless: is_hopeless(s),
         pid: s.run.as_ref().filter(|r| r.alive).and_then(|r| r.pid),
         generation: s.last.0,
         restarts: s.book.total,
@@ -143,10 +188,13 @@ pub trait Observer {
         let _ = (notice, snapshot, screen);
     }
 
-    /// A turn of the loop is over: what was logged meanwhile may be shown.
-    fn turn(&mut self, screen: &mut Vec<u8>) {
-        let _ = screen;
+    /// A turn of the loop is over: what was logged meanwhile may be shown, and what many events have changed, once.
+    fn turn(&mut self, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
+        let _ = (snapshot, screen);
     }
+
+    /// What the last call has written to `screen` is dropped: the reader of our stdout is too far behind.
+    fn dropped(&mut self) {}
 
     /// The end: nothing is shown after it.
     fn end(&mut self, screen: &mut Vec<u8>) {

@@ -17,14 +17,18 @@ mod recorder;
 pub mod spec;
 mod sys;
 
-pub use api::{Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watchdog};
+pub use api::{Counts, Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watchdog};
 pub use machine::Notice;
 pub use ports::{Holder, port_holders};
 
-/// Columns of the terminal on standard output; `None`: it is no terminal.
+/// The target of the log lines that say only that services come up: a front that shows this otherwise need not say it
+/// twice.
+pub const COMES_UP: &str = "watchdog_engine::comes_up";
+
+/// Columns and rows of the terminal on standard output; `None`: it is no terminal, or does not say.
 #[must_use]
-pub fn terminal_width() -> Option<u16> {
-    sys::fds::terminal_width()
+pub fn terminal_size() -> Option<(u16, u16)> {
+    sys::fds::terminal_size()
 }
 
 /// The name of a signal without SIG: `TERM`, `RTMIN+3`, or the number if it has none.

@@ -90,6 +90,11 @@ impl Sink {
         if self.broken {
             self.dropped += bytes.len() as u64;
         } else if taken < bytes.len() {
+            // A reader that is always a little behind must not make this grow for ever.
+            if self.from > self.held.len() / 2 {
+                self.held.drain(..self.from);
+                self.from = 0;
+            }
             self.held.extend_from_slice(&bytes[taken..]);
         }
     }

@@ -55,7 +55,7 @@ impl Supervisor {
                 (services.as_slice(), false)
             }
             Request::Shutdown | Request::ReadFileAgain { .. } => (&[][..], false),
-            Request::Wait { service, .. } => (std::slice::from_ref(service), true),
+            Request::Wait { services, .. } => (services.as_slice(), true),
         };
         if let Some(id) = asked.iter().find(|id| self.services.get(id.0 as usize).is_none_or(|s| s.removed)) {
             return refuse(out, ticket, *id, "no such service");
@@ -261,16 +261,12 @@ fn refuse(out: &mut Actions, ticket: Ticket, service: ServiceId, reason: &str) {
 /// The answer, if it is due: yes, or no for good, or out of time.
 fn reply_for(w: &Waiter, services: &[Service], now: MonoTime, last_chance: bool) -> Option<Reply> {
     let late = last_chance || w.deadline.is_some_and(|at| at <= now);
-    let waited = now.since(w.asked_at);
+    if let Hope::Want(want) = w.hope {
+        return waited_for(w, want, services, now, late);
+    }
     for (id, before) in &w.services {
         let service = services.get(id.0 as usize)?;
-        let outlook = outlook(service, w.hope, *before);
-        if let Hope::Want(want) = w.hope {
-            let reached = matches!(outlook, Outlook::Yes);
-            let over = reached || late || matches!(outlook, Outlook::No { .. });
-            return over.then_some(Reply::Waited { service: *id, want, reached, waited });
-        }
-        match outlook {
+        match outlook(service, w.hope, *before) {
             Outlook::Yes => {}
             Outlook::NotYet if late => {
                 return Some(Reply::NotSo { service: *id, reason: "the watchdog is ending".into() });
@@ -281,6 +277,24 @@ fn reply_for(w: &Waiter, services: &[Service], now: MonoTime, last_chance: bool)
         }
     }
     Some(Reply::Done { services: w.services.iter().map(|(id, _)| *id).collect() })
+}
+
+/// The end of a `wait`: all are so, or one of them never will be, or the time is over.
+fn waited_for(w: &Waiter, want: Want, services: &[Service], now: MonoTime, late: bool) -> Option<Reply> {
+    let waited = now.since(w.asked_at);
+    let mut open = None;
+    for (id, before) in &w.services {
+        match outlook(services.get(id.0 as usize)?, w.hope, *before) {
+            Outlook::Yes => {}
+            Outlook::NotYet => open = open.or(Some(*id)),
+            Outlook::No { .. } => return Some(Reply::Waited { service: *id, want, reached: false, waited }),
+        }
+    }
+    match (open, w.services.first()) {
+        (Some(service), _) => late.then_some(Reply::Waited { service, want, reached: false, waited }),
+        (None, Some((service, _))) => Some(Reply::Waited { service: *service, want, reached: true, waited }),
+        (None, None) => Some(Reply::Done { services: Vec::new() }),
+    }
 }
 
 /// Whether a hope is fulfilled, open, or lost.

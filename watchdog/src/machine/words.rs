@@ -393,7 +393,7 @@ pub enum Request {
     /// The end of the watchdog.
     Shutdown,
     /// Tell me when it is so.
-    Wait { service: ServiceId, want: Want, timeout: Option<Duration> },
+    Wait { services: Vec<ServiceId>, want: Want, timeout: Option<Duration> },
 }
 
 /// What a client waits for.

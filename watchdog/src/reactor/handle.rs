@@ -1,7 +1,7 @@
 //! Wishes of other threads of our own program, through a [`crate::Handle`].
 
 use super::Reactor;
-use crate::api::{ServiceState, Snapshot};
+use crate::api::ServiceState;
 use crate::machine::*;
 use std::sync::mpsc::Sender;
 
@@ -28,7 +28,7 @@ impl Reactor {
                 }
                 Wish::Shutdown => self.ask_by_handle(Request::Shutdown),
                 Wish::Snapshot(answer) => {
-                    let snapshot = Snapshot { now: self.now(), services: self.machine.services() };
+                    let snapshot = self.snapshot();
                     let _ = answer.send(snapshot.services().collect());
                 }
             }

@@ -248,12 +248,13 @@ impl Reactor {
 
     /// At our own end: hooks that were told of it finish their work, within their time; a signal to us ends the wait.
     pub(super) fn await_hooks(&mut self) {
-        // Commands of probes were killed just before.
-        let probes = self.tries.pids().next().is_some();
-        if self.hook_pids().next().is_none() && !probes {
+        // What was killed before, and what commands left in their groups, may not be gone yet.
+        let of_probes =
+            self.tries.pids().next().is_some() || (self.tries.ran_commands && !self.stranger_children().is_empty());
+        let mut killed = of_probes || !self.loose.is_empty();
+        if !killed && self.hook_pids().next().is_none() {
             return;
         }
-        let mut killed = probes || !self.loose.is_empty();
         let until = self.clock.now() + TIMEOUT;
         let mut events = Events::with_capacity(16);
         loop {

@@ -175,11 +175,16 @@ struct Reactor {
     /// be stopped at any point of a turn.
     awake: Duration,
     exit: Option<u8>,
+    /// That this turn was held up has been told.
+    held_up: bool,
     /// What the services are read from again.
     loader: Option<crate::Loader>,
     /// Who watches, and what it wants to show.
     observer: Option<Box<dyn crate::Observer>>,
     screen: Vec<u8>,
+    /// Lines of it that a reader who is behind did not get, and whether that was told since it fell behind.
+    lost_lines: u64,
+    told_lost: bool,
     /// Wishes of other threads.
     wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
     /// The wishes of people as they were last written down.
@@ -201,6 +206,7 @@ impl Reactor {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
+        self.turn_shown();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -267,6 +273,7 @@ impl Reactor {
 
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
+        self.held_up = false;
         // Output first: a worker's last words stand before its end.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
@@ -301,6 +308,11 @@ impl Reactor {
         self.write_reports();
         self.flush_files();
         self.drop_clients();
+        // Stopped in the middle of a turn: the deadlines of it were judged late, and the next ones are not.
+        let took = self.clock.now().saturating_sub(looked);
+        if took >= LATE && !self.held_up {
+            self.tell_own(What::Stall { late: took });
+        }
         self.turn_shown();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
@@ -361,6 +373,7 @@ impl Reactor {
     }
 
     fn tell_own(&mut self, what: What) {
+        self.held_up |= matches!(what, What::Stall { .. });
         self.tell(Notice { service: None, generation: None, pid: None, cause: None, what });
     }
 
@@ -402,11 +415,13 @@ impl Reactor {
             | What::LeftoverKilled { .. }
             | What::Stall { .. } => log::Level::Info,
         };
-        if log::log_enabled!(level) {
+        let comes_up = matches!(&notice.what, What::Spawn | What::Ready { .. } | What::Unblocked);
+        let target = if comes_up { crate::COMES_UP } else { module_path!() };
+        if log::log_enabled!(target: target, level) {
             let name = notice.service.and_then(|id| self.machine.services().get(id.0 as usize)).map(|s| &s.spec.name);
             match name {
-                Some(name) => log::log!(level, "{name}: {}", sentence(notice)),
-                None => log::log!(level, "{}", sentence(notice)),
+                Some(name) => log::log!(target: target, level, "{name}: {}", sentence(notice)),
+                None => log::log!(target: target, level, "{}", sentence(notice)),
             }
         }
     }
@@ -435,6 +450,7 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.end_all_tries();
+        self.read_the_rest();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
             let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());

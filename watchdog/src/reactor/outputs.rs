@@ -230,19 +230,21 @@ impl Reactor {
 
     fn close_output(&mut self, token: usize) {
         self.finish_line(token);
-        self.tell_broken_sinks();
+        self.tell_lost();
         if let Some(output) = self.outputs.remove(&token) {
             let fd = output.pipe.as_raw_fd();
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
     }
 
-    /// What a reader that is gone did not get; the worker, ring and file go on without it (case LOG-10).
-    fn tell_broken_sinks(&mut self) {
+    /// What a reader that is gone or behind did not get; the worker, ring and file go on without it (case LOG-10).
+    pub(super) fn tell_lost(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let dropped = self.sinks[stream.index()].as_mut().map_or(0, |s| s.take_dropped());
-            if dropped > 0 {
-                self.tell_own(What::LogDropped { stream: stream.word(), lines: 0, bytes: dropped });
+            let bytes = self.sinks[stream.index()].as_mut().map_or(0, |s| s.take_dropped());
+            if bytes > 0 {
+                // Lines are only known of what an observer wanted to show.
+                let lines = if stream == Stream::Stdout { std::mem::take(&mut self.lost_lines) } else { 0 };
+                self.tell_own(What::LogDropped { stream: stream.word(), lines, bytes });
             }
         }
     }
@@ -253,6 +255,9 @@ impl Reactor {
             if self.sinks[at].as_mut().is_some_and(|s| s.flush()) {
                 let waiting = self.outputs.iter().filter(|(_, o)| o.stream.index() == at).map(|(t, _)| *t);
                 self.again.extend(waiting);
+                if std::mem::take(&mut self.told_lost) {
+                    self.tell_lost();
+                }
             }
         }
     }
@@ -270,6 +275,16 @@ impl Reactor {
                     cause: None,
                     what,
                 });
+            }
+        }
+    }
+
+    /// What the pipes of dead workers still hold, as far as it is not for a reader who is behind.
+    pub(super) fn read_the_rest(&mut self) {
+        let tokens: Vec<usize> = self.outputs.keys().copied().collect();
+        for token in tokens {
+            if matches!(self.read_share(token, SHARE), Read::End | Read::Empty) {
+                self.close_output(token);
             }
         }
     }

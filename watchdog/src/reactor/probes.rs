@@ -28,6 +28,8 @@ pub(super) struct Tries {
     killed: Vec<(i32, Which)>,
     /// Commands that were reaped, and what they have shown: told of when it is known who was reaped with them.
     reaped: Vec<(usize, Seen)>,
+    /// Some command was run.
+    pub(super) ran_commands: bool,
 }
 
 /// Which try: there is never a second one of the same.
@@ -71,6 +73,7 @@ impl Tries {
 
     fn insert(&mut self, token: usize, one: Try) {
         if let Kind::Command(exec) = &one.errand {
+            self.ran_commands = true;
             self.by_pid.insert(exec.pid, token);
             self.by_token.extend(exec.tokens().map(|t| (t, token)));
         }

@@ -90,8 +90,7 @@ impl Reactor {
             Verb::Tell => Request::Tell { services: services.clone(), word: word(ask)? },
             Verb::Shutdown => Request::Shutdown,
             Verb::Wait => {
-                let Some(service) = services.first().copied() else { return Ok(None) };
-                Request::Wait { service, want: want(ask)?, timeout: ask.millis("timeout_ms")? }
+                Request::Wait { services: services.clone(), want: want(ask)?, timeout: ask.millis("timeout_ms")? }
             }
         };
         self.next_ticket += 1;

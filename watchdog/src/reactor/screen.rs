@@ -43,20 +43,29 @@ impl Reactor {
 
     /// An event for whoever watches.
     pub(super) fn show_notice(&mut self, notice: &Notice) {
-        let now = self.now();
+        let (now, ending) = (self.now(), self.machine.is_ending());
         let Reactor { observer, machine, screen, .. } = self;
         let Some(observer) = observer.as_mut() else { return };
-        observer.notice(notice, &Snapshot { now, services: machine.services() }, screen);
+        observer.notice(notice, &Snapshot { now, services: machine.services(), ending }, screen);
         self.draw();
     }
 
     /// A turn is over.
     pub(super) fn turn_shown(&mut self) {
-        let Reactor { observer, screen, .. } = self;
-        if let Some(observer) = observer.as_mut() {
-            observer.turn(screen);
-            self.draw();
+        let (now, ending) = (self.now(), self.machine.is_ending());
+        let Reactor { observer, machine, screen, .. } = self;
+        let Some(observer) = observer.as_mut() else { return };
+        observer.turn(&Snapshot { now, services: machine.services(), ending }, screen);
+        self.draw();
+        if self.lost_lines > 0 && !std::mem::replace(&mut self.told_lost, true) {
+            // At once, and the rest when the reader comes back or nobody writes any more.
+            self.tell_lost();
         }
+    }
+
+    /// Where all services are.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot { now: self.now(), services: self.machine.services(), ending: self.machine.is_ending() }
     }
 
     /// The last word of whoever watches.
@@ -78,7 +87,11 @@ impl Reactor {
         }
         if let Some(sink) = self.sinks[at].as_mut() {
             match sink.held() + self.screen.len() > HELD_MAX {
-                true => sink.drop_bytes(self.screen.len() as u64),
+                true => {
+                    sink.drop_bytes(self.screen.len() as u64);
+                    self.observer.iter_mut().for_each(|observer| observer.dropped());
+                    self.lost_lines += memchr::memchr_iter(b'\n', &self.screen).count() as u64;
+                }
                 false => sink.pass(&self.screen),
             }
         }

@@ -161,13 +161,14 @@ pub(crate) fn attribute_is(path: &std::path::Path, name: &str, value: &[u8]) -> 
     let got = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), found.as_mut_ptr().cast(), found.len()) };
     usize::try_from(got).is_ok_and(|n| found.get(..n) == Some(value))
 }
-/// Columns of the terminal on standard output, where there is one.
+
+/// Columns and rows of the terminal on standard output, where there is one that knows them.
 #[must_use]
-pub(crate) fn terminal_width() -> Option<u16> {
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the kernel writes one winsize where it is told to, and nothing where this is no terminal.
     let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    (done == 0 && size.ws_col > 0).then_some(size.ws_col)
+    (done == 0 && size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
 }
 
 /// Moves a descriptor of ours to a number from `floor` on; where there is none, it stays.

@@ -71,7 +71,7 @@ fn request(draw: &mut Draw, services: usize, ends: u64) -> Request {
         14..16 => Request::Signal { services: names, signal: draw.pick(&[1, 10, 15, 9, 19]) },
         16 if draw.chance(ends) => Request::Shutdown,
         _ => Request::Wait {
-            service: one,
+            services: vec![one],
             want: draw.pick(&[Want::Ready, Want::Stopped, Want::Completed]),
             timeout: draw.pick(&[None, Some(0), Some(500), Some(5000)]).map(Duration::from_millis),
         },

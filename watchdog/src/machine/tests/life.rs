@@ -129,7 +129,7 @@ fn an_unknown_service_is_refused() {
 
 #[test]
 fn a_wait_ends_by_its_time_and_says_how_long() {
-    let want = Request::Wait { service: ID, want: Want::Completed, timeout: Some(Duration::from_secs(5)) };
+    let want = Request::Wait { services: vec![ID], want: Want::Completed, timeout: Some(Duration::from_secs(5)) };
     let stage = new().up().ask(want).due();
     let reply = Reply::Waited { service: ID, want: Want::Completed, reached: false, waited: Duration::from_secs(5) };
     assert_eq!(stage.out, [Action::Answer { ticket: Ticket(1), reply }]);
@@ -139,7 +139,7 @@ fn a_wait_ends_by_its_time_and_says_how_long() {
 fn nobody_is_kept_from_shutdown_by_those_who_wait() {
     let mut stage = prefix().up();
     for _ in 0..300 {
-        stage = stage.ask(Request::Wait { service: ID, want: Want::Stopped, timeout: None });
+        stage = stage.ask(Request::Wait { services: vec![ID], want: Want::Stopped, timeout: None });
     }
     assert_eq!(stage.answers(), [(300, false)]);
     let stage = stage.ask(Request::Shutdown);

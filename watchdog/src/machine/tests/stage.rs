@@ -352,7 +352,7 @@ pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
         ("Signal HUP (client)", |s| s.ask(Request::Signal { services: vec![ID], signal: 1 })),
         ("Reload", |s| s.ask(Request::Reload { services: vec![ID] })),
         ("Tell", |s| s.ask(Request::Tell { services: vec![ID], word: "flush".into() })),
-        ("Wait stopped", |s| s.ask(Request::Wait { service: ID, want: Want::Stopped, timeout: None })),
+        ("Wait stopped", |s| s.ask(Request::Wait { services: vec![ID], want: Want::Stopped, timeout: None })),
         ("Shutdown", |s| s.ask(Request::Shutdown)),
         ("TERM", |s| s.signal(15)),
         ("INT", |s| s.signal(2)),

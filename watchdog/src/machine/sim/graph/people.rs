@@ -63,7 +63,7 @@ fn request(world: &mut World, services: u64) -> Request {
         11..16 => Request::Restart { services: names, force: draw.chance(20), alone: draw.chance(35) },
         16 if draw.chance(ends) => Request::Shutdown,
         _ => Request::Wait {
-            service: one,
+            services: vec![one],
             want: draw.pick(&[Want::Ready, Want::Stopped, Want::Completed]),
             timeout: draw.pick(&[None, Some(0), Some(500), Some(5000)]).map(Duration::from_millis),
         },

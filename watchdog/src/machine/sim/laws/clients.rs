@@ -77,8 +77,8 @@ impl Clients {
                 (list, Hope::Now(able))
             }
             Request::Shutdown | Request::ReadFileAgain { .. } => (Vec::new(), Hope::Now(true)),
-            Request::Wait { service, want, timeout } => {
-                (ids(std::slice::from_ref(service)), Hope::Want(*want, timeout.map(|d| now.after(d))))
+            Request::Wait { services, want, timeout } => {
+                (ids(services), Hope::Want(*want, timeout.map(|d| now.after(d))))
             }
         };
         let hope = if refused { Hope::Now(false) } else { hope };

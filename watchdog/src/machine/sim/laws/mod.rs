@@ -190,7 +190,7 @@ impl Laws {
                 up || unknown(services) || services.iter().any(|id| self.all[at(id)].phase != Phase::Alive)
             }
             Request::Stop { services, .. } => unknown(services),
-            Request::Wait { service, .. } => unknown(std::slice::from_ref(service)),
+            Request::Wait { services, .. } => unknown(services),
             Request::Reload { services } => {
                 up || unknown(services) || services.iter().any(|id| !self.all[at(id)].can_reload())
             }

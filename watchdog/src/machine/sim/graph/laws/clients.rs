@@ -21,11 +21,7 @@ impl Laws {
                     self.wish(request);
                 }
             }
-            Event::ClientGone { ticket } => {
-                if self.open.remove(ticket).is_some() {
-                    self.seen.saw(Rare::ClientGone);
-                }
-            }
+            Event::ClientGone { ticket } if self.open.remove(ticket).is_some() => self.seen.saw(Rare::ClientGone),
             Event::Signalled { signal: libc::SIGINT, .. } => {
                 self.ints += 1;
                 if self.ints == 2 {

@@ -112,7 +112,7 @@ impl Laws {
         }
         self.wishes(call, out);
         self.see_files(call, machine);
-        self.remember(out);
+        self.remember(call, out);
         self.truth(machine, world)?;
         self.starts(call, out, machine, world)?;
         self.nobody_stays_over_a_gap(machine)?;

@@ -1,10 +1,14 @@
 //! Probes by the witness's own count: which try may be under way, what its answer adds up to, and what follows.
 
 use super::reload::Kept;
+use super::shadow::View;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
-use crate::machine::{Action, Actions, Event, Generation, MonoTime, Outcome, State, StopStep, Supervisor, What};
-use crate::spec::{Kind, ProbeSpec};
+use crate::machine::sim::graph::specs::decides;
+use crate::machine::{
+    Action, Actions, Cause, Event, Generation, MonoTime, Outcome, Service, State, StopStep, Supervisor, What,
+};
+use crate::spec::{Kind, ProbeSpec, Ready};
 
 /// The probes of one run.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +25,33 @@ struct One {
     successes: u32,
     passed: bool,
     good: bool,
+}
+
+/// What one answer adds up to.
+struct Sum {
+    failures: u32,
+    lost: bool,
+    unready: bool,
+    ready: bool,
+}
+
+impl One {
+    /// One answer, and what is rare about it.
+    fn note(&mut self, spec: &ProbeSpec, good: bool, counts: bool) -> Option<Rare> {
+        self.under_way = false;
+        if !good {
+            self.successes = 0;
+            self.failures += u32::from(counts);
+            self.good &= self.failures < spec.failures;
+            return (!counts).then_some(Rare::ProbeInStartPeriod);
+        }
+        let last_moment = self.failures + 1 == spec.failures && spec.failures > 1 && self.passed;
+        (self.failures, self.successes) = (0, self.successes + 1);
+        if self.successes >= spec.successes {
+            (self.good, self.passed) = (true, true);
+        }
+        last_moment.then_some(Rare::ProbeLastMoment)
+    }
 }
 
 impl Count {
@@ -132,71 +163,67 @@ impl Laws {
             self.seen.saw(Rare::ProbeStale);
             return Ok(None);
         };
-        one.under_way = false;
         let counts = now.since(count.begun) >= spec.start_period;
         let before = one.good;
-        if outcome == Outcome::Success {
-            if one.failures + 1 == spec.failures && spec.failures > 1 && one.passed {
-                self.seen.saw(Rare::ProbeLastMoment);
-            }
-            (one.failures, one.successes) = (0, one.successes + 1);
-            if one.successes >= spec.successes {
-                (one.good, one.passed) = (true, true);
-            }
-        } else {
-            one.successes = 0;
-            one.failures += u32::from(counts);
-            if !counts {
-                self.seen.saw(Rare::ProbeInStartPeriod);
-            }
-            one.good &= one.failures < spec.failures;
-        }
-        let (failures, lost) = (one.failures, spec.roles.liveness && one.failures >= spec.failures);
-        let unready = before && !one.good && spec.roles.readiness;
-        let ready = count.ready(&s.spec.probes);
-        let running = matches!(was.state, State::Running { .. });
-        let is_running = matches!(s.state, State::Running { .. });
+        one.note(spec, outcome == Outcome::Success, counts).into_iter().for_each(|rare| self.seen.saw(rare));
+        let sum = Sum {
+            failures: one.failures,
+            lost: spec.roles.liveness && one.failures >= spec.failures,
+            unready: before && !one.good && spec.roles.readiness,
+            ready: count.ready(&s.spec.probes),
+        };
         if machine.is_ending() {
-            return Ok((running && lost && !is_running).then_some(n));
+            let (ran, runs) = (matches!(was.state, State::Running { .. }), matches!(s.state, State::Running { .. }));
+            return Ok((ran && sum.lost && !runs).then_some(n));
         }
-        if s.spec.kind == Kind::Probe {
-            if running && !is_running {
-                self.seen.saw(Rare::ProbeServiceDrops);
-            }
-            if was.held.is_none() && is_running != ready && s.last == generation && was.active() {
-                return Err(format!("probe: {} is {:?}, and its probes say {ready}", s.spec.name, s.state));
-            }
-            return Ok(None);
+        match s.spec.kind {
+            Kind::Probe => self.stands_by_probes(&was, s, &sum).map(|()| None),
+            _ => Ok(self.follows_from(&was, s, &sum)?.then_some(n)),
         }
-        if running && lost {
+    }
+
+    /// A service of probes is up exactly while they say so.
+    fn stands_by_probes(&mut self, was: &View, s: &Service, sum: &Sum) -> Result<(), String> {
+        let runs = matches!(s.state, State::Running { .. });
+        if matches!(was.state, State::Running { .. }) && !runs {
+            self.seen.saw(Rare::ProbeServiceDrops);
+        }
+        if was.held.is_none() && runs != sum.ready && s.last == was.last && was.active() {
+            return Err(format!("probe: {} is {:?}, and its probes say {}", s.spec.name, s.state, sum.ready));
+        }
+        Ok(())
+    }
+
+    /// One with a process: struck where liveness is lost while it runs, ready where its probes decide, and else nothing.
+    fn follows_from(&mut self, was: &View, s: &Service, sum: &Sum) -> Result<bool, String> {
+        let (ran, runs) = (matches!(was.state, State::Running { .. }), matches!(s.state, State::Running { .. }));
+        if ran && sum.lost {
             self.seen.saw(Rare::ProbeStruck);
             let stops =
                 matches!(s.state, State::Stopping { step: StopStep::Term | StopStep::Ask | StopStep::Kill, .. });
-            if !stops || s.cause != Some(crate::machine::Cause::Probe) && was.held.is_none() {
-                let cause = s.cause;
-                return Err(format!("probe: {} failed {failures} times and is {:?} {cause:?}", s.spec.name, s.state));
+            if !stops || s.cause != Some(Cause::Probe) && was.held.is_none() {
+                return Err(format!("probe: {} failed {} times and is {:?}", s.spec.name, sum.failures, s.state));
             }
-            return Ok(Some(n));
+            return Ok(true);
         }
-        if unready && running {
+        if sum.unready && ran {
             self.seen.saw(Rare::ProbeUnready);
         }
-        let decides = crate::machine::sim::graph::specs::decides(&s.spec.probes)
-            && matches!(s.spec.ready, crate::spec::Ready::Auto | crate::spec::Ready::Probe);
+        let decides = decides(&s.spec.probes) && matches!(s.spec.ready, Ready::Auto | Ready::Probe);
         let starting = matches!(was.state, State::Starting { .. }) && was.living && s.spec.kind == Kind::Service;
-        if starting && decides && !was.leaving() && ready != is_running {
-            return Err(format!("probe: {} is {:?}, and its probes say {ready}", s.spec.name, s.state));
+        if starting && decides && !was.leaving() && sum.ready != runs {
+            return Err(format!("probe: {} is {:?}, and its probes say {}", s.spec.name, s.state, sum.ready));
         }
-        if starting && is_running {
+        if starting && runs {
             self.seen.saw(Rare::ProbeReady);
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// No run is ended for its probes but that one.
     fn nobody_is_struck_but(&self, who: Option<usize>, machine: &Supervisor) -> Result<(), String> {
         for (n, s) in machine.services().iter().enumerate() {
-            let by_probe = s.run.as_ref().is_some_and(|r| r.doomed == Some(crate::machine::Cause::Probe));
+            let by_probe = s.run.as_ref().is_some_and(|r| r.doomed == Some(Cause::Probe));
             let before = self.shadow.were.get(n).is_some_and(|v| v.doomed && v.last == s.last);
             if by_probe && !before && who != Some(n) {
                 return Err(format!("probe: {} is ended for its probes, and they say nothing of it", s.spec.name));

@@ -109,7 +109,8 @@ impl Laws {
     }
 
     /// What it has ever been: what can be seen, and what was told of a shorter moment.
-    pub(super) fn remember(&mut self, out: &Actions) {
+    pub(super) fn remember(&mut self, call: &Call, out: &Actions) {
+        self.remember_a_short_end(call);
         for n in 0..self.shadow.slots.len() {
             for condition in
                 [crate::spec::Condition::Started, crate::spec::Condition::Ready, crate::spec::Condition::Completed]
@@ -130,6 +131,18 @@ impl Laws {
                 What::GaveUp { .. } => self.seen.saw(Rare::GaveUp),
                 _ => {}
             }
+        }
+    }
+
+    /// One whose restart was held has come to its end well, and began anew in the same call.
+    fn remember_a_short_end(&mut self, call: &Call) {
+        let Call::Handle(Event::Exited { service, generation, exit, .. }) = call else { return };
+        let n = service.0 as usize;
+        let Some(was) = self.shadow.were.get(n) else { return };
+        let held = was.held.is_some() && was.goal == Goal::Up && was.last == *generation && was.living;
+        let well = exit.code == Some(0) && was.kind == Kind::Oneshot && !was.doomed;
+        if held && well {
+            self.shadow.slots[n].ever = [true; 3];
         }
     }
 
