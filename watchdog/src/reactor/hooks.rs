@@ -278,14 +278,13 @@ impl Reactor {
         }
     }
 
-    /// Whoever was killed is gone before we are, as far as the kernel is quick about it.
+    /// Whoever was killed is gone before we are, as far as the kernel is quick about it. Nothing follows from it: what still
+    /// waits for a hook is not run any more.
     fn settle(&mut self, events: &mut Events) {
         let until = self.clock.now() + SETTLING;
         while self.clock.now() < until {
             match reap::reap_one() {
-                Ok(dead) => {
-                    let _ = self.hook_ended(&dead) || self.try_ended(&dead);
-                }
+                Ok(_) => {}
                 Err(reap::Rest::Alone) => return,
                 Err(reap::Rest::Some) => {
                     if self.poll.poll(events, Some(Duration::from_millis(5))).is_err() {
