@@ -67,6 +67,23 @@ fn a_key_in_the_middle_of_the_start_leaves_the_terminal_clean() {
 }
 
 #[test]
+fn after_a_stop_by_the_keyboard_nothing_that_a_shell_has_written_is_touched() {
+    let text = format!("[service.db]\n{}[service.api]\n{SLEEPS}requires = [\"db\"]\n", ready_by("go"));
+    let (dog, mut term) = Run::on_screen(&text).in_terminal_of(60, 24);
+    term.wait_grid("the view", |g| g.count("0 of 2 ready") == 1);
+    term.press("\x1a");
+    term.note("stopped");
+    let before = term.screen().len();
+    term.foreground();
+    term.wait_grid("the view once more", |g| g.count("0 of 2 ready") == 2);
+    let again = term.screen()[before..].to_string();
+    assert!(!again[..again.find("0 of 2 ready").unwrap()].contains("\u{1b}["), "{again:?}");
+    std::fs::write(dog.path("go"), "").unwrap();
+    term.wait_grid("its end", |g| g.count("all 2 services are ready") == 1 && g.count("0 of 2 ready") == 1);
+    dog.stop();
+}
+
+#[test]
 fn a_service_that_will_not_come_up_is_named_and_ends_the_wait() {
     let text = format!(
         "[service.bad]\ncommand = [\"sh\", \"-c\", \"exit 7\"]\nrestart = \"never\"\nready = \"reported\"\n[service.api]\n{SLEEPS}requires = [\"bad\"]\n[service.db]\n{}",

@@ -207,10 +207,12 @@ fn up_and_check_take_a_file_names_and_settings() {
         panic!("not check");
     };
     assert!(json && of.file == Some(odd.into()));
-    let Ok(Command::UntilReady { timeout, of }) = line(&["run-until-ready", "--timeout", "5s", "--nice=1"]) else {
+    let Ok(Command::UntilReady { timeout, of, view }) =
+        line(&["run-until-ready", "--timeout", "5s", "--nice=1", "--no-progress"])
+    else {
         panic!("not run-until-ready");
     };
-    assert_eq!((timeout, of.flags.len()), (Some(Duration::from_secs(5)), 1));
+    assert_eq!((timeout, of.flags.len(), view.no_progress), (Some(Duration::from_secs(5)), 1, true));
     assert!(matches!(line(&["init"]), Ok(Command::Init { file }) if file == *"watchdog.toml"));
     assert!(matches!(line(&["schema"]), Ok(Command::Schema)));
     assert!(fault(&["up", "--output", "loud"]).contains("prefix, json, none"));

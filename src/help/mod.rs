@@ -17,6 +17,11 @@ use std::fmt::Write;
 /// Column at which meanings begin.
 const COLUMN: usize = 38;
 
+/// Of the verbs that run a file.
+const UP_SHOWS: &str = "\nLines of services are shown as NAME | text: on a terminal each in its colour, the bar in bold red for what went to\n\
+stderr, control characters as text; without colours by NO_COLOR or TERM=dumb; through a pipe byte for byte. On a\n\
+terminal a view below them says who waits for whom until all are ready. --output has no variable and no key.\n";
+
 /// Of `up`.
 const UP_STATUS: &str = "\nexit status: 0 after a requested stop or when all are done; with give_up = stop-all that of \
 the first\nfailed; 125 a file that is wrong or cannot be read; 2 usage, or a NAME that is not in the file\n";
@@ -68,8 +73,14 @@ pub(crate) fn verb(verb: &Verb) -> String {
     if verb.settings {
         page.push_str("\nSETTINGS are those of watchdog --help; in up and check they hold for every service.\n");
     }
+    if verb.options.iter().any(|option| option.long == "output") {
+        page.push_str(UP_SHOWS);
+    }
     page.push_str(match verb.name {
         "up" => UP_STATUS,
+        "run-until-ready" => {
+            "\nexit status: 0 all were ready; 1 not, and it says who and why; 125 a file that is wrong; 2 usage\n"
+        }
         "check" => "\nexit status: 0 valid; 1 not, or no such file; 2 usage\n",
         _ => "\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n",
     });

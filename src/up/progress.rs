@@ -47,6 +47,11 @@ impl Progress {
         Progress { colours, active: true, stale: true, called: false, since, rows, drawn, before }
     }
 
+    /// Where it stands, a shell may have written since: it is left there, and the next one is below.
+    pub(crate) fn forget(&mut self) {
+        self.drawn.clear();
+    }
+
     /// Something is about to be written.
     pub(crate) fn begin(&mut self) {
         self.before.clone_from(&self.drawn);
@@ -224,6 +229,23 @@ mod tests {
         ];
         assert_eq!(texts, wanted);
         assert_eq!(rows.iter().map(|r| r.bad).collect::<Vec<_>>(), [false, false, true, false]);
+    }
+
+    #[test]
+    fn a_view_whose_end_nobody_was_shown_is_still_there() {
+        let rows = vec![Row { text: "  0 of 2 ready".into(), bad: false }];
+        let (drawn, before, since) = (Vec::new(), Vec::new(), Duration::ZERO);
+        let mut view =
+            Progress { colours: false, active: true, stale: false, called: false, since, rows, drawn, before };
+        let mut screen = Vec::new();
+        view.begin();
+        view.draw(&mut screen);
+        assert_eq!(screen, b"  0 of 2 ready\n");
+        view.begin();
+        view.clear(&mut screen);
+        assert!(view.drawn.is_empty() && screen.ends_with(b"\r\x1b[1A\x1b[J"));
+        view.dropped();
+        assert_eq!(view.drawn, [14]);
     }
 
     #[test]

@@ -29,8 +29,9 @@ impl Screen {
         Screen { lines: Lines::new(output, terminal, colours, names), progress: view.then(|| Progress::new(colours)) }
     }
 
-    fn begin(&mut self) {
-        if let Some(progress) = &mut self.progress {
+    /// What is written from here on is taken or dropped as a whole.
+    fn begin(&mut self, screen: &[u8]) {
+        if let Some(progress) = self.progress.as_mut().filter(|_| screen.is_empty()) {
             progress.begin();
         }
     }
@@ -66,7 +67,7 @@ impl Observer for Screen {
             }
             return;
         }
-        self.begin();
+        self.begin(screen);
         self.own_lines(screen);
         if let Some(progress) = &mut self.progress {
             progress.clear(screen);
@@ -81,10 +82,16 @@ impl Observer for Screen {
     }
 
     fn turn(&mut self, snapshot: &Snapshot<'_>, screen: &mut Vec<u8>) {
-        self.begin();
+        self.begin(screen);
         self.own_lines(screen);
         if let Some(progress) = &mut self.progress {
             progress.turn(snapshot, screen);
+        }
+    }
+
+    fn resumed(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.forget();
         }
     }
 

@@ -40,7 +40,7 @@ impl Grid {
                 c => screen.put(c),
             }
         }
-        screen.grid.rows = screen.cells.iter().map(text_of).collect();
+        screen.grid.rows = screen.cells.iter().map(|row| text_of(row)).collect();
         screen.grid.cursor = (screen.x, screen.y);
         screen.grid
     }
@@ -62,7 +62,7 @@ impl Grid {
     }
 }
 
-fn text_of(cells: &Vec<char>) -> String {
+fn text_of(cells: &[char]) -> String {
     cells.iter().collect::<String>().trim_end().to_string()
 }
 

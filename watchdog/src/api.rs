@@ -193,8 +193,11 @@ pub trait Observer {
         let _ = (snapshot, screen);
     }
 
-    /// What the last call has written to `screen` is dropped: the reader of our stdout is too far behind.
+    /// All that was written to `screen` since it was last found empty is dropped: the reader is too far behind.
     fn dropped(&mut self) {}
+
+    /// We were stopped (Ctrl-Z) and go on: others have had the terminal meanwhile.
+    fn resumed(&mut self) {}
 
     /// The end: nothing is shown after it.
     fn end(&mut self, screen: &mut Vec<u8>) {

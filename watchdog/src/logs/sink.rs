@@ -140,3 +140,26 @@ impl Sink {
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_reader_that_is_always_a_little_behind_makes_nothing_grow() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let private = fds::private_writer(writer.as_fd());
+        let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
+        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: 0 };
+        sink.pass(&[b'x'; 200_000]);
+        let mut taken = [0; 20_000];
+        for _ in 0..200 {
+            reader.read_exact(&mut taken).expect("there is more than it takes");
+            assert!(!sink.flush(), "it is behind");
+            sink.pass(&taken);
+        }
+        assert!(sink.held.len() < 600_000, "{}", sink.held.len());
+        assert_eq!(sink.take_dropped(), 0);
+    }
+}

@@ -265,6 +265,8 @@ impl Reactor {
                 events.clear();
                 break;
             }
+            self.resume_show();
+            self.turn_shown();
         }
         if let Some(late) = due.map(|at| self.clock.now().saturating_sub(at)).filter(|late| *late >= LATE) {
             self.tell_own(What::Stall { late });

@@ -169,6 +169,7 @@ impl Reactor {
                 let Line { at, generation, stream, partial, ref bytes, .. } = *l;
                 self.show_line(&Shown { service: id, generation, stream, at, bytes, partial });
             }
+            self.draw();
         }
         let Some(server) = self.server.as_mut() else { return };
         let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());

@@ -89,6 +89,7 @@ impl Reactor {
             }
             Action::Suspend => {
                 signals::suspend();
+                self.resume_show();
                 None
             }
             Action::Answer { ticket, reply } => {

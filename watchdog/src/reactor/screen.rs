@@ -22,7 +22,8 @@ pub(super) struct Shown<'a> {
 }
 
 impl Reactor {
-    /// A line for whoever watches.
+    /// A line for whoever watches; [`Reactor::draw`] follows when the last of a piece is there, because a write costs more
+    /// than a line.
     pub(super) fn show_line(&mut self, shown: &Shown<'_>) {
         let Reactor { observer, machine, screen, .. } = self;
         let Some(observer) = observer.as_mut() else { return };
@@ -38,7 +39,6 @@ impl Reactor {
             passed_on: spec.is_some_and(|s| s.log.mode == LogMode::Tee),
         };
         observer.line(&line, screen);
-        self.draw();
     }
 
     /// An event for whoever watches.
@@ -68,6 +68,11 @@ impl Reactor {
         Snapshot { now: self.now(), services: self.machine.services(), ending: self.machine.is_ending() }
     }
 
+    /// We were stopped for a while.
+    pub(super) fn resume_show(&mut self) {
+        self.observer.iter_mut().for_each(|observer| observer.resumed());
+    }
+
     /// The last word of whoever watches.
     pub(super) fn end_show(&mut self) {
         if let Some(mut observer) = self.observer.take() {
@@ -76,7 +81,8 @@ impl Reactor {
         }
     }
 
-    fn draw(&mut self) {
+    /// What was written to the screen goes to our stdout, or is dropped as a whole: whole lines.
+    pub(super) fn draw(&mut self) {
         if self.screen.is_empty() {
             return;
         }

@@ -36,7 +36,7 @@ impl Laws {
             if waits && !reported {
                 return Err(format!("ready: {} waits for nothing", s.spec.name));
             }
-            if waits && fresh && self.now == s.since {
+            if waits && s.run.as_ref().and_then(|r| r.spawned) == Some(self.now) {
                 self.start_limit(s, decides && s.spec.ready != Ready::Reported)?;
             }
         }
