@@ -95,7 +95,6 @@ fn may_know(room: &str) -> Option<&'static [&'static str]> {
         "machine" => &["spec", "machine"],
         "sys" => &["sys"],
         "dialect" => &["sys", "machine", "spec", "dialect"],
-        "probe" => &["sys", "machine", "spec", "probe"],
         "ports" => &["sys", "spec", "ports"],
         "probe" => &["sys", "machine", "spec", "probe"],
         "recorder" => &["sys", "machine", "spec", "recorder"],
