@@ -120,8 +120,11 @@ impl Laws {
         };
         let dropped = slot.hard.iter().any(|e| {
             let (was, is) = (self.shadow.were.get(e.on), &self.shadow.views[e.on]);
+            // A restart alone leaves the dependents as they are.
+            let alone = was.is_some_and(|was| !was.leaving()) && restarted_alone(call, e.on);
             let flickered = was.is_none_or(|was| was.last != is.last || was.state != is.state);
-            flickered || (!self.shadow.enough_once(e) && (is.held.is_some() || !self.shadow.meets(e.on, e.condition)))
+            let gone = is.held.is_some() || !self.shadow.meets(e.on, e.condition);
+            !alone && (flickered || (!self.shadow.enough_once(e) && gone))
         });
         let aged = matches!(call, Call::Time) && slot.spec.max_age.is_some();
         let unneeded = self.shadow.needed_only(n) && !self.shadow.wanted(n);
@@ -186,5 +189,14 @@ impl Laws {
             Some(m) => Err(format!("order: {} is stopped before {}", s.spec.name, self.shadow.slots[*m].spec.name)),
             None => Ok(()),
         }
+    }
+}
+
+fn restarted_alone(call: &Call, n: usize) -> bool {
+    match call {
+        Call::Handle(Event::Asked { request: Request::Restart { services, alone: true, .. }, .. }) => {
+            services.iter().any(|id| id.0 as usize == n)
+        }
+        _ => false,
     }
 }
