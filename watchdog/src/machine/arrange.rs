@@ -11,7 +11,7 @@ use crate::spec::{Condition, Kind, Strategy};
 use serde::Serialize;
 
 /// Looks at one service that one event may lead to, for each service: the work of one event is bounded.
-const LOOKS: usize = 64;
+const LOOKS: usize = 128;
 
 /// What others see of a service: when it changes, they look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -107,6 +107,8 @@ impl Supervisor {
     /// It and its neighbours are to be looked at.
     pub(super) fn look_around(&mut self, n: usize) {
         let Supervisor { graph, todo, .. } = self;
+        todo.wish.add(n);
+        graph.needs(n).for_each(|m| todo.wish.add(m));
         todo.look.add(n);
         graph.around(n).for_each(|m| todo.look.add(m));
         if self.strategy != Strategy::OneForOne {
@@ -140,7 +142,9 @@ impl Supervisor {
         while looks > 0 {
             // At its end: settings that contradict each other; the rest comes with the next event.
             looks -= 1;
-            if let Some(n) = self.todo.look.take() {
+            if let Some(n) = self.todo.wish.take() {
+                self.note_whether_wanted(n, now, out);
+            } else if let Some(n) = self.todo.look.take() {
                 self.consider(n, now, out);
             } else if let Some(n) = self.todo.go.take() {
                 self.try_to_go(n, now, out);
@@ -155,17 +159,24 @@ impl Supervisor {
     /// The first part of that alone: who is wanted, and who may stay.
     pub(super) fn look_at_wishes(&mut self, now: MonoTime, out: &mut Actions) {
         for _ in 0..LOOKS.saturating_mul(self.services.len()) {
-            let Some(n) = self.todo.look.take() else { return };
-            self.consider(n, now, out);
+            if let Some(n) = self.todo.wish.take() {
+                self.note_whether_wanted(n, now, out);
+            } else if let Some(n) = self.todo.look.take() {
+                self.consider(n, now, out);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn note_whether_wanted(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
+        let wanted = self.is_wanted(n);
+        if self.services.get(n).is_some_and(|s| s.wanted != wanted) {
+            self.with(n, now, out, |s, _| s.wanted = wanted);
         }
     }
 
     fn consider(&mut self, n: usize, now: MonoTime, out: &mut Actions) {
-        let Some(s) = self.services.get(n) else { return };
-        let wanted = self.is_wanted(n);
-        if wanted != s.wanted {
-            self.with(n, now, out, |s, _| s.wanted = wanted);
-        }
         self.strike(n, now, out);
         self.align(n, now, out);
         let broken = self.services.get(n).filter(|s| s.active() && !s.leaving());

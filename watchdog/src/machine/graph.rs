@@ -99,6 +99,12 @@ impl Graph {
         })
     }
 
+    /// All that it requires or wants.
+    pub fn needs(&self, n: usize) -> impl Iterator<Item = usize> + '_ {
+        let node = self.nodes.get(n).into_iter();
+        node.flat_map(|node| node.hard.iter().map(|h| h.on).chain(node.soft.iter().copied()))
+    }
+
     /// Whether anybody must be gone before this one is stopped.
     pub fn leads(&self, n: usize) -> bool {
         self.nodes.get(n).is_some_and(|node| !node.required_by.is_empty() || !node.followed_by.is_empty())

@@ -35,7 +35,9 @@ impl Queue {
 /// What follows from the events of this call.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Todo {
-    /// Whether it is wanted and may stay.
+    /// Whether it is wanted: known of all before anything follows from it.
+    pub(super) wish: Queue,
+    /// Whether it may stay.
     pub(super) look: Queue,
     /// Whether nobody has to be gone before it any more.
     pub(super) go: Queue,

@@ -3,7 +3,7 @@
 use super::{Sometimes, run, run_as};
 use crate::machine::sim::Mode;
 
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 800;
 
 #[test]
 fn no_graph_breaks_a_law_and_every_rare_state_is_met() {

@@ -1,6 +1,7 @@
 //! Who has to leave, who may, and in which order.
 
 use super::shadow::View;
+use super::tell::name;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::specs::struck_by;
@@ -51,7 +52,11 @@ impl Laws {
             if was.active() && !was.leaving() && (anew || !is.active() || is.leaving()) {
                 let by_event = self.own_end(n, call) || is.doomed || struck.contains(&n);
                 if !by_event && !self.reason(n, call, applied, machine) {
-                    return Err(format!("reason: {} leaves without one ({call:?})", machine.services()[n].spec.name));
+                    return Err(format!(
+                        "reason: {} leaves without one ({})",
+                        machine.services()[n].spec.name,
+                        name(call)
+                    ));
                 }
             }
             if struck.contains(&n) && !(anew || !is.active() || is.leaving()) {

@@ -1,5 +1,6 @@
 //! Who may start, and when; and that there is never a second process.
 
+use super::tell::name;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::world::{Stage, World};

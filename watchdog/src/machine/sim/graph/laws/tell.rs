@@ -42,19 +42,27 @@ pub(in super::super) fn describe(file: &[Spec]) -> String {
     text
 }
 
+/// A call in short.
+pub(super) fn name(call: &Call) -> String {
+    match call {
+        Call::Apply { restart, .. } => format!("Apply restart={restart}"),
+        other => format!("{other:?}"),
+    }
+}
+
 /// One call.
 pub(in super::super) fn narrate(now: MonoTime, call: &Call, out: &Actions, machine: &Supervisor) -> String {
-    let name = |id: crate::machine::ServiceId| machine.services()[id.0 as usize].spec.name.clone();
+    let who = |id: crate::machine::ServiceId| machine.services()[id.0 as usize].spec.name.clone();
     let short = |a: &Action| match a {
-        Action::Tell(n) => format!("{}:{}", n.service.map(name).unwrap_or_default(), n.what.name()),
-        Action::Signal { service, signal, .. } => format!("{}:signal({signal})", name(*service)),
-        Action::Spawn { service, generation } => format!("{}:start({})", name(*service), generation.0),
+        Action::Tell(n) => format!("{}:{}", n.service.map(who).unwrap_or_default(), n.what.name()),
+        Action::Signal { service, signal, .. } => format!("{}:signal({signal})", who(*service)),
+        Action::Spawn { service, generation } => format!("{}:start({})", who(*service), generation.0),
         Action::Report(_) => "report".into(),
         other => format!("{other:?}"),
     };
     let call = match call {
-        Call::Apply { file, restart } => format!("Apply restart={restart}\n{}", describe(file)),
-        other => format!("{other:?}"),
+        Call::Apply { file, .. } => format!("{}\n{}", name(call), describe(file)),
+        other => name(other),
     };
     let done: Vec<String> = out.iter().map(short).collect();
     let states: Vec<String> = machine
