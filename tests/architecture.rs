@@ -95,8 +95,8 @@ fn may_know(room: &str) -> Option<&'static [&'static str]> {
         "machine" => &["spec", "machine"],
         "sys" => &["sys"],
         "dialect" => &["sys", "machine", "spec", "dialect"],
-        "probe" => &["sys", "machine", "spec", "probe"],
         "ports" => &["sys", "spec", "ports"],
+        "probe" => &["sys", "machine", "spec", "probe"],
         "recorder" => &["sys", "machine", "spec", "recorder"],
         "logs" => &["sys", "machine", "spec", "logs"],
         // Of the logs the control room takes lines and the rotating file, not the pipes: see the test below.

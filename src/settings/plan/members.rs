@@ -16,8 +16,8 @@ pub(super) struct Member<'a> {
     pub(super) spot: Spot,
     /// Its own settings.
     pub(super) entries: &'a [Entry],
-    /// All layers. On the heap: of thousands each goes when its spec is built.
-    pub(super) draft: Box<Draft>,
+    /// All layers. In place: single boxes between those of the specs would leave holes as large as they are.
+    pub(super) draft: Draft,
 }
 
 impl Member<'_> {
@@ -41,7 +41,7 @@ impl Said {
         let common: HashSet<String> =
             bases.above.contradictions_of_a_service().into_iter().map(|fault| fault.message).collect();
         let mut told = HashSet::new();
-        let mut members = Vec::new();
+        let mut members = Vec::with_capacity(self.contents.services.len());
         for table in &self.contents.services {
             let path = format!("service.{}", table.name);
             let mut draft = bases.defaults.clone();
@@ -56,8 +56,7 @@ impl Said {
             for (setting, raw) in self.variables.iter().chain(&self.flags) {
                 let _ = (setting.set)(&mut draft, raw);
             }
-            let member =
-                Member { name: &table.name, spot: table.spot, entries: &table.entries, draft: Box::new(draft) };
+            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft };
             if let Err(fault) = name(&table.name) {
                 faults.push(placed(&self.sources, table.spot, &path, fault));
             }

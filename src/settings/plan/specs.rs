@@ -23,8 +23,8 @@ pub(super) struct Around<'a> {
     pub(super) chosen: Option<(&'a [usize], &'a [bool])>,
 }
 
-/// The specs of all members but those that are disabled or wrong. Each member goes as soon as its spec is there, so that
-/// of thousands not both are held.
+/// The specs of all members but those that are disabled or wrong. What each draft holds goes as soon as
+/// its spec is there, so that of thousands not both are held.
 pub(super) fn all(
     members: Vec<Member<'_>>,
     around: &Around<'_>,
@@ -44,7 +44,7 @@ pub(super) fn all(
         }
         // A wrong command was said with the contradictions.
         let argv = member.draft.argv().unwrap_or_default();
-        let draft = std::mem::take(&mut *member.draft);
+        let draft = std::mem::take(&mut member.draft);
         match draft.spec(argv, &mut shared) {
             Ok(spec) => {
                 let spec = with_deadline(spec, said.says(&member, "start_timeout"));

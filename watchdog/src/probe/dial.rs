@@ -1,6 +1,6 @@
 //! A connection, made without waiting: to the first of several addresses that takes one.
 
-use super::Seen;
+use super::{Seen, reason};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
@@ -13,6 +13,9 @@ pub(crate) struct Dial {
     line: Option<Line>,
     left: std::vec::IntoIter<SocketAddr>,
     place: String,
+    /// What was wrong with the first address. The others are other ways to the same server (`localhost`), and a machine
+    /// without IPv6 has something to say of them that nobody wants to know.
+    refused: Option<Seen>,
 }
 
 #[derive(Debug)]
@@ -35,8 +38,8 @@ pub(crate) enum Step {
 impl Dial {
     /// To the first of these.
     pub(crate) fn tcp(addresses: Vec<SocketAddr>, registry: &Registry, token: Token) -> Result<Dial, Seen> {
-        let mut dial = Dial { line: None, left: addresses.into_iter(), place: String::new() };
-        dial.next(registry, token, None)?;
+        let mut dial = Dial { line: None, left: addresses.into_iter(), place: String::new(), refused: None };
+        dial.next(registry, token)?;
         Ok(dial)
     }
 
@@ -49,46 +52,43 @@ impl Dial {
             false => refused(&place, &e),
         })?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut stream, token, interest).map_err(|e| unable(&e))?;
-        Ok(Dial { line: Some(Line::Unix(stream)), left: Vec::new().into_iter(), place })
+        registry.register(&mut stream, token, interest).map_err(|e| unable(&place, &e))?;
+        Ok(Dial { line: Some(Line::Unix(stream)), left: Vec::new().into_iter(), place, refused: None })
     }
 
-    /// The next address. `why`: what was wrong with the last one.
-    fn next(&mut self, registry: &Registry, token: Token, mut why: Option<Seen>) -> Result<(), Seen> {
+    /// The next address.
+    fn next(&mut self, registry: &Registry, token: Token) -> Result<(), Seen> {
         self.end(registry);
-        for address in self.left.by_ref() {
+        while let Some(address) = self.left.next() {
             self.place = address.to_string();
             match TcpStream::connect(address) {
                 Ok(mut stream) => {
                     let interest = Interest::READABLE | Interest::WRITABLE;
-                    registry.register(&mut stream, token, interest).map_err(|e| unable(&e))?;
+                    registry.register(&mut stream, token, interest).map_err(|e| unable(&self.place, &e))?;
                     self.line = Some(Line::Tcp(stream));
                     return Ok(());
                 }
-                Err(e) if e.raw_os_error().is_some_and(shortage) => return Err(unable(&e)),
-                Err(e) => why = Some(refused(&self.place, &e)),
+                Err(e) => self.note(&e),
             }
         }
-        Err(why.unwrap_or_else(|| Seen::error("no address to connect to")))
+        Err(self.refused.take().unwrap_or_else(|| Seen::error("no address to connect to")))
+    }
+
+    fn note(&mut self, e: &io::Error) {
+        let Dial { refused: first, place, .. } = self;
+        first.get_or_insert_with(|| refused(place, e));
     }
 
     /// Looks how far it is.
     pub(crate) fn go_on(&mut self, registry: &Registry, token: Token) -> Step {
-        let (error, peer) = match &self.line {
-            Some(Line::Tcp(stream)) => {
-                (stream.take_error(), stream.peer_addr().and_then(|to| somebody_else(stream, to)))
-            }
-            Some(Line::Unix(stream)) => (stream.take_error(), stream.peer_addr().map(|_| ())),
+        let failed = match self.line.as_ref().map(Line::is_there) {
+            Some(Ok(true)) => return Step::There,
+            Some(Ok(false)) => return Step::Waits,
+            Some(Err(e)) => e,
             None => return Step::Over(Seen::error("no connection")),
         };
-        let failed = match (error, peer) {
-            (Ok(Some(e)) | Err(e), _) => e,
-            (Ok(None), Ok(())) => return Step::There,
-            (Ok(None), Err(e)) if e.kind() == ErrorKind::NotConnected => return Step::Waits,
-            (Ok(None), Err(e)) => e,
-        };
-        let why = refused(&self.place, &failed);
-        match self.next(registry, token, Some(why)) {
+        self.note(&failed);
+        match self.next(registry, token) {
             Ok(()) => Step::Waits,
             Err(seen) => Step::Over(seen),
         }
@@ -127,28 +127,53 @@ impl Dial {
     }
 }
 
-/// Where nobody listens, a connection to a port that the kernel also gives to those who connect may meet itself.
-fn somebody_else(stream: &TcpStream, to: SocketAddr) -> io::Result<()> {
-    match stream.local_addr()? == to {
-        true => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
-        false => Ok(()),
+impl Line {
+    /// Whether it is connected, as mio says it is to be found out.
+    fn is_there(&self) -> io::Result<bool> {
+        let (error, peer, ourselves) = match self {
+            Line::Tcp(stream) => (stream.take_error(), stream.peer_addr().map(Some), stream.local_addr().ok()),
+            Line::Unix(stream) => (stream.take_error(), stream.peer_addr().map(|_| None), None),
+        };
+        if let Some(e) = error? {
+            return Err(e);
+        }
+        match peer {
+            // Nobody listens, the port is out of those that the kernel gives to clients, and we were given that very one:
+            // we have called ourselves.
+            Ok(Some(peer)) if ourselves == Some(peer) => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 }
 
-/// Whether it is this machine that cannot, rather than the other side.
-fn shortage(errno: i32) -> bool {
-    matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS | libc::EADDRNOTAVAIL)
+/// Whether we could not even ask, rather than the other side not take it.
+fn is_ours(e: &io::Error) -> bool {
+    match e.raw_os_error() {
+        Some(errno) => matches!(
+            errno,
+            libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOMEM
+                | libc::ENOBUFS
+                | libc::EADDRNOTAVAIL
+                | libc::EACCES
+                | libc::EPERM
+        ),
+        // A path that is too long, or none.
+        None => true,
+    }
 }
 
-fn unable(e: &io::Error) -> Seen {
-    Seen::error(format!("cannot be tried: {e}"))
+fn unable(place: &str, e: &io::Error) -> Seen {
+    Seen::error(format!("{place}: {}", reason(e)))
 }
 
 fn refused(place: &str, e: &io::Error) -> Seen {
-    let why = match e.raw_os_error() {
-        Some(libc::ENOENT) => "no such socket".to_string(),
-        Some(n) => nix::errno::Errno::from_raw(n).desc().to_lowercase(),
-        None => e.to_string(),
-    };
-    Seen::failure(format!("{place}: {why}"))
+    match e.raw_os_error() {
+        _ if is_ours(e) => unable(place, e),
+        Some(libc::ENOENT) => Seen::failure(format!("{place}: no such socket")),
+        _ => Seen::failure(format!("{place}: {}", reason(e))),
+    }
 }

@@ -1,6 +1,7 @@
 //! Probes that go over a socket: each is a small errand that never waits, driven by the one loop. Time is not theirs: who
 //! takes too long is dropped, and with it its socket.
 
+mod answer;
 mod chunks;
 mod dial;
 mod http;
@@ -30,6 +31,11 @@ impl Seen {
         Seen { outcome: Outcome::Failure, message: shown(message.as_ref()) }
     }
 
+    /// The same, with what it is about before it.
+    fn about(self, what: &str) -> Seen {
+        Seen { message: shown(&format!("{what}: {}", self.message)), ..self }
+    }
+
     /// It could not be tried.
     pub(crate) fn error(message: impl AsRef<str>) -> Seen {
         Seen { outcome: Outcome::Error, message: shown(message.as_ref()) }
@@ -40,6 +46,20 @@ impl Seen {
 pub(crate) fn shown(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.trim().chars().take(MESSAGE).collect()
+}
+
+/// The kernel's reason for a call that failed, as sentences end: in lower case, without its number.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = match error.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    };
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        // Not `I/O error`: only a word that goes on in small letters.
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(chars).collect(),
+        _ => text,
+    }
 }
 
 /// One errand.
@@ -71,6 +91,14 @@ impl Errand {
                 dial::Step::Over(seen) => Some(seen),
             },
             Errand::Http(http) => http.go_on(registry, token),
+        }
+    }
+
+    /// What is said of it when its time is over.
+    pub(crate) fn how_far(&self) -> String {
+        match self {
+            Errand::Dial(dial) => format!("{}: no connection", dial.place()),
+            Errand::Http(http) => http.how_far(),
         }
     }
 

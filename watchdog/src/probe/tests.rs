@@ -96,8 +96,53 @@ fn the_second_address_is_tried_when_the_first_refuses() {
     let listener = TcpListener::bind("[::1]:0").unwrap();
     let there = listener.local_addr().unwrap();
     assert_eq!(answered(&Check::Tcp(vec![gone, there])), Seen::success(format!("{there} takes connections")));
+    let refused = Seen::failure(format!("{gone}: connection refused"));
+    // On a machine without IPv6 the second one cannot even be asked, and that is not what is wrong.
+    let nowhere: SocketAddr = "[2001:db8::1]:9".parse().unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for second in [nowhere, other] {
+        if let Some(seen) = drive(&Check::Tcp(vec![gone, second]), Duration::from_millis(300)) {
+            assert_eq!(seen, refused);
+        }
+    }
     let none = answered(&Check::Tcp(Vec::new()));
     assert_eq!(none.outcome, Outcome::Error);
+}
+
+/// PRO-05: nobody accepts and the queue is full
+#[test]
+fn a_full_queue_is_a_failure_or_keeps_it_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = mio::net::UnixListener::bind(&path).unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let check = Check::Unix(path.clone());
+    let seen = (0..10).map(|_| Errand::begin(&check, Poll::new().unwrap().registry(), Token(1))).collect::<Vec<_>>();
+    let last = seen.into_iter().find_map(Result::err).expect("its queue is full at last");
+    assert_eq!(last, Seen::failure(format!("{}: its queue is full", path.display())));
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let check = Check::Tcp(vec![address]);
+    let _full: Vec<_> = (0..3).map(|_| mio::net::TcpStream::connect(address).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(drive(&check, Duration::from_millis(200)), None);
+    let poll = Poll::new().unwrap();
+    let errand = Errand::begin(&check, poll.registry(), Token(1)).unwrap();
+    assert_eq!(errand.how_far(), format!("{address}: no connection"));
+}
+
+/// A path in bytes that are no text is taken as it is.
+#[test]
+fn a_path_is_bytes() {
+    use std::os::unix::ffi::OsStringExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(std::ffi::OsString::from_vec(b"so\xffck".to_vec()));
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert_eq!(answered(&Check::Unix(path)).outcome, Outcome::Success);
+    let long = Check::Unix(dir.path().join("x".repeat(200)));
+    assert_eq!(answered(&long).outcome, Outcome::Error);
 }
 
 #[test]
@@ -117,6 +162,12 @@ fn the_status_line_decides() {
     assert_eq!(answered(&http(ok, None)), Seen::success("GET /health: 200 OK"));
     let moved = text(&["HTTP/1.1 302 Found\r\nLocation: http://example.invalid/\r\n\r\n"]);
     assert_eq!(answered(&http(moved, None)), Seen::success("GET /health: 302 Found"));
+    // What comes behind the line, or never does, is not waited for.
+    let drips = server(|mut stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nX-Slow: ").unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    assert_eq!(answered(&http(drips, None)), Seen::success("GET /health: 200 OK"));
     let bad = text(&["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Service Unavailable\r\n\r\n"]);
     assert_eq!(answered(&http(bad, None)), Seen::failure("GET /health: 503 Service Unavailable"));
 }
@@ -132,22 +183,30 @@ fn a_text_is_found_in_a_body_however_it_comes() {
     assert_eq!(answered(&http(chunked, Some("is well"))).outcome, Outcome::Success);
     let other = text(&["HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad, but well"]);
     let seen = answered(&http(other, Some("well")));
-    assert_eq!(seen, Seen::failure("GET /health: 200 OK, and \"well\" is not in its body"));
+    assert_eq!(seen, Seen::failure("GET /health: 200 OK, the body does not hold \"well\""));
 }
 
 #[test]
 fn garbage_early_ends_and_endless_answers_are_failures_with_a_message() {
     let cases: [(Vec<Vec<u8>>, &str); 5] = [
-        (vec![b"\x00\xff\xfe garbage\r\n\r\n".to_vec()], "not an answer of HTTP"),
-        (vec![], "without an answer"),
-        (vec![b"HTTP/1.1 200 OK\r\nX: ".to_vec()], "in the middle of the answer's head"),
-        (vec![b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 40_000]], "its head is too long"),
-        (vec![b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 1_000_000]], "is not in its body"),
+        (vec![b"\x00\xff\xfe garbage\r\n\r\n".to_vec()], "the answer is no HTTP"),
+        (vec![], "closed without an answer"),
+        (vec![b"HTTP/1.1 200 OK\r\nX: ".to_vec()], "closed within the head"),
+        (vec![b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 40_000]], "longer than 16 KiB"),
+        (vec![b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'x'; 1_000_000]], "64 KiB of body do not hold"),
     ];
     for (pieces, said) in cases {
         let seen = answered(&http(sends(pieces), Some("needle")));
         assert!(seen.outcome == Outcome::Failure && seen.message.contains(said), "{said}: {seen:?}");
     }
+    // PRO-11: a head without an end, and a server that answers without having listened.
+    let headers = sends(vec![b"HTTP/1.1 200 OK\r\n".to_vec(), b"X: y\r\n".repeat(100_000)]);
+    assert_eq!(answered(&http(headers, None)).outcome, Outcome::Success);
+    let rude = server(|mut stream| {
+        stream.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").unwrap();
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+    });
+    assert_eq!(answered(&http(rude, None)).message, "GET /health: 503 Busy");
     let chunks = text(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n"]);
     assert!(answered(&http(chunks, Some("x"))).message.contains("a chunk without a size"));
 }
@@ -159,6 +218,8 @@ fn a_mute_server_keeps_it_waiting_and_nothing_else() {
         drop(stream);
     });
     assert_eq!(drive(&http(mute, None), Duration::from_millis(100)), None);
+    let refused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(answered(&http(refused, None)), Seen::failure(format!("GET /health: {refused}: connection refused")));
 }
 
 #[test]

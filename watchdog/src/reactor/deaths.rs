@@ -66,10 +66,10 @@ impl Reactor {
             };
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
         }
+        self.tell_reaped_tries();
         if orphans || rest == Rest::Alone {
             self.look_at_trees(rest);
         }
-
         if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
             self.feed(Event::Alone);
         }

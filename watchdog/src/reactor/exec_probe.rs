@@ -2,20 +2,20 @@
 //! what it says.
 
 use super::{Reactor, launch};
-use crate::machine::errno_name;
-use crate::probe::Seen;
+use crate::machine::{Generation, ServiceId, errno_name};
+use crate::probe::{Seen, reason};
 use crate::spec::Form;
+use crate::sys::fds;
 use crate::sys::reap::Dead;
-use crate::sys::{fds, spawn};
+use crate::sys::spawn::{self, Failed, Plan, Stage};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-
-use crate::machine::ServiceId;
 
 /// Kept of each of its two outputs; the rest is read and dropped, so that it is not held up.
 const KEPT: usize = 4096;
@@ -90,8 +90,14 @@ pub(super) fn answer_of(exec: &mut Exec, dead: &Dead) -> Seen {
 
 impl Reactor {
     /// Starts the command of a probe; its second pipe gets the token behind `token`.
-    pub(super) fn start_command(&mut self, id: ServiceId, command: &[OsString], token: usize) -> Result<Exec, Seen> {
-        let cannot = |what: &str, e: &dyn std::fmt::Display| Seen::error(format!("{what}: {e}"));
+    pub(super) fn start_command(
+        &mut self,
+        id: ServiceId,
+        generation: Generation,
+        command: &[OsString],
+        token: usize,
+    ) -> Result<Exec, Seen> {
+        let cannot = |what: &str, e: io::Error| Seen::error(format!("{what}: {}", reason(&e)));
         self.next_token += 1;
         let second = self.next_token;
         let many = self.instance.form != Form::Prefix;
@@ -99,32 +105,43 @@ impl Reactor {
         let Some(spec) = machine.services().get(id.0 as usize).map(|s| &s.spec) else {
             return Err(Seen::error("no such service"));
         };
-        let null = File::open("/dev/null").map_err(|e| cannot("/dev/null", &e))?;
-        let (out, out_end) = pipe().map_err(|e| cannot("pipe", &e))?;
-        let (err, err_end) = pipe().map_err(|e| cannot("pipe", &e))?;
-        let mut plan = launch::as_the_service(spec, command);
-        plan.cut = many;
-        plan.stdio = [Some(null.as_raw_fd()), Some(out_end.as_raw_fd()), Some(err_end.as_raw_fd())];
+        let null = File::open("/dev/null").map_err(|e| cannot("/dev/null", e))?;
+        let (out, out_end) = pipe().map_err(|e| cannot("pipe", e.into()))?;
+        let (err, err_end) = pipe().map_err(|e| cannot("pipe", e.into()))?;
+        let generation = generation.0.to_string();
         let worker = workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).map(|p| p.pid.to_string());
         let more = [
             ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
+            ("WATCHDOG_GENERATION", Some(OsStr::new(&generation))),
+            // WATCHDOG_PID has another meaning: sd_watchdog_enabled(3).
             ("WATCHDOG_WORKER_PID", worker.as_deref().map(OsStr::new)),
             ("WATCHDOG_SOCKET", server.as_ref().map(|s| s.path().as_os_str())),
         ];
-        plan.env.extend(more.iter().filter_map(|(key, value)| spawn::entry(OsStr::new(key), (*value)?)));
-        let child = spawner.spawn(&plan).map_err(|failed| {
-            let program = command.first().cloned().unwrap_or_default();
-            Seen::error(format!("{program:?} could not be run: {}", errno_name(failed.errno as i32)))
-        })?;
+        let mut plan = launch::as_the_service(spec, command, &more);
+        plan.cut = many;
+        plan.stdio = [Some(null.as_raw_fd()), Some(out_end.as_raw_fd()), Some(err_end.as_raw_fd())];
+        let child = spawner.spawn(&plan).map_err(|failed| cannot_run(&plan, failed))?;
         let mut pipes = [(out, token), (err, second)].map(|(fd, token)| {
             let fd = if many { fds::raise(fd, spawn::FLOOR) } else { fd };
             Some(Pipe { fd, token, kept: Vec::new() })
         });
         for pipe in pipes.iter_mut().flatten() {
             let number = pipe.fd.as_raw_fd();
+            // Where that fails it is read when the command ends, or is killed when its time is over.
             let _ = poll.registry().register(&mut SourceFd(&number), Token(pipe.token), Interest::READABLE);
         }
         Ok(Exec { pid: child.pid, pipes })
+    }
+}
+
+/// What it is about, and why.
+fn cannot_run(plan: &Plan<'_>, failed: Failed) -> Seen {
+    let program = plan.command.first().cloned().unwrap_or_default();
+    let why = errno_name(failed.errno as i32);
+    match (failed.stage, plan.cwd) {
+        (Stage::Chdir, Some(dir)) => Seen::error(format!("{program:?} could not be run in {}: {why}", dir.display())),
+        (Stage::User, _) => Seen::error(format!("{program:?} could not be run as its user: {why}")),
+        _ => Seen::error(format!("{program:?} could not be run: {why}")),
     }
 }
 

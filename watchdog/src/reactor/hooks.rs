@@ -248,8 +248,10 @@ impl Reactor {
 
     /// At our own end: hooks that were told of it finish their work, within their time; a signal to us ends the wait.
     pub(super) fn await_hooks(&mut self) {
-        // What a command left in its group was killed with it, and may not be gone yet.
-        let mut killed = !self.loose.is_empty() || (self.tries.ran_commands && !self.stranger_children().is_empty());
+        // What was killed before, and what commands left in their groups, may not be gone yet.
+        let of_probes =
+            self.tries.pids().next().is_some() || (self.tries.ran_commands && !self.stranger_children().is_empty());
+        let mut killed = of_probes || !self.loose.is_empty();
         if !killed && self.hook_pids().next().is_none() {
             return;
         }
@@ -257,7 +259,7 @@ impl Reactor {
         let mut events = Events::with_capacity(16);
         loop {
             while let Ok(dead) = reap::reap_one() {
-                self.hook_ended(&dead);
+                let _ = self.hook_ended(&dead) || self.try_ended(&dead);
             }
             if self.hook_pids().next().is_none() || self.clock.now() >= until || self.asked_to_end() {
                 break;

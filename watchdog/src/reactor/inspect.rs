@@ -30,7 +30,7 @@ pub(super) fn is_there(path: &std::path::Path) -> bool {
 }
 
 impl Reactor {
-    fn main_of(&self, id: ServiceId, generation: Generation) -> Option<i32> {
+    pub(super) fn main_of(&self, id: ServiceId, generation: Generation) -> Option<i32> {
         let proc = self.workers.get(id.0 as usize)?.proc.as_ref()?;
         (proc.generation == generation).then_some(proc.pid)
     }

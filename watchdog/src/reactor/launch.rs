@@ -163,17 +163,29 @@ pub(super) fn helper<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
     Plan { command, env, path: path_of(spec), own_group: true, death_signal: libc::SIGKILL, ..Plan::default() }
 }
 
-/// The same as the service's user, in its directory.
-pub(super) fn as_the_service<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
+/// What a worker's environment may hold that is meant for itself alone.
+const ITS_OWN: [&str; 5] = [LISTEN_PID, "LISTEN_FDS", "LISTEN_FDNAMES", WATCHDOG_PID, WATCHDOG_USEC];
+
+/// The same in the service's place: as its user, in its directory, with these variables on top of its environment. No part
+/// of its tree all the same.
+pub(super) fn as_the_service<'a>(spec: &'a Spec, command: &'a [OsString], more: &[(&str, Option<&OsStr>)]) -> Plan<'a> {
     let identity = spec.launch.identity.as_ref().filter(|i| !is_ours(i));
+    let taken = |key: &OsStr| ITS_OWN.iter().any(|n| key == *n) || more.iter().any(|(n, _)| key == *n);
+    let given = spec.launch.env.iter().filter(|(key, _)| !taken(key)).map(|(k, v)| (k.as_os_str(), v.as_os_str()));
+    let more = more.iter().filter_map(|(key, value)| value.map(|v| (OsStr::new(*key), v)));
     Plan {
+        command,
+        env: given.chain(more).filter_map(|(key, value)| spawn::entry(key, value)).collect(),
+        path: path_of(spec),
+        own_group: true,
+        death_signal: libc::SIGKILL,
         uid: identity.and_then(|i| i.uid),
         gid: identity.map(|i| i.gid),
         groups: identity.and_then(|i| i.groups.clone()),
         cwd: spec.launch.cwd.as_deref(),
         no_new_privs: spec.launch.no_new_privs,
         umask: spec.launch.umask,
-        ..helper(spec, command)
+        ..Plan::default()
     }
 }
 

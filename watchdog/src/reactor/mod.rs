@@ -1,8 +1,8 @@
 //! The hall: the only loop. It waits, collects what happened, lets the machine judge, and does what the machine says. It
 //! decides nothing itself.
 //!
-//! One turn has fixed phases: output of workers, signals, deaths (words before deaths), requests, deadlines (deaths and
-//! words before judgement). mio gives no order among its events; this order makes a run reproducible.
+//! One turn has fixed phases: output of workers, signals, deaths (words before deaths), probes, requests, deadlines
+//! (deaths and words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
 mod deaths;
 mod exec_probe;
@@ -280,9 +280,6 @@ impl Reactor {
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
         }
-        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
-            self.serve_try(token.0);
-        }
         // Then words, before deaths and before judgement.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_link(token.0);
@@ -294,6 +291,10 @@ impl Reactor {
         if tokens.contains(&SIGNALS) {
             self.signals.drain(&mut received);
             self.on_signals(&received);
+        }
+        // Whoever is dead is not judged by what its probes have seen of its death.
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.serve_try(token.0);
         }
         self.on_requests(tokens);
         if tokens.contains(&crate::api::WAKER) {

@@ -1,7 +1,7 @@
 //! Probes under way: each a small errand of its own in the one loop, with one deadline for all that it does.
 
 use super::exec_probe::{Exec, answer_of};
-use super::{Reactor, inspect};
+use super::{LATE, Reactor, inspect};
 use crate::machine::*;
 use crate::probe::{Errand, Seen};
 use crate::spec::Check;
@@ -9,27 +9,45 @@ use crate::sys::reap::Dead;
 use crate::sys::{proc, signals, sockets, tree};
 use mio::Token;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::time::Duration;
+
+/// Commands that were killed and are not gone (an uninterruptible file system); with so many of them no more are run.
+const MAX_KILLED: usize = 64;
 
 /// All tries.
 #[derive(Default)]
 pub(super) struct Tries {
     all: BTreeMap<usize, Try>,
+    by_probe: BTreeMap<(ServiceId, u16), usize>,
     deadlines: BTreeSet<(Duration, usize)>,
     by_pid: BTreeMap<i32, usize>,
     /// Further descriptors of a try: the second pipe of a command.
     by_token: BTreeMap<usize, usize>,
+    /// Commands that were killed and are still to be reaped.
+    killed: Vec<(i32, Which)>,
+    /// Commands that were reaped, and what they have shown: told of when it is known who was reaped with them.
+    reaped: Vec<(usize, Seen)>,
     /// Some command was run.
     pub(super) ran_commands: bool,
 }
 
-/// One try.
-struct Try {
+/// Which try: there is never a second one of the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Which {
     service: ServiceId,
     generation: Generation,
     probe: u16,
+}
+
+/// One try.
+struct Try {
+    which: Which,
     began: Duration,
     until: Duration,
+    timeout: Duration,
+    /// It got more time, because we were late ourselves.
+    spared: bool,
     errand: Kind,
 }
 
@@ -46,60 +64,118 @@ impl Tries {
 
     /// Commands that run: helpers of ours, not part of any worker's tree.
     pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
-        self.by_pid.keys().copied()
+        self.by_pid.keys().copied().chain(self.killed.iter().map(|(pid, _)| *pid))
+    }
+
+    fn of(&self, service: ServiceId) -> Vec<usize> {
+        self.by_probe.range((service, 0)..=(service, u16::MAX)).map(|(_, token)| *token).collect()
+    }
+
+    fn insert(&mut self, token: usize, one: Try) {
+        if let Kind::Command(exec) = &one.errand {
+            self.ran_commands = true;
+            self.by_pid.insert(exec.pid, token);
+            self.by_token.extend(exec.tokens().map(|t| (t, token)));
+        }
+        self.by_probe.insert((one.which.service, one.which.probe), token);
+        self.deadlines.insert((one.until, token));
+        self.all.insert(token, one);
+    }
+
+    fn remove(&mut self, token: usize) -> Option<Try> {
+        let one = self.all.remove(&token)?;
+        if let Kind::Command(exec) = &one.errand {
+            for t in exec.tokens() {
+                self.by_token.remove(&t);
+            }
+        }
+        self.by_probe.remove(&(one.which.service, one.which.probe));
+        self.deadlines.remove(&(one.until, token));
+        Some(one)
     }
 }
 
 impl Reactor {
     /// Begins one try. What came of it at once, if anything did.
     pub(super) fn start_probe(&mut self, id: ServiceId, generation: Generation, probe: u16) -> Option<Event> {
+        let which = Which { service: id, generation, probe };
         let service = self.machine.services().get(id.0 as usize)?;
-        let spec = service.spec.probes.get(usize::from(probe))?;
-        let began = self.clock.now();
-        let until = began.saturating_add(spec.timeout);
+        let Some(spec) = service.spec.probes.get(usize::from(probe)) else {
+            return Some(probed(which, Seen::error("there is no such probe"), Duration::ZERO));
+        };
+        let (check, timeout, began) = (spec.check.clone(), spec.timeout, self.clock.now());
+        let main = self.main_of(id, generation);
+        // Gone, and the machine is about to hear of it.
+        let gone = service.spec.kind.has_process() && main.is_none();
+        if gone || !self.is_free(which) {
+            return None;
+        }
         self.next_token += 1;
         let token = self.next_token;
-        let begun = match &spec.check {
+        let begun = match &check {
             Check::Tcp(_) | Check::Unix(_) | Check::Http(_) => {
-                Errand::begin(&spec.check, self.poll.registry(), Token(token)).map(Kind::Socket)
+                Errand::begin(&check, self.poll.registry(), Token(token)).map(Kind::Socket)
             }
-            Check::Port { port, udp } => Err(self.port_seen(id, *port, *udp)),
-            Check::Exec(command) => {
-                let command = command.clone();
-                self.start_command(id, &command, token).map(Kind::Command)
-            }
+            Check::Port { port, udp } => Err(self.port_seen(id, main, *port, *udp)),
+            Check::Exec(command) => self.run_command(which, command, token).map(Kind::Command),
         };
+        let until = began.saturating_add(timeout);
         match begun {
             Ok(errand) => {
-                if let Kind::Command(exec) = &errand {
-                    self.tries.ran_commands = true;
-                    self.tries.by_pid.insert(exec.pid, token);
-                    self.tries.by_token.extend(exec.tokens().map(|t| (t, token)));
-                }
-                self.tries.deadlines.insert((until, token));
-                self.tries.all.insert(token, Try { service: id, generation, probe, began, until, errand });
+                self.tries.insert(token, Try { which, began, until, timeout, spared: false, errand });
                 None
             }
-            Err(seen) => {
-                let answer = Answer { outcome: seen.outcome, message: seen.message, took: self.clock.now() - began };
-                Some(Event::Probed { service: id, generation, probe, answer })
-            }
+            Err(seen) => Some(probed(which, seen, self.clock.now().saturating_sub(began))),
         }
     }
 
-    /// Whether somebody listens there: of its tree, where it has one.
-    fn port_seen(&self, id: ServiceId, port: u16, udp: bool) -> Seen {
-        let kind = if udp { "udp" } else { "tcp" };
-        let process = self.machine.services().get(id.0 as usize).is_some_and(|s| s.spec.kind.has_process());
-        let main = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).map(|p| p.pid);
-        let open = match (process, main) {
-            (true, Some(main)) => sockets::holds_port(&tree::descendants(&[main]), port, udp),
-            (true, None) => false,
-            (false, _) => sockets::anybody_holds_port(port, udp),
+    /// False: the same is under way, and its answer is the answer. Tries of an older generation are ended here at the latest.
+    fn is_free(&mut self, which: Which) -> bool {
+        for token in self.tries.of(which.service) {
+            match self.tries.all.get(&token).map(|one| one.which) {
+                Some(other) if other == which => return false,
+                Some(other) if other.generation == which.generation => {}
+                Some(_) | None => drop(self.end_try(token)),
+            }
+        }
+        true
+    }
+
+    fn run_command(&mut self, which: Which, command: &[OsString], token: usize) -> Result<Exec, Seen> {
+        let killed = &self.tries.killed;
+        if killed.len() >= MAX_KILLED || killed.iter().any(|(_, other)| *other == which) {
+            return Err(Seen::error("the last run was killed and is not gone"));
+        }
+        let before = self.clock.now();
+        let begun = self.start_command(which.service, which.generation, command, token);
+        let took = self.clock.now().saturating_sub(before);
+        if took >= LATE {
+            // The loop stands still until the exec.
+            self.tell_own(What::Stall { late: took });
+        }
+        begun
+    }
+
+    /// Whether somebody holds it: of its tree, where it has one.
+    fn port_seen(&self, id: ServiceId, main: Option<i32>, port: u16, udp: bool) -> Seen {
+        let name = format!("port {port}/{}", if udp { "udp" } else { "tcp" });
+        let Some(main) = main else {
+            return match sockets::anybody_holds_port(port, udp) {
+                true => Seen::success(format!("{name} is open")),
+                false => Seen::failure(format!("nobody listens on {name}")),
+            };
         };
-        match open {
-            true => Seen::success(format!("port {port}/{kind} is open")),
-            false => Seen::failure(format!("nobody of it listens on port {port}/{kind}")),
+        let mut pids = tree::descendants(&[main]);
+        if let Some(group) = self.workers.get(id.0 as usize).and_then(|w| w.group.as_ref()) {
+            // Also whoever of it has lost its parents.
+            pids.extend(group.pids());
+        }
+        match sockets::holds_port(&pids, port, udp) {
+            true => Seen::success(format!("{name} is open")),
+            false if sockets::anybody_holds_port(port, udp) => {
+                Seen::failure(format!("nobody of it listens on {name}, somebody else does"))
+            }
+            false => Seen::failure(format!("nobody of it listens on {name}")),
         }
     }
 
@@ -110,17 +186,17 @@ impl Reactor {
         }
         let first = self.tries.by_token.get(&token).copied().unwrap_or(token);
         let Some(one) = self.tries.all.get_mut(&first) else { return };
-        let seen = match &mut one.errand {
-            Kind::Socket(errand) => errand.go_on(self.poll.registry(), Token(first)),
+        match &mut one.errand {
+            Kind::Socket(errand) => {
+                if let Some(seen) = errand.go_on(self.poll.registry(), Token(first)) {
+                    self.try_over(first, seen);
+                }
+            }
             Kind::Command(exec) => {
                 if exec.read(token) {
                     self.again.push(token);
                 }
-                None
             }
-        };
-        if let Some(seen) = seen {
-            self.try_over(first, seen);
         }
     }
 
@@ -128,28 +204,19 @@ impl Reactor {
     fn try_over(&mut self, token: usize, seen: Seen) {
         let now = self.clock.now();
         let Some(one) = self.end_try(token) else { return };
-        let answer = Answer { outcome: seen.outcome, message: seen.message, took: now.saturating_sub(one.began) };
-        let Try { service, generation, probe, .. } = one;
-        self.feed(Event::Probed { service, generation, probe, answer });
+        self.feed(probed(one.which, seen, now.saturating_sub(one.began)));
     }
 
-    /// Takes all of it back: socket, pipes, and the group of a command.
+    /// Takes all of it back: socket, pipes, and a command with its tree.
     fn end_try(&mut self, token: usize) -> Option<Try> {
-        let mut one = self.tries.all.remove(&token)?;
-        self.tries.deadlines.remove(&(one.until, token));
+        let mut one = self.tries.remove(token)?;
         match &mut one.errand {
             Kind::Socket(errand) => errand.end(self.poll.registry()),
             Kind::Command(exec) => {
-                for t in exec.tokens() {
-                    self.tries.by_token.remove(&t);
-                }
                 exec.close(self.poll.registry());
                 if self.tries.by_pid.remove(&exec.pid).is_some() {
-                    // Not reaped yet: the number is still its own, and its group's.
-                    let all = tree::descendants(&[exec.pid]);
-                    let _ = signals::kill(-exec.pid, libc::SIGKILL);
-                    tree::signal_each(&all, libc::SIGKILL, false);
-                    self.loose.push(exec.pid);
+                    kill(exec.pid);
+                    self.tries.killed.push((exec.pid, one.which));
                 }
             }
         }
@@ -158,32 +225,58 @@ impl Reactor {
 
     /// Ends all tries of this generation; nothing is told of them.
     pub(super) fn end_probes(&mut self, id: ServiceId, generation: Generation) {
-        let mine = |t: &Try| t.service == id && t.generation == generation;
-        let tokens: Vec<usize> = self.tries.all.iter().filter(|(_, t)| mine(t)).map(|(token, _)| *token).collect();
-        for token in tokens {
-            self.end_try(token);
+        for token in self.tries.of(id) {
+            if self.tries.all.get(&token).is_some_and(|one| one.which.generation == generation) {
+                self.end_try(token);
+            }
         }
     }
 
     /// Whoever has had his time.
     pub(super) fn end_late_tries(&mut self) {
         let now = self.clock.now();
-        while let Some((_, token)) = self.tries.deadlines.first().copied().filter(|(at, _)| *at <= now) {
-            let took = self.tries.all.get(&token).map_or(Duration::ZERO, |t| t.until.saturating_sub(t.began));
-            self.try_over(token, Seen::failure(format!("timed out after {}", human(took))));
+        while let Some((until, token)) = self.tries.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            let Some(one) = self.tries.all.get_mut(&token) else {
+                self.tries.deadlines.remove(&(until, token));
+                continue;
+            };
+            if now.saturating_sub(until) >= LATE && !one.spared {
+                // We were held up, and perhaps those who were to answer with us: a moment more, once.
+                (one.spared, one.until) = (true, now.saturating_add(one.timeout.min(LATE)));
+                self.tries.deadlines.remove(&(until, token));
+                self.tries.deadlines.insert((one.until, token));
+                continue;
+            }
+            let how_far = match &one.errand {
+                Kind::Socket(errand) => format!("{}, ", errand.how_far()),
+                Kind::Command(_) => String::new(),
+            };
+            let seen = Seen::failure(format!("{how_far}timed out after {}", human(one.timeout)));
+            self.try_over(token, seen);
         }
     }
 
-    /// A child of ours was reaped: if it is the command of a try, what it has shown. False: it is none.
+    /// A child of ours was reaped: if it is the command of a try, what it has shown is kept. False: it is none.
     pub(super) fn try_ended(&mut self, dead: &Dead) -> bool {
-        let Some(token) = self.tries.by_pid.remove(&dead.pid) else { return false };
+        let tries = &mut self.tries;
+        if let Some(at) = tries.killed.iter().position(|(pid, _)| *pid == dead.pid) {
+            tries.killed.swap_remove(at);
+            return true;
+        }
+        let Some(token) = tries.by_pid.remove(&dead.pid) else { return false };
+        if let Some(Try { errand: Kind::Command(exec), .. }) = tries.all.get_mut(&token) {
+            tries.reaped.push((token, answer_of(exec, dead)));
+        }
         self.end_what_it_left(dead.pid);
-        let seen = match self.tries.all.get_mut(&token).map(|t| &mut t.errand) {
-            Some(Kind::Command(exec)) => answer_of(exec, dead),
-            Some(Kind::Socket(_)) | None => return true,
-        };
-        self.try_over(token, seen);
         true
+    }
+
+    /// After a round of reaping, and after the ends of workers that it found: whoever is dead is judged by nobody, and the
+    /// number of one who was reaped is not his own any more.
+    pub(super) fn tell_reaped_tries(&mut self) {
+        for (token, seen) in std::mem::take(&mut self.tries.reaped) {
+            self.try_over(token, seen);
+        }
     }
 
     /// Whoever a command has left in its group is our child by now: while one is there, the number is still the group's.
@@ -197,8 +290,7 @@ impl Reactor {
 
     /// Our own end: nobody waits for an answer.
     pub(super) fn end_all_tries(&mut self) {
-        let tokens: Vec<usize> = self.tries.all.keys().copied().collect();
-        for token in tokens {
+        while let Some(token) = self.tries.all.keys().next().copied() {
             self.end_try(token);
         }
     }
@@ -208,4 +300,20 @@ impl Reactor {
         let file = self.machine.services().get(id.0 as usize)?.spec.place.wait_for_file.as_ref()?;
         Some(Event::FileSeen { service: id, there: inspect::is_there(file) })
     }
+}
+
+fn probed(which: Which, seen: Seen, took: Duration) -> Event {
+    let Which { service, generation, probe } = which;
+    let answer = Answer { outcome: seen.outcome, message: seen.message, took };
+    Event::Probed { service, generation, probe, answer }
+}
+
+/// A command that is not reaped yet, so that its number is still its own, and its group's. Whoever of its tree has left
+/// the group is found by his parents; one without is a stranger from now on, and reaped like any other.
+fn kill(pid: i32) {
+    // Stopped first: else a child that comes after the look could be out of the group before the kill.
+    let _ = signals::kill(-pid, libc::SIGSTOP);
+    let all = tree::descendants(&[pid]);
+    let _ = signals::kill(-pid, libc::SIGKILL);
+    tree::signal_each(all.get(1..).unwrap_or_default(), libc::SIGKILL, false);
 }

@@ -128,8 +128,11 @@ fn bound(process: &str, udp: bool) -> impl Iterator<Item = Listening> {
     let (names, state) = if udp { (["udp", "udp6"], UNCONNECTED) } else { (["tcp", "tcp6"], LISTEN) };
     let lists: Vec<File> =
         names.into_iter().filter_map(|name| File::open(format!("/proc/{process}/net/{name}")).ok()).collect();
-    let lines = lists.into_iter().flat_map(|f| BufReader::new(f.take(LIST_MAX)).lines().map_while(Result::ok).skip(1));
-    lines.filter_map(move |line| in_state(&line, state))
+    lists.into_iter().flat_map(move |file| {
+        let lines = BufReader::new(file.take(LIST_MAX)).lines().map_while(Result::ok).skip(1);
+        // Of TCP those that listen come first, and of the others there can be a million.
+        lines.map(move |line| in_state(&line, state)).take_while(move |l| udp || l.is_some()).flatten()
+    })
 }
 
 /// Inodes of the sockets that it has open.
