@@ -99,7 +99,7 @@ impl Laws {
             if !was.state.is_terminal() && s.book != old.book {
                 return Err(format!("reload: the book of {name} has changed: {:?} {:?}", old.book, s.book));
             }
-            if !changed && s.state == was.state && s.timers != old.timers {
+            if !changed && s.state == was.state && s.goal == was.goal && s.timers != old.timers {
                 return Err(format!("reload: the timers of {name} have changed: {:?} {:?}", old.timers, s.timers));
             }
             if !changed && self.shadow.slots[n].spec != old.spec {
