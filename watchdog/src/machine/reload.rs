@@ -279,7 +279,8 @@ impl Service {
     /// New settings for one that goes on: what is armed by the old ones is armed anew.
     fn refit(&mut self, cx: &mut Cx<'_>, old: &Spec) {
         let new = &self.spec;
-        let (probes, limits, ready) = (old.probes != new.probes, old.limits != new.limits, old.ready != new.ready);
+        let (probes, limits) = (old.probes != new.probes, old.limits != new.limits);
+        let ready = old.ready != new.ready || old.start_timeout != new.start_timeout;
         if matches!(self.state, State::Waiting) && old.place.wait_for_file != new.place.wait_for_file {
             self.await_file(cx);
         }
