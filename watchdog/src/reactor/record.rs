@@ -62,7 +62,7 @@ impl Reactor {
             Frame { now: pending.now, wall: pending.wall, services: self.machine.services(), reports: &self.reports };
         let Some(service) = frame.services.get(order.service.0 as usize) else { return Value::Null };
         let mut report = facts(&frame, service, order, id, &self.instance.version);
-        report.extend(account(&frame, order));
+        report.extend(account(&frame, service, order));
         report.extend(seen(gathered.as_ref()));
         let (log, mut notes) = self.output_of(service, order.generation);
         report.insert("log".into(), log);
@@ -161,7 +161,7 @@ fn facts(frame: &Frame<'_>, service: &Service, order: &ReportOrder, id: &str, ve
 }
 
 /// What it said of itself, and what was measured.
-fn account(frame: &Frame<'_>, order: &ReportOrder) -> Map<String, Value> {
+fn account(frame: &Frame<'_>, service: &Service, order: &ReportOrder) -> Map<String, Value> {
     let (run, talk) = (&order.run, &order.run.talk);
     let found = run.hang.as_ref().map_or(&[][..], |h| h.found.as_slice());
     let verdicts: Vec<Value> = found.iter().map(|f| finding(frame, f)).collect();
@@ -200,8 +200,7 @@ fn account(frame: &Frame<'_>, order: &ReportOrder) -> Map<String, Value> {
         "health": checks,
         "metrics": numbers,
         "curve": curve,
-        // Nothing probes yet.
-        "probes": [],
+        "probes": control::probes_of(frame, service, run),
     }))
 }
 
