@@ -247,11 +247,13 @@ impl Reactor {
                 self.tries.deadlines.insert((one.until, token));
                 continue;
             }
-            let how_far = match &one.errand {
-                Kind::Socket(errand) => format!("{}, ", errand.how_far()),
-                Kind::Command(_) => String::new(),
+            let seen = match &one.errand {
+                Kind::Socket(errand) => {
+                    Seen::failure(format!("{}, timed out after {}", errand.how_far(), human(one.timeout)))
+                }
+                // The contract's words for a command, to the letter.
+                Kind::Command(_) => Seen::failure("timed out"),
             };
-            let seen = Seen::failure(format!("{how_far}timed out after {}", human(one.timeout)));
             self.try_over(token, seen);
         }
     }
