@@ -21,7 +21,8 @@ fn text(value: &Value) -> &str {
 #[test]
 fn a_command_that_hangs_is_killed_with_its_group_and_never_meets_another() {
     // one of them in a session of its own
-    let script = "echo $$ >> rounds; echo words; echo 'more words' >&2; setsid sh -c 'echo $$ >> sessions; exec sleep 1000' &
+    let script =
+        "echo $$ >> rounds; echo words; echo 'more words' >&2; setsid sh -c 'echo $$ >> sessions; exec sleep 1000' &
                   sleep 1000 & echo $! >> children; wait";
     let run = scripted(script, &format!("{READINESS}\ntimeout = \"150ms\""));
     let dog = run.spawn();

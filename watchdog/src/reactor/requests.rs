@@ -30,25 +30,31 @@ impl Reactor {
         }
     }
 
-    /// The named services (of a replicated one all), or all that are not hidden. A name is only compared, never made into
-    /// anything.
+    /// The named services (of a replicated one all), or all of them. Hidden ones are left out of the two listings alone,
+    /// never out of what is counted or judged. A name is only compared, never made into anything.
     fn pick(&self, ask: &Ask) -> Result<Vec<ServiceId>, Value> {
-        let all = || self.machine.services().iter().filter(|s| !s.removed);
         if ask.services.is_empty() {
-            return Ok(all().filter(|s| !s.spec.hidden).map(|s| s.id).collect());
+            let listing = matches!(ask.verb, Verb::Status | Verb::Tree);
+            let all = !listing || ask.switch("all").map_err(|e| ask_error(&e))?;
+            let services = self.machine.services().iter().filter(|s| !s.removed && (all || !s.spec.hidden));
+            return Ok(services.map(|s| s.id).collect());
         }
         let mut picked = Vec::new();
         for name in &ask.services {
             let named = self.named(name);
             if named.is_empty() {
-                let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
-                let near = nearest(name, all().map(|s| s.spec.name.as_str()));
-                let message = format!("no service \"{shown}\" here");
-                return Err(error(&ask.id, "no-such-service", &message, near.as_deref()));
+                return Err(self.no_such_service(ask, name));
             }
             picked.extend(named.into_iter().filter(|id| !picked.contains(id)).collect::<Vec<_>>());
         }
         Ok(picked)
+    }
+
+    fn no_such_service(&self, ask: &Ask, name: &str) -> Value {
+        let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
+        let all = self.machine.services().iter().filter(|s| !s.removed);
+        let near = nearest(name, all.map(|s| s.spec.name.as_str()));
+        error(&ask.id, "no-such-service", &format!("no service \"{shown}\" here"), near.as_deref())
     }
 
     fn do_ask(
