@@ -393,6 +393,59 @@ fn reports_are_read_from_a_running_watchdog_and_after_its_end() {
     after(&["report", "show", nobody]).code(3);
 }
 
+/// Section 2: reports outlive their services: of one that a reload has removed, of replicas, and of a hidden one; and they
+/// are those of this watchdog, where several write into one directory
+#[test]
+fn reports_of_services_that_are_gone_or_hidden_are_still_there() {
+    let stays = "[service.stays]\ncommand = [\"sleep\", \"1000\"]\n";
+    let crashes = "command = [\"sh\", \"-c\", \"exit 5\"]\nrestart = \"never\"\n";
+    let text = format!(
+        "{stays}[service.gone]\n{crashes}[service.many]\nreplicas = 2\n{crashes}[service.shy]\nhidden = true\n{crashes}"
+    );
+    let run = Run::quick_file(&text);
+    let dir = run.path("reports");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
+    let put = |service: &str, watchdog: Value| {
+        let report =
+            json!({"id": format!("20260101T000000.000Z-{service}-1"), "service": service, "watchdog": watchdog});
+        std::fs::write(dir.join(format!("20260101T000000.000Z-{service}-1.json")), report.to_string()).unwrap();
+    };
+    put("theirs", json!({"name": "another", "pid": 7}));
+    put("before", json!({"name": "shop", "pid": 7}));
+    put("old", json!({"pid": 7}));
+    let dog = run.flag("--report-dir", &dir).flag("--name", "shop").spawn();
+    let services = |words: &[&str]| -> Vec<String> {
+        let list = dog.verb(&[&["report", "list", "--json"][..], words].concat()).code(0).json();
+        let mut all: Vec<String> =
+            list["reports"].as_array().unwrap().iter().map(|r| r["service"].as_str().unwrap().to_string()).collect();
+        all.sort();
+        all
+    };
+    let all = ["before", "gone", "many@0", "many@1", "old", "shy"];
+    wait_for("all reports", || (services(&[]) == all).then_some(()));
+    dog.run.write_file(stays);
+    dog.verb(&["reload"]).code(0);
+    assert_eq!(dog.verb(&["status", "--json"]).code(0).json()["services"].as_array().unwrap().len(), 1);
+    assert_eq!(services(&[]), all);
+    assert_eq!(services(&["gone"]), ["gone"]);
+    assert_eq!(services(&["many"]), ["many@0", "many@1"]);
+    assert_eq!(services(&["many@1"]), ["many@1"]);
+    assert_eq!(
+        (services(&["shy"]), services(&["theirs"]), services(&["stays"])),
+        (vec!["shy".into()], vec!["theirs".into()], vec![])
+    );
+    let last = dog.verb(&["report", "last", "gone", "--json"]).code(0).json();
+    assert_eq!((&last["service"], &last["watchdog"]["name"]), (&json!("gone"), &json!("shop")), "{last}");
+    dog.verb(&["report", "show", last["id"].as_str().unwrap()]).code(0);
+    dog.verb(&["report", "last", "stays"]).code(3);
+    for verb in ["list", "last"] {
+        let answer = dog.verb(&["report", verb, "gome"]).code(3);
+        assert!(answer.err.contains("gone"), "the nearest: {answer:?}");
+    }
+    dog.stop();
+}
+
 /// Section 6: explain: what happened, which rule with which numbers, what comes next; and why something did not happen
 #[test]
 fn explain_tells_the_story_of_a_limit() {

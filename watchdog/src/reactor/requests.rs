@@ -13,7 +13,9 @@ const WORD_MAX: usize = 4096;
 
 impl Reactor {
     pub(super) fn on_ask(&mut self, client: usize, ask: Ask, peer: (i32, u32)) {
-        let services = match self.pick(&ask) {
+        // Reports outlive the services they are about.
+        let picked = if ask.verb == Verb::Report { Ok(Vec::new()) } else { self.pick(&ask) };
+        let services = match picked {
             Ok(services) => services,
             Err(value) => return self.say(client, &value),
         };
@@ -43,17 +45,18 @@ impl Reactor {
         for name in &ask.services {
             let named = self.named(name);
             if named.is_empty() {
-                return Err(self.no_such_service(ask, name));
+                return Err(self.no_such_service(ask, name, &[]));
             }
             picked.extend(named.into_iter().filter(|id| !picked.contains(id)).collect::<Vec<_>>());
         }
         Ok(picked)
     }
 
-    fn no_such_service(&self, ask: &Ask, name: &str) -> Value {
+    /// `others`: names that would have done as well.
+    pub(super) fn no_such_service(&self, ask: &Ask, name: &str, others: &[&str]) -> Value {
         let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
-        let all = self.machine.services().iter().filter(|s| !s.removed);
-        let near = nearest(name, all.map(|s| s.spec.name.as_str()));
+        let all = self.machine.services().iter().filter(|s| !s.removed).map(|s| s.spec.name.as_str());
+        let near = nearest(name, all.chain(others.iter().copied()));
         error(&ask.id, "no-such-service", &format!("no service \"{shown}\" here"), near.as_deref())
     }
 
@@ -76,7 +79,7 @@ impl Reactor {
                 let why_not = ask.switch("why_not")?;
                 return Ok(Some(ok(&ask.id, self.explain(&services, why_not))));
             }
-            Verb::Report => return self.on_report(ask, &services).map(Some),
+            Verb::Report => return self.on_report(ask).map(Some),
             Verb::Health => return Ok(Some(ok(&ask.id, control::health_of(&self.frame(), &services)))),
             Verb::Tree => return Ok(Some(ok(&ask.id, control::tree(&self.frame(), &services)))),
             Verb::Events => return self.events(client, ask, services).map(|()| None),
