@@ -74,8 +74,8 @@ impl Reactor {
             self.reports.push(None);
             match setup::worker(spec) {
                 Ok(worker) => self.workers.push(worker),
-                Err(why) => {
-                    log::error!("{}: {why}", spec.name);
+                Err(e) => {
+                    log::error!("{}: log_file {}: {}", spec.name, e.path.display(), e.why);
                     let mut without = spec.clone();
                     without.log.file = None;
                     self.workers.extend(setup::worker(&without));
