@@ -13,6 +13,7 @@ mod launch;
 mod link;
 mod links;
 mod measure;
+mod orphans;
 mod outputs;
 mod perform;
 mod ports;
@@ -153,6 +154,8 @@ struct Reactor {
     to_measure: Vec<(ServiceId, Generation)>,
     /// Probes under way.
     tries: probes::Tries,
+    /// What commands of ours have left.
+    orphans: orphans::Orphans,
     /// Starts that wait for others to leave their ports.
     freeing: Vec<ports::Freeing>,
     /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
@@ -256,6 +259,7 @@ impl Reactor {
             .chain(self.ports_deadline())
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
+            .chain(self.orphans.next_deadline())
             .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
@@ -301,6 +305,7 @@ impl Reactor {
             self.on_wishes();
         }
         self.end_late_tries();
+        self.end_what_tries_left();
         self.on_env_files(tokens.contains(&ENV_FILES));
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);

@@ -120,6 +120,7 @@ impl Reactor {
             null: None,
             to_measure: Vec::new(),
             tries: Default::default(),
+            orphans: Default::default(),
             freeing: Vec::new(),
             loose: Vec::new(),
             reports,
