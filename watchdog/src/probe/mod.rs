@@ -49,6 +49,13 @@ pub(crate) fn shown(text: &str) -> String {
     clean.trim().chars().take(MESSAGE).collect()
 }
 
+/// The verdict on an answer that comes in these pieces and then ends, for the target in `fuzz/`.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn judged<'a>(check: &crate::spec::HttpCheck, mut pieces: impl Iterator<Item = &'a [u8]>) -> Seen {
+    let mut answer = answer::Answer::new(check);
+    pieces.find_map(|piece| answer.take(piece)).unwrap_or_else(|| answer.end())
+}
+
 /// One errand.
 #[derive(Debug)]
 pub(crate) enum Errand {
