@@ -227,6 +227,17 @@ fn a_cycle_is_printed_as_a_path_once() {
 }
 
 #[test]
+fn a_cycle_is_found_through_an_edge_that_is_wrong_otherwise() {
+    let text = "[service.a]\ncommand = \"x\"\nrequires = [{ service = \"b\", condition = \"redy\", onse = true }]\n\
+                [service.b]\ncommand = \"x\"\nrequires = [\"a\"]\n";
+    let said = refused(text);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    for part in ["a.requires[0].condition: \"redy\"", "a.requires[0].onse: unknown key", "next: a -> b -> a"] {
+        assert!(said.iter().any(|line| line.contains(part)), "{part}: {said:#?}");
+    }
+}
+
+#[test]
 fn a_chain_of_five_thousand_and_a_ring_of_them_need_no_recursion() {
     let mut chain = String::new();
     for n in 0..5000 {
