@@ -172,6 +172,15 @@ fn only_those_who_are_named_start_with_what_they_need() {
 }
 
 #[test]
+fn one_replica_that_is_named_starts_alone_with_what_it_needs() {
+    let text = format!("[service.db]\n{SLEEPS}[service.web]\n{SLEEPS}replicas = 2\nrequires = [\"db\"]\n");
+    let dog = Run::quick_file(&text).switch("web@1").spawn();
+    dog.wait_ready("web@1");
+    assert_eq!((dog.service("db")["ready"].clone(), dog.service("web@0")["state"].clone()), (true.into(), "stopped".into()));
+    dog.stop().code(0);
+}
+
+#[test]
 fn usr1_reopens_the_files_of_output() {
     let text = "[service.a]\ncommand = [\"sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo line $n; sleep 0.02; done\"]\nlog_file = \"a.log\"\n";
     let dog = Run::quick_file(text).spawn();

@@ -94,7 +94,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     cycles::find(&members, &links, &said, &mut faults);
     order::conflicts(&members, &links, &said, &mut faults);
     let chosen = order::chosen(&members, names, &mut faults);
-    let starts = order::starts(&members, &links, chosen.as_deref());
+    let starts = order::starts(&members, &links, chosen.as_ref());
     let order = order::layers(&members, &links, &starts);
     warnings.extend(said.warnings(&members, world));
     warnings.extend(order::by_hand(&members, &links, &starts));
@@ -102,7 +102,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
         said: &said,
         links: &links,
         names: members.iter().map(Member::names).collect(),
-        chosen: chosen.as_deref().map(|c| (c, starts.as_slice())),
+        chosen: chosen.as_ref().map(|chosen| (chosen, &starts)),
     };
     let specs = specs::all(members, &around, world, &mut faults);
     if !faults.is_empty() {

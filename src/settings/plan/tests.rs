@@ -293,6 +293,13 @@ fn names_choose_who_starts_and_what_they_need() {
     let warnings = waits.expect("valid").warnings;
     assert!(warnings.len() == 1 && warnings[0].starts_with("service.x: requires hand, which"), "{warnings:?}");
     assert_eq!(starts(&["hand"]).1, [No, No, No, No, Yes]);
+    // One replica alone, and what it needs; of several names the widest one holds.
+    let (order, auto) = starts(&["api@1"]);
+    assert_eq!((order, auto), (vec![vec!["db".into()], vec!["api@1".into()]], vec![No, No, Yes, No, Ignore]));
+    assert_eq!(starts(&["api@1", "api"]).1, [No, Yes, Yes, No, Ignore]);
+    assert_eq!(starts(&["api@1", "api@0"]).0[1], ["api@0", "api@1"]);
+    let whole = with(&format!("{text}[service.x]\ncommand = \"x\"\nwants = [\"api\"]\n"), &[], &["x", "api@1"], &[]);
+    assert_eq!(whole.expect("valid").order[1], ["api@0", "api@1"], "another needs all of them");
     assert_eq!(starts(&["db"]).1, [Yes, No, No, No, Ignore]);
     let faults = with(text, &[], &["apii"], &[]).expect_err("must be refused");
     assert!(status_of(&faults) == 2 && faults[0].message.ends_with("did you mean \"api\"?"), "{faults:?}");
