@@ -51,9 +51,13 @@ fn wrong_types_wrong_words_and_what_is_missing_are_said_with_the_path() {
 /// CFG-03: the same key or service twice, names that differ in case
 #[test]
 fn what_stands_twice_is_refused() {
-    Folder::with(&format!("{RAN}nice = 1\nnice = 2\n")).refused(&["watchdog.toml:4:1: nice: duplicate key"]);
-    Folder::with(&format!("{RAN}{RAN}"))
-        .refused(&["watchdog.toml:3:10: a: duplicate key", "watchdog.toml:4:1: command: duplicate key"]);
+    Folder::with(&format!("{RAN}nice = 1\nnice = 2\n")).refused(&["watchdog.toml:4:1: service.a.nice: duplicate key"]);
+    let error = Folder::with(&format!("{RAN}command = \"x\"\n")).json()["errors"][0].clone();
+    assert_eq!((&error["key"], &error["line"]), (&"service.a.command".into(), &3.into()));
+    Folder::with(&format!("{RAN}{RAN}")).refused(&[
+        "watchdog.toml:3:10: service.a: duplicate key",
+        "watchdog.toml:4:1: service.a.command: duplicate key",
+    ]);
     Folder::with(&format!("{RAN}[service.A]\ncommand = \"x\"\n"))
         .refused(&["service.A: differs from service.a in capitals"]);
     Folder::with(&format!("{RAN}maxRestarts = 1\nrestart_limit = 2\n"))
