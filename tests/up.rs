@@ -163,9 +163,14 @@ fn run_until_ready_says_what_was_not_ready_and_leaves_nobody_behind() {
 
 #[test]
 fn only_those_who_are_named_start_with_what_they_need() {
-    let text = format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n[service.c]\n{SLEEPS}");
+    let text = format!(
+        "[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n[service.c]\n{SLEEPS}[service.d]\n{SLEEPS}autostart = false\n"
+    );
     let dog = Run::quick_file(&text).switch("b").spawn();
     dog.wait_ready("b");
+    let why = |name: &str| dog.service(name)["reason"].as_str().unwrap().to_string();
+    assert_eq!(why("c"), "it was not named on the command line, and starts when another needs it");
+    assert_eq!(why("d"), "it starts when another needs it (autostart = false)");
     assert_eq!((&dog.service("a")["state"], &dog.service("c")["state"]), (&"running".into(), &"stopped".into()));
     dog.verb(&["start", "c"]).code(0);
     dog.stop().code(0);
@@ -176,7 +181,10 @@ fn one_replica_that_is_named_starts_alone_with_what_it_needs() {
     let text = format!("[service.db]\n{SLEEPS}[service.web]\n{SLEEPS}replicas = 2\nrequires = [\"db\"]\n");
     let dog = Run::quick_file(&text).switch("web@1").spawn();
     dog.wait_ready("web@1");
-    assert_eq!((dog.service("db")["ready"].clone(), dog.service("web@0")["state"].clone()), (true.into(), "stopped".into()));
+    assert_eq!(
+        (dog.service("db")["ready"].clone(), dog.service("web@0")["state"].clone()),
+        (true.into(), "stopped".into())
+    );
     dog.stop().code(0);
 }
 

@@ -114,11 +114,11 @@ impl Around<'_> {
     /// Who was named starts, and nobody else does by itself.
     fn choose(&self, at: usize, index: usize, spec: &mut Spec) {
         let Some((named, starts)) = self.chosen else { return };
-        let autostart = &mut spec.place.autostart;
+        let place = &mut spec.place;
         if named.iter().any(|(member, replica)| *member == at && replica.is_none_or(|replica| replica == index)) {
-            *autostart = Autostart::Yes;
-        } else if !starts.has(at, index) && *autostart == Autostart::Yes {
-            *autostart = Autostart::No;
+            place.autostart = Autostart::Yes;
+        } else if !starts.has(at, index) && place.autostart == Autostart::Yes {
+            (place.autostart, place.unnamed) = (Autostart::No, true);
         }
     }
 

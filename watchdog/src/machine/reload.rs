@@ -255,6 +255,9 @@ impl Service {
             if matches!(self.state, State::Stopped) {
                 self.reason = match (self.asked, self.spec.place.autostart) {
                     (Some(_), _) => "stopped by hand before this watchdog began (state)".into(),
+                    (None, _) if self.spec.place.unnamed => {
+                        "it was not named on the command line, and starts when another needs it".into()
+                    }
                     (None, Autostart::No) => "it starts when another needs it (autostart = false)".into(),
                     (None, _) => "it is started by hand alone (autostart = \"ignore\")".into(),
                 };
