@@ -31,6 +31,25 @@ fn the_json_of_check_has_every_setting_with_its_source() {
     assert!(json["services"][0]["settings"].as_object().unwrap().len() > 60);
 }
 
+/// Section 13: with variables put in, in the words of TOML; of the environment the names alone
+#[test]
+fn what_is_shown_is_what_is_used() {
+    let text = "[service.a]\ncommand = \"sleep ${N:-100}\"\nreplicas = \"${R:-3}\"\ntitle = \"${R:-3}\"\nautostart = \"${ON:-false}\"\n\
+                env = { TOKEN = \"${TOKEN}\", PLAIN = \"x\" }\nenv_file = [\"${F:-vars}\"]\nclear_env = \"${C:-true}\"\n\
+                [[service.a.probe]]\ncheck = \"port:${P:-80}\"\nfailures = \"${P:-80}\"\nname = \"${P:-80}\"\n";
+    let folder = Folder::with(text).env("TOKEN", "S3CRET").file("vars", "INNER=S3CRET\n");
+    let said = folder.verb(&["check", "--json", "--title", "5"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let of = |key: &str| json["services"][0]["settings"][key]["value"].clone();
+    assert_eq!((of("command"), of("replicas"), of("title")), ("sleep 100".into(), 3.into(), "5".into()));
+    assert_eq!((of("autostart"), of("clear_env"), of("env_file")), (false.into(), true.into(), vec!["vars"].into()));
+    assert_eq!(of("env"), serde_json::json!({ "TOKEN": "***", "PLAIN": "***" }));
+    assert_eq!(of("probe"), serde_json::json!([{ "check": "port:80", "failures": 80, "name": "80" }]));
+    let text = folder.check().out;
+    assert!(text.contains("\"sleep 100\"") && text.contains("title     = \"3\""), "{text}");
+    assert!(!said.out.contains("S3CRET") && !said.out.contains("INNER") && !text.contains("S3CRET"), "{text}");
+}
+
 /// Section 9: drop-ins beside the file, in the order of their names, win key by key
 #[test]
 fn drop_ins_are_read_after_the_file_and_win() {
