@@ -6,6 +6,7 @@ mod cycles;
 mod links;
 mod members;
 mod order;
+mod places;
 mod specs;
 #[cfg(test)]
 mod tests;
@@ -90,6 +91,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     if members.is_empty() && faults.is_empty() {
         faults.push(said.no_services());
     }
+    places::of_the_watchdog(&bases.above, &said, &mut faults);
     let links = links::all(&members, &said, &mut faults);
     cycles::find(&members, &links, &said, &mut faults);
     order::conflicts(&members, &links, &said, &mut faults);
@@ -155,7 +157,8 @@ impl Said {
     fn finished(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
         faults.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
         // What [defaults] do to many services stands in one place.
-        faults.dedup_by(|a, b| a.message == b.message);
+        let mut told = HashSet::new();
+        faults.retain(|fault| told.insert(fault.message.clone()));
         self.veil(faults.iter_mut().flat_map(|fault| {
             let place = fault.place.as_mut().map(|place| &mut place.message);
             std::iter::once(&mut fault.message).chain(place)

@@ -2,7 +2,7 @@
 
 use super::links::Links;
 use super::order::{Chosen, Starts};
-use super::{AllLinks, Member, Said};
+use super::{AllLinks, Member, Said, places};
 use crate::settings::World;
 use crate::settings::build::Shared;
 use crate::settings::fault::Fault;
@@ -43,6 +43,7 @@ pub(super) fn all(
             let what = format!("{first} writes to the same file: each service needs one of its own");
             faults.push(said.wrong_with(&member, Fault::broken(what).about("log_file")));
         }
+        faults.extend(places::of_a_service(&member, said));
         // A wrong command was said with the contradictions.
         let argv = member.draft.argv().unwrap_or_default();
         let draft = std::mem::take(&mut member.draft);

@@ -139,14 +139,14 @@ fn a_oneshot_is_not_killed_by_a_default_and_not_started_again() {
 #[test]
 fn needs_are_looked_up_and_replicas_are_all_meant() {
     let text = "[service.db]\ncommand = \"db\"\nreplicas = 2\n[service.m]\ntype = \"oneshot\"\ncommand = \"m\"\nrequires = \"db\"\n\
-                [service.api]\ncommand = \"api\"\nreplicas = 2\nlog_file = \"/l/api.log\"\nwants = [\"cache\"]\nafter = [\"db\"]\n\
+                [service.api]\ncommand = \"api\"\nreplicas = 2\nlog_file = \"/tmp/api.log\"\nwants = [\"cache\"]\nafter = [\"db\"]\n\
                 requires = [\"m\", { service = \"db\", condition = \"started\", once = true }]\n[service.cache]\ncommand = \"c\"\n";
     let plan = planned(text);
     let names: Vec<&str> = plan.specs.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["db@0", "db@1", "m", "api@0", "api@1", "cache"]);
     let api = spec(&plan, "api@1");
     assert_eq!((api.base.as_str(), api.replica), ("api", Some(1)));
-    assert_eq!(api.log.file, Some(PathBuf::from("/l/api@1.log")));
+    assert_eq!(api.log.file, Some(PathBuf::from("/tmp/api@1.log")));
     let need = |service: &str, condition, once| Need { service: service.into(), condition, once };
     let started = Condition::Started;
     let needs = [need("m", Condition::Completed, false), need("db@0", started, true), need("db@1", started, true)];
