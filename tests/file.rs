@@ -118,7 +118,7 @@ fn contradictions_are_refused() {
         ("ready = \"probe\"\n", "needs a readiness or startup probe"),
         ("ready = \"line:up\"\nlog = \"inherit\"\n", "set log to tee or capture"),
         ("type = \"oneshot\"\nrestart = \"always\"\n", "service.a.restart: a oneshot"),
-        ("type = \"target\"\n", "service.a.command: type = \"target\" has no process"),
+        ("type = \"target\"\n", "service.a.command: a target has no process: leave command out"),
         ("replicas = 0\n", "enabled = false"),
         ("shell = true\n", "shell = true takes the command as one text"),
     ] {
@@ -207,6 +207,29 @@ fn thousands_of_services_are_looked_over_in_no_time() {
     }
     let ring = chain(1).replacen("requires = []", "requires = [\"s4999\"]", 1);
     Folder::with(&ring).refused(&["s0 -> s4999 -> s4998"]);
+}
+
+/// CFG-07: what is about a process stands in no service that has none; what holds for all is passed over there
+#[test]
+fn settings_of_a_process_are_refused_where_there_is_none() {
+    let own = "replicas = 2\nports = [80]\nlog_file = \"a.log\"\nready = \"fd\"\nmemory_limit = \"1GiB\"\ncpu_limit = \"80%\"\n\
+               user = \"root\"\ngroup = \"root\"\ncwd = \"/\"\nenv = { A = \"1\" }\nmaxRestarts = 1\nrestart = \"always\"\n\
+               heartbeat = \"off\"\nstop_timeout = \"1s\"\n";
+    let keys = own.lines().filter_map(|line| line.split(" = ").next());
+    let parts: Vec<String> =
+        keys.map(|key| format!("service.t.{key}: a target has no process: leave {key} out")).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Folder::with(&format!("{RAN}[service.t]\ntype = \"target\"\nrequires = [\"a\"]\n{own}")).refused(&parts);
+    Folder::with(&format!(
+        "{RAN}[service.t]\ntype = \"probe\"\nprobe = \"port:80\"\nrestart = \"never\"\nstart_timeout = \"5s\"\n"
+    ))
+    .refused(&["watchdog.toml:6:1: service.t.restart: a probe has no process: leave restart out"]);
+    let all = "[defaults]\nuser = \"root\"\nlog_file = \"a.log\"\nready = \"fd\"\nenv_file = [\"no\"]\n[service.t]\ntype = \"target\"\n\
+               replicas = 1\ntitle = \"all\"\nhook = \"ready:true\"\nwait_for_file = \"x\"\n[service.u]\ntype = \"target\"\n";
+    let json = Folder::with(all).env("WATCHDOG_RESTART", "always").valid().json();
+    let settings = &json["services"][0]["settings"];
+    assert_eq!((&settings["log_file"]["value"], &settings["restart"]["value"]), (&Value::Null, &Value::Null));
+    assert_eq!((&settings["title"]["value"], &json["start_order"][0]), (&"all".into(), &serde_json::json!(["t", "u"])));
 }
 
 /// CFG-11: variables are put in by us alone, and no shell reads a command unless it was asked for

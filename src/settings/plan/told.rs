@@ -2,6 +2,7 @@
 
 use super::Said;
 use crate::settings::file::{Entry, ServiceTable};
+use crate::settings::needs::KINDS;
 use crate::settings::node::Node;
 use crate::settings::probes;
 use crate::settings::raw::Raw;
@@ -9,6 +10,7 @@ use crate::settings::table::{Scope, Setting, Shape, Standard, TABLE};
 pub(crate) use serde_json::Value;
 use serde_json::{Map, json};
 use std::os::unix::ffi::OsStrExt;
+use watchdog_engine::spec::Kind;
 
 /// What stands in the place of a value of the environment.
 const VEILED: &str = "***";
@@ -56,7 +58,12 @@ impl Said {
 
     fn service(&self, table: &ServiceTable) -> Vec<Told> {
         let of = TABLE.iter().filter(|s| matches!(s.scope, Scope::Service | Scope::OneService));
-        of.map(|setting| self.told(setting, &[&table.entries, &self.contents.defaults])).collect()
+        let kind = kind(table);
+        of.map(|setting| match setting.fits(kind) {
+            true => self.told(setting, &[&table.entries, &self.contents.defaults]),
+            false => Told { key: setting.key, value: Value::Null, source: "default", at: None },
+        })
+        .collect()
     }
 
     /// The strongest layer that says it: flag, variable, then these tables in their order.
@@ -101,6 +108,13 @@ impl Said {
         }
         Value::Object(names)
     }
+}
+
+/// What a service of a file that is right is.
+fn kind(table: &ServiceTable) -> Kind {
+    let entry = table.entries.iter().rfind(|entry| entry.setting.key == "type");
+    let word = entry.and_then(|entry| entry.node.text().ok());
+    KINDS.iter().find(|(known, _)| word == Some(known)).map(|(_, kind)| *kind).unwrap_or_default()
 }
 
 /// What a request carries may be a password.
