@@ -395,3 +395,31 @@ fn a_program_that_is_missing_is_a_state_with_a_reason_and_not_the_end_of_the_oth
     dog.wait_ready("good");
     dog.stop();
 }
+
+/// Of one without a process nothing is said that is about one
+#[test]
+fn what_has_no_process_is_explained_without_one() {
+    let text = format!(
+        "[service.all]\ntype = \"target\"\nrequires = [\"a\"]\n[service.a]\n{SLEEPS}\
+         [service.net]\ntype = \"probe\"\n[[service.net.probe]]\nname = \"fine\"\ncheck = \"exec:true\"\ninterval = \"200ms\"\n"
+    );
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_ready("all");
+    dog.wait_ready("net");
+    for (name, own, next) in [
+        ("all", "up while all that it requires is there (a)", "next: nothing, as long as what it requires is there"),
+        (
+            "net",
+            "up while its readiness probes succeed (fine every 200ms, failures 3)",
+            "as long as its probes succeed",
+        ),
+    ] {
+        let text = dog.verb(&["explain", name]).code(0).out;
+        let why = dog.verb(&["explain", "--why-not", name]).code(0).out;
+        assert!(text.contains(own) && text.contains(next) && why.contains(own), "{text}{why}");
+        for odd in ["restart", "SIG", "stop_timeout", "beat", "memory", "runs"] {
+            assert!(!text.contains(odd) && !why.contains(odd), "{odd:?} is in\n{text}{why}");
+        }
+    }
+    dog.stop();
+}
