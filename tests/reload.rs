@@ -129,8 +129,12 @@ fn no_restart_puts_off_what_needs_one_and_the_next_start_brings_it() {
     let told = dog.verb(&["reload", "--no-restart", "--json"]).code(0).json();
     assert_eq!((&told["deferred"][0], &told["restarted"]), (&Value::from("a"), &serde_json::json!([])));
     assert_eq!(starts_of(&dog, "a"), 1);
+    let waits =
+        || dog.verb(&["explain", "a"]).code(0).out.contains("the newer ones were read and wait for its next start");
+    assert!(waits() && dog.service("a")["pending_reload"] == true);
     dog.verb(&["restart", "a"]).code(0);
     dog.wait_out("a | two");
+    assert!(!waits() && dog.service("a")["pending_reload"] == false);
     dog.stop();
 }
 

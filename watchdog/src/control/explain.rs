@@ -22,6 +22,9 @@ pub(crate) fn explain<'a>(
     let about = [&s.spec.title, &s.spec.description];
     let mut text: Vec<String> = about.into_iter().filter(|t| !t.is_empty()).cloned().collect();
     text.push(now(frame, s));
+    if s.next.is_some() {
+        text.push("it runs by its settings of before: the newer ones were read and wait for its next start".into());
+    }
     let mut story: Vec<&Entry> =
         journal.filter(|e| e.notice.service == Some(s.id) && tells(&e.notice.what)).rev().take(STORY).collect();
     story.reverse();

@@ -108,6 +108,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "last_exit": s.ended.as_ref().map(|e| last_exit(frame, e)),
         "probes": probes(frame, s),
         "wanted": s.wanted,
+        "pending_reload": s.next.is_some(),
         "last_report": frame.reports.get(s.id.0 as usize).and_then(Option::as_deref),
     })
 }
