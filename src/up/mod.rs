@@ -12,7 +12,7 @@ use crate::settings::{self, World};
 use crate::{complain, logging, output};
 use std::time::Duration;
 use watchdog_engine::spec::{LogMode, Spec};
-use watchdog_engine::{Holder, Watchdog};
+use watchdog_engine::{Holder, Reread, Watchdog};
 
 /// How long `run-until-ready` waits where nobody says so.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -79,15 +79,18 @@ fn supervise(mut plan: Plan, of: FileLine, names: Vec<String>, world: World, vie
     let output = view.output.unwrap_or(Output::Prefix);
     fit_for(output, &mut plan.specs);
     let screen = screen::Screen::new(output, !view.no_progress, &plan.specs);
+    let fixed = plan.fixed();
     // What was read of the file goes before anything is started: it is as large as all that is kept.
     let (instance, specs) = plan.for_the_engine();
     // The file is found again whatever becomes of the working directory.
     let file = instance.file.clone().unwrap_or_else(|| check::file(&of, &world));
     let reload = move || {
         let read = settings::plan(&of.flags, &file, &names, &world);
-        let mut specs = read.map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>())?.specs;
+        let plan = read.map_err(|faults| faults.into_iter().map(|fault| fault.message).collect::<Vec<_>>())?;
+        let needs_watchdog_restart = fixed.differences(&plan);
+        let mut specs = plan.specs;
         fit_for(output, &mut specs);
-        Ok(specs.into_iter().map(|spec| *spec).collect())
+        Ok(Reread { specs: specs.into_iter().map(|spec| *spec).collect(), needs_watchdog_restart })
     };
     let status = Watchdog::new(instance, specs).reload_from(Box::new(reload)).observe(Box::new(screen)).run();
     // What kept it from starting was said while the view was to be shown.

@@ -47,7 +47,41 @@ pub(crate) struct Plan {
     pub(crate) said: Said,
 }
 
+/// What a watchdog is started with and has until its end.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    instance: Instance,
+    log_level: String,
+    log_format: LogFormat,
+}
+
+impl Fixed {
+    /// The keys of what another reading of the file says otherwise.
+    pub(crate) fn differences(&self, plan: &Plan) -> Vec<String> {
+        let (old, new) = (&self.instance, &plan.instance);
+        let all = [
+            ("name", (&old.name, old.name_given) != (&new.name, new.name_given)),
+            ("control", old.control != new.control),
+            ("events_file", old.events_file != new.events_file),
+            ("report_dir", old.report_dir != new.report_dir),
+            ("report_keep", old.report_keep != new.report_keep),
+            ("state", old.state != new.state),
+            ("strategy", old.strategy != new.strategy),
+            ("die_with_parent", old.die_with_parent != new.die_with_parent),
+            ("log_level", self.log_level != plan.log_level),
+            ("log_format", self.log_format != plan.log_format),
+        ];
+        all.iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_string()).collect()
+    }
+}
+
 impl Plan {
+    /// What of it no reload changes.
+    pub(crate) fn fixed(&self) -> Fixed {
+        let (instance, log_level) = (self.instance.clone(), self.log_level.clone());
+        Fixed { instance, log_level, log_format: self.log_format }
+    }
+
     /// What is needed to run it; all else is dropped.
     pub(crate) fn for_the_engine(self) -> (Instance, Vec<Box<Spec>>) {
         (self.instance, self.specs)

@@ -1,6 +1,7 @@
 //! New settings while everything runs, and wishes that outlive us.
 
 use super::{ENV_FILES, Reactor, measure, setup};
+use crate::api::Reread;
 use crate::control::{error, ok};
 use crate::logs::{LogFile, Ring};
 use crate::machine::*;
@@ -22,11 +23,15 @@ impl Reactor {
             return self.answer_reload(ticket, Err(("refused", "there is no file to read again".into())));
         };
         match loader() {
-            Ok(specs) => {
+            Ok(Reread { specs, needs_watchdog_restart }) => {
                 let applied = self.apply(specs, restart);
+                if !needs_watchdog_restart.is_empty() {
+                    log::warn!("needs a restart of the watchdog: {}", needs_watchdog_restart.join(", "));
+                }
                 let told = json!({
                     "added": applied.added, "removed": applied.removed, "changed": applied.changed,
                     "restarted": applied.restarted, "deferred": applied.deferred,
+                    "needs_watchdog_restart": needs_watchdog_restart,
                 });
                 let Applied { added, removed, changed, restarted, deferred } = applied;
                 self.tell_own(What::ConfigReloaded { added, removed, changed, restarted, deferred });
