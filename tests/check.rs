@@ -114,6 +114,9 @@ fn up_with_names_starts_these_and_what_they_need() {
     let said = folder.verb(&["up", "apii"]);
     assert!(said.code == 2 && said.err.contains("did you mean \"api\"?"), "{said:?}");
     assert!(!folder.path("run").exists(), "a dry run touches nothing");
+    let json: Value = serde_json::from_str(&folder.verb(&["up", "--dry-run", "--json", "api"]).out).unwrap();
+    assert_eq!(json, serde_json::json!({ "start_order": [["db"], ["api"]], "held_ports": [], "warnings": [] }));
+    assert_eq!(folder.verb(&["up", "--json"]).code, 2);
     for usage in [
         &["up", "--requires", "db"][..],
         &["up", "--ports", "80"],
