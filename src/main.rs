@@ -57,7 +57,7 @@ fn run(command: Command) -> u8 {
         Command::Check { of, json } => check::run(&of, json, &World::real()),
         Command::Init { file } => init(&file),
         Command::Schema => output::page(&help::schema()),
-        Command::UntilReady { of, timeout, view } => up::until_ready(of, timeout, view, World::real()),
+        Command::UntilReady { of, timeout, view, json } => up::until_ready(of, timeout, view, json, World::real()),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -31,6 +31,55 @@ fn the_json_of_check_has_every_setting_with_its_source() {
     assert!(json["services"][0]["settings"].as_object().unwrap().len() > 60);
 }
 
+/// Section 13: with variables put in, in the words of TOML; of the environment the names alone
+#[test]
+fn what_is_shown_is_what_is_used() {
+    let text = "[service.a]\ncommand = \"sleep ${N:-100}\"\nreplicas = \"${R:-3}\"\ntitle = \"${R:-3}\"\nautostart = \"${ON:-false}\"\n\
+                env = { TOKEN = \"${TOKEN}\", PLAIN = \"x\" }\nenv_file = [\"${F:-vars}\"]\nclear_env = \"${C:-true}\"\n\
+                [[service.a.probe]]\ncheck = \"port:${P:-80}\"\nfailures = \"${P:-80}\"\nname = \"${P:-80}\"\n";
+    let folder = Folder::with(text).env("TOKEN", "S3CRET").file("vars", "INNER=S3CRET\n");
+    let said = folder.verb(&["check", "--json", "--title", "5"]);
+    let json: Value = serde_json::from_str(&said.out).unwrap();
+    let of = |key: &str| json["services"][0]["settings"][key]["value"].clone();
+    assert_eq!((of("command"), of("replicas"), of("title")), ("sleep 100".into(), 3.into(), "5".into()));
+    assert_eq!((of("autostart"), of("clear_env"), of("env_file")), (false.into(), true.into(), vec!["vars"].into()));
+    assert_eq!(of("env"), serde_json::json!({ "TOKEN": "***", "PLAIN": "***" }));
+    assert_eq!(of("probe"), serde_json::json!([{ "check": "port:80", "failures": 80, "name": "80" }]));
+    let text = folder.check().out;
+    assert!(text.contains("\"sleep 100\"") && text.contains("title     = \"3\""), "{text}");
+    assert!(!said.out.contains("S3CRET") && !said.out.contains("INNER") && !text.contains("S3CRET"), "{text}");
+}
+
+/// A file is written into a directory that is there; that it is not is said before anything is started
+#[test]
+fn a_directory_that_is_missing_is_an_error_of_the_file() {
+    let text = "[watchdog]\nevents_file = \"no/events\"\nreport_dir = \"no/reports\"\ncontrol = \"watchdog.toml/sock\"\n\
+                state = \"no/wishes\"\n[service.a]\ncommand = [\"touch\", \"ran\"]\nlog_file = \"no/a.log\"\n\
+                [service.b]\ncommand = \"b\"\nenabled = false\nlog_file = \"no/b.log\"\n[service.c]\ncommand = \"c\"\nnicee = 1\n";
+    Folder::with(text).refused(&[
+        "watchdog.toml:2:1: watchdog.events_file: no/events: there is no directory no: make it, or name another one",
+        "watchdog.toml:3:1: watchdog.report_dir: no/reports: there is no directory no",
+        "watchdog.toml:4:1: watchdog.control: watchdog.toml/sock: watchdog.toml is no directory",
+        "watchdog.toml:5:1: watchdog.state: no/wishes: there is no directory no",
+        "watchdog.toml:8:1: service.a.log_file: no/a.log: there is no directory no",
+        "watchdog.toml:15:1: service.c.nicee",
+    ]);
+    let twice = "[defaults]\nlog_file = \"no/x.log\"\n[service.a]\ncommand = \"a\"\nreplicas = 2\n";
+    Folder::with(twice).refused(&["watchdog.toml:2:1: defaults.log_file: no/x.log: there is no directory no"]);
+    Folder::with("[watchdog]\nreport_dir = \"watchdog.toml\"\n[service.a]\ncommand = \"a\"\n")
+        .refused(&["watchdog.report_dir: watchdog.toml is no directory"]);
+    let fine =
+        Folder::with("[watchdog]\nreport_dir = \"new\"\n[service.a]\ncommand = \"a\"\nlog_file = \"a.log\"\n").valid();
+    for (words, part) in [
+        (["--log-file", "no/a.log"], "--log-file: no/a.log: there is no directory no"),
+        (["--state", "no/s"], "--state: no/s: there is no directory no"),
+    ] {
+        let said = fine.verb(&[&["check"][..], &words].concat());
+        assert!(said.code == 1 && said.err.contains(part) && said.err.lines().count() == 1, "{said:?}");
+    }
+    assert!(!fine.path("new").exists() && !fine.path("a.log").exists(), "check touches nothing");
+}
+
 /// Section 9: drop-ins beside the file, in the order of their names, win key by key
 #[test]
 fn drop_ins_are_read_after_the_file_and_win() {
@@ -65,6 +114,9 @@ fn up_with_names_starts_these_and_what_they_need() {
     let said = folder.verb(&["up", "apii"]);
     assert!(said.code == 2 && said.err.contains("did you mean \"api\"?"), "{said:?}");
     assert!(!folder.path("run").exists(), "a dry run touches nothing");
+    let json: Value = serde_json::from_str(&folder.verb(&["up", "--dry-run", "--json", "api"]).out).unwrap();
+    assert_eq!(json, serde_json::json!({ "start_order": [["db"], ["api"]], "held_ports": [], "warnings": [] }));
+    assert_eq!(folder.verb(&["up", "--json"]).code, 2);
     for usage in [
         &["up", "--requires", "db"][..],
         &["up", "--ports", "80"],

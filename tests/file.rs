@@ -51,9 +51,13 @@ fn wrong_types_wrong_words_and_what_is_missing_are_said_with_the_path() {
 /// CFG-03: the same key or service twice, names that differ in case
 #[test]
 fn what_stands_twice_is_refused() {
-    Folder::with(&format!("{RAN}nice = 1\nnice = 2\n")).refused(&["watchdog.toml:4:1: nice: duplicate key"]);
-    Folder::with(&format!("{RAN}{RAN}"))
-        .refused(&["watchdog.toml:3:10: a: duplicate key", "watchdog.toml:4:1: command: duplicate key"]);
+    Folder::with(&format!("{RAN}nice = 1\nnice = 2\n")).refused(&["watchdog.toml:4:1: service.a.nice: duplicate key"]);
+    let error = Folder::with(&format!("{RAN}command = \"x\"\n")).json()["errors"][0].clone();
+    assert_eq!((&error["key"], &error["line"]), (&"service.a.command".into(), &3.into()));
+    Folder::with(&format!("{RAN}{RAN}")).refused(&[
+        "watchdog.toml:3:10: service.a: duplicate key",
+        "watchdog.toml:4:1: service.a.command: duplicate key",
+    ]);
     Folder::with(&format!("{RAN}[service.A]\ncommand = \"x\"\n"))
         .refused(&["service.A: differs from service.a in capitals"]);
     Folder::with(&format!("{RAN}maxRestarts = 1\nrestart_limit = 2\n"))
@@ -114,7 +118,7 @@ fn contradictions_are_refused() {
         ("ready = \"probe\"\n", "needs a readiness or startup probe"),
         ("ready = \"line:up\"\nlog = \"inherit\"\n", "set log to tee or capture"),
         ("type = \"oneshot\"\nrestart = \"always\"\n", "service.a.restart: a oneshot"),
-        ("type = \"target\"\n", "service.a.command: type = \"target\" has no process"),
+        ("type = \"target\"\n", "service.a.command: a target has no process: leave command out"),
         ("replicas = 0\n", "enabled = false"),
         ("shell = true\n", "shell = true takes the command as one text"),
     ] {
@@ -205,13 +209,38 @@ fn thousands_of_services_are_looked_over_in_no_time() {
     Folder::with(&ring).refused(&["s0 -> s4999 -> s4998"]);
 }
 
+/// CFG-07: what is about a process stands in no service that has none; what holds for all is passed over there
+#[test]
+fn settings_of_a_process_are_refused_where_there_is_none() {
+    let own = "replicas = 2\nports = [80]\nlog_file = \"a.log\"\nready = \"fd\"\nmemory_limit = \"1GiB\"\ncpu_limit = \"80%\"\n\
+               user = \"root\"\ngroup = \"root\"\ncwd = \"/\"\nenv = { A = \"1\" }\nmaxRestarts = 1\nrestart = \"always\"\n\
+               heartbeat = \"off\"\nstop_timeout = \"1s\"\n";
+    let keys = own.lines().filter_map(|line| line.split(" = ").next());
+    let parts: Vec<String> =
+        keys.map(|key| format!("service.t.{key}: a target has no process: leave {key} out")).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    Folder::with(&format!("{RAN}[service.t]\ntype = \"target\"\nrequires = [\"a\"]\n{own}")).refused(&parts);
+    Folder::with(&format!(
+        "{RAN}[service.t]\ntype = \"probe\"\nprobe = \"port:80\"\nrestart = \"never\"\nstart_timeout = \"5s\"\n"
+    ))
+    .refused(&["watchdog.toml:6:1: service.t.restart: a probe has no process: leave restart out"]);
+    let all = "[defaults]\nuser = \"root\"\nlog_file = \"a.log\"\nready = \"fd\"\nenv_file = [\"no\"]\n[service.t]\ntype = \"target\"\n\
+               replicas = 1\ntitle = \"all\"\nhook = \"ready:true\"\nwait_for_file = \"x\"\n[service.u]\ntype = \"target\"\n";
+    let json = Folder::with(all).env("WATCHDOG_RESTART", "always").valid().json();
+    let settings = &json["services"][0]["settings"];
+    assert_eq!((&settings["log_file"]["value"], &settings["restart"]["value"]), (&Value::Null, &Value::Null));
+    assert_eq!((&settings["title"]["value"], &json["start_order"][0]), (&"all".into(), &serde_json::json!(["t", "u"])));
+}
+
 /// CFG-11: variables are put in by us alone, and no shell reads a command unless it was asked for
 #[test]
 fn variables_are_put_in_and_no_shell_reads_a_command() {
     let text = "[service.a]\ncommand = \"x ${WHAT} $HOME %s `id` ; ${NOT:-default} $$\"\n[service.b]\ncommand = \"x | y\"\nshell = true\n";
-    let folder = Folder::with(text).env("WHAT", "S3CRET word").valid();
-    assert!(!folder.check().out.contains("S3CRET"), "shown as it was written");
-    assert!(folder.check().out.contains("${WHAT} $HOME"), "{}", folder.check().out);
+    let folder = Folder::with(text).env("WHAT", "some word").valid();
+    let json = folder.json();
+    let of = |key: &str| json["services"][0]["settings"][key].clone();
+    assert_eq!(of("command")["value"], "x some word $HOME %s `id` ; default $");
+    assert!(folder.check().out.contains("default $"), "{}", folder.check().out);
     let missing = Folder::with("[service.a]\ncommand = [\"touch\", \"${NO_SUCH}\"]\n");
     missing.refused(&["watchdog.toml:2:21: service.a.command: the variable NO_SUCH is not set"]);
     let secret = Folder::with(&format!("{RAN}stop_timeout = \"${{WHAT}}\"\n")).env("WHAT", "S3CRET");

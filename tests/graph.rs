@@ -395,3 +395,59 @@ fn a_program_that_is_missing_is_a_state_with_a_reason_and_not_the_end_of_the_oth
     dog.wait_ready("good");
     dog.stop();
 }
+
+/// Of one without a process nothing is said that is about one
+#[test]
+fn what_has_no_process_is_explained_without_one() {
+    let text = format!(
+        "[service.all]\ntype = \"target\"\nrequires = [\"a\"]\n[service.a]\n{SLEEPS}\
+         [service.net]\ntype = \"probe\"\n[[service.net.probe]]\nname = \"fine\"\ncheck = \"exec:true\"\ninterval = \"200ms\"\n"
+    );
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_ready("all");
+    dog.wait_ready("net");
+    for (name, own, next) in [
+        ("all", "up while all that it requires is there (a)", "next: nothing, as long as what it requires is there"),
+        (
+            "net",
+            "up while its readiness probes succeed (fine every 200ms, failures 3)",
+            "as long as its probes succeed",
+        ),
+    ] {
+        let text = dog.verb(&["explain", name]).code(0).out;
+        let why = dog.verb(&["explain", "--why-not", name]).code(0).out;
+        assert!(text.contains(own) && text.contains(next) && why.contains(own), "{text}{why}");
+        for odd in ["restart", "SIG", "stop_timeout", "beat", "memory", "runs"] {
+            assert!(!text.contains(odd) && !why.contains(odd), "{odd:?} is in\n{text}{why}");
+        }
+    }
+    dog.stop();
+}
+
+/// Section 2: a start that takes longer than it may is a 1 that says who is missing and what is waited for
+#[test]
+fn a_start_whose_time_is_over_says_who_is_not_there_and_why() {
+    let text = format!(
+        "[service.db]\nautostart = false\n{}[service.api]\n{SLEEPS}autostart = false\nrequires = [\"db\"]\n[service.fine]\n{SLEEPS}",
+        ready_by("go")
+    );
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_ready("fine");
+    let said = dog.verb(&["start", "--timeout", "300ms", "api", "fine", "db"]).code(1);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert!(said.out.is_empty() && lines.len() == 2, "{said:?}");
+    assert!(
+        lines[0].contains("db is not ready after 0.3s: it is starting; it is not ready: a line of output"),
+        "{said:?}"
+    );
+    assert!(
+        lines[1].contains("api is not ready after 0.3s: it is waiting; ") && lines[1].contains("for db"),
+        "{said:?}"
+    );
+    let json = dog.verb(&["start", "--timeout", "100ms", "api", "--json"]).code(1).json();
+    assert_eq!((&json["services"][0]["name"], &json["services"][0]["state"]), (&"api".into(), &"waiting".into()));
+    assert!(json["reason"].as_str().unwrap().starts_with("api is not ready after 0.1s"), "{json}");
+    std::fs::write(dog.path("go"), "").unwrap();
+    dog.verb(&["start", "--timeout", "20s", "api"]).code(0);
+    dog.stop();
+}

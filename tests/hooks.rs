@@ -302,6 +302,28 @@ fn the_memory_of_hooks_is_not_the_workers() {
     dog.wait().count("threshold", 0);
 }
 
+/// Section 5: what a hook has left in a session of its own may stay as long as we do, and no longer
+#[test]
+fn what_a_hook_leaves_behind_ends_with_us() {
+    let leaves = |file: &str| format!("(setsid sh -c 'echo $$ >> {file}; exec sleep 1236' &)");
+    let run = hooked(Run::quick(), "ready", "hook", &leaves("left"));
+    let run = hooked(run, "pre-start", "pre", &leaves("pre.left"));
+    let dog = flaky(run).spawn();
+    second_life(&dog);
+    let pids = |dir: &std::path::Path| -> Vec<i32> {
+        ["left", "pre.left"]
+            .iter()
+            .flat_map(|file| wait_lines(&dir.join(file), 2))
+            .map(|l| l.parse().unwrap())
+            .collect()
+    };
+    let left = pids(dog.run.dir.path());
+    stays("whoever a hook has started", Duration::from_millis(200), || left.iter().all(|pid| procs::alive(*pid)));
+    let ended = dog.stop().code(0).count("leftover-killed", 0);
+    let living: Vec<i32> = left.into_iter().filter(|pid| procs::alive(*pid)).collect();
+    assert!(living.is_empty(), "{living:?}\n{}", ended.story());
+}
+
 /// Section 4: no descriptor of ours reaches a hook
 #[test]
 fn a_hook_inherits_no_descriptor_of_ours() {

@@ -304,6 +304,27 @@ fn odd_log_paths_are_refused_and_never_block() {
     assert_eq!(std::fs::read("/etc/hostname").unwrap_or_default(), before, "a link was followed");
 }
 
+/// Section 2: which service, which key, which path, and why in words
+#[test]
+fn a_file_that_cannot_be_opened_is_named_by_its_key_and_why_in_words() {
+    let sleeps = "command = [\"sleep\", \"1000\"]\n";
+    let logs = |rest: &str| format!("[service.good]\n{sleeps}[service.a]\n{sleeps}log_file = \"/nodir/x.log\"\n{rest}");
+    for (text, says) in [
+        (logs(""), "service.a.log_file /nodir/x.log: no such file or directory"),
+        (logs("replicas = 2\n").replace("nodir", "dev/null"), "service.a.log_file /dev/null/x@0.log: not a directory"),
+        (format!("[defaults]\nlog_file = \"/\"\n[service.b]\n{sleeps}"), "service.b.log_file /: is a directory"),
+        (
+            format!("[watchdog]\nevents_file = \"/nodir/e\"\n[service.b]\n{sleeps}"),
+            "events_file /nodir/e: no such file or directory",
+        ),
+    ] {
+        let ended = Run::quick_file(&text).no_events().spawn().wait().code(125);
+        assert!(ended.err.contains(says), "{says:?} is not in {:?}", ended.err);
+    }
+    let ended = Run::once().flag("--log", "tee").flag("--log-file", "/nodir/x").worker(["exit", "0"]).run().code(125);
+    assert!(ended.err.contains("watchdog: log_file /nodir/x: no such file or directory"), "{}", ended.err);
+}
+
 /// LOG-14: the log is nobody else's to read
 #[test]
 fn a_log_file_is_private() {

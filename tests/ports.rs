@@ -324,6 +324,15 @@ fn a_dry_run_says_who_would_be_ended_and_touches_nobody() {
         format!("c: {held}, which would not be ended: its name holds none of process_filters"),
     ];
     assert_eq!(about, wanted);
+    let said = Folder::with(&text).verb(&["up", "--dry-run", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let held = json["held_ports"].as_array().unwrap();
+    let ends: Vec<_> = held.iter().map(|h| (h["service"].clone(), h["would_end"].clone())).collect();
+    assert_eq!(ends, [("a".into(), true.into()), ("b".into(), false.into()), ("c".into(), false.into())]);
+    assert_eq!(
+        (&held[0]["port"], &held[0]["pid"], &held[0]["protocol"]),
+        (&port.into(), &holder.pid().into(), &"tcp".into())
+    );
     holder.lives_and_was_told_nothing();
     TcpStream::connect(("127.0.0.1", port)).unwrap();
 }

@@ -21,7 +21,8 @@ fn text(value: &Value) -> &str {
 #[test]
 fn a_command_that_hangs_is_killed_with_its_group_and_never_meets_another() {
     // one of them in a session of its own
-    let script = "echo $$ >> rounds; setsid sh -c 'echo $$ >> sessions; exec sleep 1000' &
+    let script =
+        "echo $$ >> rounds; echo words; echo 'more words' >&2; setsid sh -c 'echo $$ >> sessions; exec sleep 1000' &
                   sleep 1000 & echo $! >> children; wait";
     let run = scripted(script, &format!("{READINESS}\ntimeout = \"150ms\""));
     let dog = run.spawn();
@@ -31,7 +32,7 @@ fn a_command_that_hangs_is_killed_with_its_group_and_never_meets_another() {
         assert!(dog.began.elapsed() < common::PATIENCE);
     }
     let probe = dog.wait_probe("web", "starting");
-    assert_eq!(probe["message"], "timed out after 150ms");
+    assert_eq!(probe["message"], "timed out");
     let took = probe["duration_ms"].as_u64().unwrap();
     assert!((140..1500).contains(&took), "{probe}");
     assert!(dog.began.elapsed() >= Duration::from_millis(19 * 250 - 50), "one behind the other");
@@ -59,6 +60,58 @@ fn what_a_command_leaves_in_its_group_ends_with_it() {
     assert!(within(Duration::from_secs(2), || procs::children(dog.pid()).iter().all(|p| p.state != 'Z')), "zombies");
     let ended = dog.stop().code(0).count("leftover-killed", 0);
     assert!(pids(&ended.run.path("children")).iter().all(|pid| !procs::alive(*pid)));
+}
+
+/// PRO-01: nor is a session of its own a way out, in whatever depth. Its look-alike lives: what a worker has left in one
+#[test]
+fn what_a_command_leaves_in_sessions_of_their_own_ends_with_it() {
+    let deeper = "setsid sh -c 'echo $$ >> left; exec sleep 1236' & exec sleep 1236";
+    let run = scripted("setsid sh deeper.sh & echo $! >> left; exit 0", READINESS);
+    std::fs::write(run.path("deeper.sh"), deeper).unwrap();
+    let daemon = "(setsid sh -c 'echo $$ >> daemons; exec sleep 1237' &) ; exec sleep 1000";
+    std::fs::write(run.path("daemon.sh"), daemon).unwrap();
+    let text = std::fs::read_to_string(run.path("watchdog.toml")).unwrap();
+    let one = "command = [\"sh\", \"daemon.sh\"]\n";
+    let text = text.replace(&victim(&["sleep"]), one) + &format!("[service.other]\n{one}");
+    run.write_file(&text);
+    let dog = run.spawn();
+    let left = wait_lines(&dog.path("left"), 12);
+    dog.wait_probe("web", "success");
+    assert!(within(Duration::from_secs(3), || left.iter().all(|pid| !procs::alive(pid.parse().unwrap()))), "{left:?}");
+    assert!(within(Duration::from_secs(2), || procs::children(dog.pid()).iter().all(|p| p.state != 'Z')), "zombies");
+    let daemons = pids(&dog.path("daemons"));
+    assert!(daemons.len() == 2 && daemons.iter().all(|pid| procs::alive(*pid)), "{daemons:?}");
+    let ended = dog.stop().code(0);
+    let all: Vec<i32> = ["left", "daemons"].iter().flat_map(|file| pids(&ended.run.path(file))).collect();
+    let living: Vec<&i32> = all.iter().filter(|pid| procs::alive(**pid)).collect();
+    assert!(living.is_empty(), "{living:?} of {all:?}");
+    let swept = ended
+        .of("signal-sent")
+        .iter()
+        .filter(|e| e["scope"] == "tree")
+        .map(|e| e["pids"].to_string())
+        .collect::<String>();
+    assert!(
+        daemons.iter().all(|pid| swept.contains(&pid.to_string())),
+        "the workers' own are swept with them: {swept}"
+    );
+    assert!(pids(&ended.run.path("left")).iter().all(|pid| !swept.contains(&pid.to_string())), "{swept}");
+}
+
+/// PRO-01: the same for who has left its parent before the command had its time, and for a command under way at our end
+#[test]
+fn what_has_left_a_command_before_its_end_goes_with_it() {
+    let script = "(setsid sh -c 'echo $$ >> left; exec sleep 1236' &); exec sleep 1000";
+    let dog = scripted(script, &format!("{READINESS}\ntimeout = \"200ms\"")).spawn();
+    let left = wait_lines(&dog.path("left"), 4);
+    let old = &left[..3];
+    assert!(within(Duration::from_secs(3), || old.iter().all(|pid| !procs::alive(pid.parse().unwrap()))), "{left:?}");
+    dog.stop().code(0);
+    let dog = scripted(script, &format!("{READINESS}\ntimeout = \"20s\"")).spawn();
+    let left: i32 = wait_lines(&dog.path("left"), 1)[0].parse().unwrap();
+    assert!(procs::alive(left), "it may stay as long as its command");
+    dog.stop().code(0);
+    assert!(!procs::alive(left));
 }
 
 /// PRO-02: a hundred megabytes are read and dropped, the code decides, and we do not grow

@@ -129,8 +129,32 @@ fn no_restart_puts_off_what_needs_one_and_the_next_start_brings_it() {
     let told = dog.verb(&["reload", "--no-restart", "--json"]).code(0).json();
     assert_eq!((&told["deferred"][0], &told["restarted"]), (&Value::from("a"), &serde_json::json!([])));
     assert_eq!(starts_of(&dog, "a"), 1);
+    let waits =
+        || dog.verb(&["explain", "a"]).code(0).out.contains("the newer ones were read and wait for its next start");
+    assert!(waits() && dog.service("a")["pending_reload"] == true);
     dog.verb(&["restart", "a"]).code(0);
     dog.wait_out("a | two");
+    assert!(!waits() && dog.service("a")["pending_reload"] == false);
+    dog.stop();
+}
+
+// What holds until the end of the watchdog is not passed over in silence.
+#[test]
+fn settings_of_the_watchdog_itself_are_said_to_need_its_restart() {
+    let file = |own: &str| format!("[watchdog]\nreport_keep = 5\n{own}[service.a]\n{SLEEPS}");
+    let dog = Run::quick_file(&file("")).spawn();
+    dog.wait_ready("a");
+    let own = "name = \"other\"\nstate = \"wishes\"\nstrategy = \"one-for-all\"\nlog_level = \"warn\"\nlog_format = \"json\"\n\
+               report_dir = \"reports\"\ndie_with_parent = \"TERM\"\n";
+    dog.run.write_file(&file(own).replace("keep = 5", "keep = 6"));
+    let told = dog.verb(&["reload", "--json"]).code(0).json();
+    let keys = ["name", "report_dir", "report_keep", "state", "strategy", "die_with_parent", "log_level", "log_format"];
+    assert_eq!((&told["needs_watchdog_restart"], &told["changed"]), (&serde_json::json!(keys), &serde_json::json!([])));
+    dog.wait_err("needs a restart of the watchdog: name, report_dir, report_keep, state");
+    let said = dog.verb(&["reload"]).code(0).out;
+    assert!(said.starts_with("needs a restart of the watchdog: name, "), "{said}");
+    dog.run.write_file(&file("events_file = \"by a flag\"\n"));
+    assert_eq!(dog.verb(&["reload"]).code(0).out, "nothing changed\n", "as it was started");
     dog.stop();
 }
 

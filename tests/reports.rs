@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
+use common::probes::probe;
 use common::{Ended, Run, procs, wait_for, wait_lines, within};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -392,6 +393,59 @@ fn reports_are_read_from_a_running_watchdog_and_after_its_end() {
     after(&["report", "show", nobody]).code(3);
 }
 
+/// Section 2: reports outlive their services: of one that a reload has removed, of replicas, and of a hidden one; and they
+/// are those of this watchdog, where several write into one directory
+#[test]
+fn reports_of_services_that_are_gone_or_hidden_are_still_there() {
+    let stays = "[service.stays]\ncommand = [\"sleep\", \"1000\"]\n";
+    let crashes = "command = [\"sh\", \"-c\", \"exit 5\"]\nrestart = \"never\"\n";
+    let text = format!(
+        "{stays}[service.gone]\n{crashes}[service.many]\nreplicas = 2\n{crashes}[service.shy]\nhidden = true\n{crashes}"
+    );
+    let run = Run::quick_file(&text);
+    let dir = run.path("reports");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
+    let put = |service: &str, watchdog: Value| {
+        let report =
+            json!({"id": format!("20260101T000000.000Z-{service}-1"), "service": service, "watchdog": watchdog});
+        std::fs::write(dir.join(format!("20260101T000000.000Z-{service}-1.json")), report.to_string()).unwrap();
+    };
+    put("theirs", json!({"name": "another", "pid": 7}));
+    put("before", json!({"name": "shop", "pid": 7}));
+    put("old", json!({"pid": 7}));
+    let dog = run.flag("--report-dir", &dir).flag("--name", "shop").spawn();
+    let services = |words: &[&str]| -> Vec<String> {
+        let list = dog.verb(&[&["report", "list", "--json"][..], words].concat()).code(0).json();
+        let mut all: Vec<String> =
+            list["reports"].as_array().unwrap().iter().map(|r| r["service"].as_str().unwrap().to_string()).collect();
+        all.sort();
+        all
+    };
+    let all = ["before", "gone", "many@0", "many@1", "old", "shy"];
+    wait_for("all reports", || (services(&[]) == all).then_some(()));
+    dog.run.write_file(stays);
+    dog.verb(&["reload"]).code(0);
+    assert_eq!(dog.verb(&["status", "--json"]).code(0).json()["services"].as_array().unwrap().len(), 1);
+    assert_eq!(services(&[]), all);
+    assert_eq!(services(&["gone"]), ["gone"]);
+    assert_eq!(services(&["many"]), ["many@0", "many@1"]);
+    assert_eq!(services(&["many@1"]), ["many@1"]);
+    assert_eq!(
+        (services(&["shy"]), services(&["theirs"]), services(&["stays"])),
+        (vec!["shy".into()], vec!["theirs".into()], vec![])
+    );
+    let last = dog.verb(&["report", "last", "gone", "--json"]).code(0).json();
+    assert_eq!((&last["service"], &last["watchdog"]["name"]), (&json!("gone"), &json!("shop")), "{last}");
+    dog.verb(&["report", "show", last["id"].as_str().unwrap()]).code(0);
+    dog.verb(&["report", "last", "stays"]).code(3);
+    for verb in ["list", "last"] {
+        let answer = dog.verb(&["report", verb, "gome"]).code(3);
+        assert!(answer.err.contains("gone"), "the nearest: {answer:?}");
+    }
+    dog.stop();
+}
+
 /// Section 6: explain: what happened, which rule with which numbers, what comes next; and why something did not happen
 #[test]
 fn explain_tells_the_story_of_a_limit() {
@@ -456,6 +510,51 @@ fn a_crash_loop_is_not_slowed_by_its_reports() {
         with * 4.0 > without
     });
     assert!(fast, "restarts in a second without and with reports: {ratios:?}");
+}
+
+/// Section 6, 8: what the probes of that life have answered is in its report, in the members of `status`; also of a life
+/// that ended by itself
+#[test]
+fn a_report_tells_what_the_probes_of_that_life_answered() {
+    let probes = probe(
+        "web",
+        "[\"sh\", \"-c\", \"cat bad >&2; test ! -e bad\"]",
+        "name = \"good\"\nrole = \"liveness\"\nfailures = 2",
+    ) + &probe("web", "\"exec:echo open\"", "name = \"open\"\nrole = \"readiness\"");
+    let script = "rm -f bad; exec sleep 1000";
+    let text = format!(
+        "[service.web]\ncommand = [\"sh\", \"-c\", \"{script}\"]\nready = \"spawned\"\n{probes}[service.bare]\ncommand = [\"sleep\", \"1000\"]\n"
+    );
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_service("web", "two answers", |s| {
+        s["probes"].as_array().unwrap().iter().all(|p| p["result"] == "success")
+    });
+    std::fs::write(dog.path("bad"), "it is bad\n").unwrap();
+    dog.event_for("web", "spawn", 2);
+    let report = dog.verb(&["report", "last", "web", "--json"]).code(0).json();
+    assert_eq!(report["cause"], "probe", "{report}");
+    let status = dog.service("web")["probes"].clone();
+    let members = |probe: &Value| probe.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let (good, open) = (&report["probes"][0], &report["probes"][1]);
+    assert_eq!((members(good), members(open)), (members(&status[0]), members(&status[1])), "{report}");
+    let told = ["name", "role", "result", "message"].map(|key| good[key].as_str().unwrap_or_default());
+    assert_eq!(told, ["good", "liveness", "failure", "it is bad"], "{report}");
+    assert_eq!((&good["failures"], good["duration_ms"].is_u64(), good["time"].is_string()), (&json!(2), true, true));
+    assert_eq!((&open["result"], &open["message"], &open["failures"]), (&json!("success"), &json!("open"), &json!(0)));
+    let page = dog.verb(&["report", "last", "web"]).code(0).out;
+    assert!(page.contains("\nprobes:\n") && page.contains("  good  liveness   failure  20"), "{page}");
+    dog.wait_service("web", "answers of its second life", |s| s["probes"][1]["result"] == "success");
+    for name in ["web", "bare"] {
+        let nth = dog.events_for(name, "spawn").len();
+        kill(Pid::from_raw(dog.pid_of(name, nth)), Signal::SIGKILL).unwrap();
+        dog.event_for(name, "spawn", nth + 1);
+    }
+    let report = dog.verb(&["report", "last", "web", "--json"]).code(0).json();
+    assert_eq!((&report["cause"], &report["probes"][1]["message"]), (&json!("signalled"), &json!("open")), "{report}");
+    let bare = dog.verb(&["report", "last", "bare"]).code(0).out;
+    assert!(!bare.contains("probes"), "{bare}");
+    assert_eq!(dog.verb(&["report", "last", "bare", "--json"]).code(0).json()["probes"], json!([]));
+    dog.stop();
 }
 
 /// Section 6: a report is of one service and says its generation; an end by somebody else's SIGKILL is one as well

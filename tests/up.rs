@@ -3,7 +3,7 @@
 
 mod common;
 use common::control::finish;
-use common::{Run, procs, victim, wait_for};
+use common::{Run, Verb, procs, victim, wait_for};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -137,37 +137,98 @@ fn a_failure_is_a_state_unless_the_file_says_that_it_is_the_end() {
     }
 }
 
+/// `run-until-ready` in the surroundings of a run that was not started.
+fn until_ready(run: &Run, more: &[&str]) -> Verb {
+    let words: Vec<&str> = ["run-until-ready", "-f", "watchdog.toml"].iter().chain(more).copied().collect();
+    let line: Vec<std::ffi::OsString> =
+        std::iter::once(common::watchdog()).chain(words.iter().copied()).map(Into::into).collect();
+    let mut command = run.command(&line);
+    let child = command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
+    finish(child.stderr(std::process::Stdio::piped()).spawn().unwrap(), &words)
+}
+
+#[test]
+fn run_until_ready_says_to_programs_who_is_ready_and_who_is_not() {
+    let ok = format!(
+        "[service.a]\n{SLEEPS}log = \"tee\"\n[service.b]\ntype = \"oneshot\"\ncommand = [\"echo\", \"hi\"]\nrequires = [\"a\"]\n"
+    );
+    let run = Run::file(&format!(
+        "{ok}[service.c]\ntype = \"target\"\nrequires = [\"b\"]\n[service.d]\n{SLEEPS}autostart = false\n"
+    ));
+    let told = until_ready(&run, &["--json"]).code(0).json();
+    assert_eq!(told["ready"], true, "{told}");
+    let of = |told: &Value, key: &str| {
+        told["services"].as_array().unwrap().iter().map(|s| s[key].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of(&told, "name"), of(&told, "ready")),
+        (vec!["a".into(), "b".into(), "c".into()], vec![Value::Bool(true); 3])
+    );
+    assert_eq!(of(&told, "state"), ["running", "done", "running"]);
+    assert!(told["waited_ms"].as_u64().is_some_and(|ms| ms < 20_000), "{told}");
+
+    run.write_file(&format!("[service.slow]\n{}[service.api]\n{SLEEPS}requires = [\"slow\"]\n", ready_by("never")));
+    let told = until_ready(&run, &["--json", "--timeout", "300ms"]).code(1).json();
+    assert_eq!((&told["ready"], of(&told, "state")), (&false.into(), vec!["starting".into(), "waiting".into()]));
+    assert_eq!(told["services"][1]["reason"], "waiting for slow (ready)");
+    assert!(told["waited_ms"].as_u64().is_some_and(|ms| (300..20_000).contains(&ms)), "{told}");
+
+    run.write_file(&format!(
+        "[service.bad]\ncommand = [\"false\"]\nrestart = \"never\"\nready = \"reported\"\n[service.fine]\n{SLEEPS}"
+    ));
+    let told = until_ready(&run, &["--json"]).code(1).json();
+    let bad = &told["services"][0];
+    assert_eq!((&told["ready"], &bad["state"], &bad["ready"]), (&false.into(), &"failed".into(), &false.into()));
+    assert!(bad["reason"].as_str().unwrap().starts_with("exited with code 1"), "{told}");
+    assert_eq!(told["services"][1]["ready"], true, "{told}");
+
+    run.write_file("[service.bad]\ncomand = 1\n");
+    let told = until_ready(&run, &["--json"]).code(125).json();
+    assert_eq!(told, serde_json::json!({ "ready": false, "services": [], "waited_ms": 0 }));
+    until_ready(&run, &["--json", "--output", "json"]).code(2);
+    assert!(common::marked(&run.mark).is_empty(), "somebody is left");
+}
+
 #[test]
 fn run_until_ready_says_what_was_not_ready_and_leaves_nobody_behind() {
-    let until = |run: &Run, more: &[&str]| {
-        let words: Vec<&str> = ["run-until-ready", "-f", "watchdog.toml"].iter().chain(more).copied().collect();
-        let line: Vec<std::ffi::OsString> =
-            std::iter::once(common::watchdog()).chain(words.iter().copied()).map(Into::into).collect();
-        let mut command = run.command(&line);
-        let child = command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
-        finish(child.stderr(std::process::Stdio::piped()).spawn().unwrap(), &words)
-    };
     let run = Run::file(&format!(
         "[service.a]\n{SLEEPS}[service.b]\ntype = \"oneshot\"\ncommand = [\"true\"]\nrequires = [\"a\"]\n"
     ));
-    until(&run, &[]).code(0);
+    until_ready(&run, &[]).code(0);
     run.write_file(&format!("[service.slow]\n{}[service.api]\n{SLEEPS}requires = [\"slow\"]\n", ready_by("never")));
-    let late = until(&run, &["--timeout", "300ms"]).code(1);
+    let late = until_ready(&run, &["--timeout", "300ms"]).code(1);
     assert!(late.err.contains("slow was not ready: started; waiting for a line"), "{}", late.err);
     assert!(late.err.contains("api was not ready: waiting for slow (ready)"), "{}", late.err);
     run.write_file("[service.bad]\ncommand = [\"false\"]\nrestart = \"never\"\nready = \"reported\"\n");
-    let failed = until(&run, &[]).code(1);
+    let failed = until_ready(&run, &[]).code(1);
     assert!(failed.err.contains("bad was not ready: exited with code 1"), "{}", failed.err);
     assert!(common::marked(&run.mark).is_empty(), "somebody is left");
 }
 
 #[test]
 fn only_those_who_are_named_start_with_what_they_need() {
-    let text = format!("[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n[service.c]\n{SLEEPS}");
+    let text = format!(
+        "[service.a]\n{SLEEPS}[service.b]\n{SLEEPS}requires = [\"a\"]\n[service.c]\n{SLEEPS}[service.d]\n{SLEEPS}autostart = false\n"
+    );
     let dog = Run::quick_file(&text).switch("b").spawn();
     dog.wait_ready("b");
+    let why = |name: &str| dog.service(name)["reason"].as_str().unwrap().to_string();
+    assert_eq!(why("c"), "it was not named on the command line, and starts when another needs it");
+    assert_eq!(why("d"), "it starts when another needs it (autostart = false)");
     assert_eq!((&dog.service("a")["state"], &dog.service("c")["state"]), (&"running".into(), &"stopped".into()));
     dog.verb(&["start", "c"]).code(0);
+    dog.stop().code(0);
+}
+
+#[test]
+fn one_replica_that_is_named_starts_alone_with_what_it_needs() {
+    let text = format!("[service.db]\n{SLEEPS}[service.web]\n{SLEEPS}replicas = 2\nrequires = [\"db\"]\n");
+    let dog = Run::quick_file(&text).switch("web@1").spawn();
+    dog.wait_ready("web@1");
+    assert_eq!(
+        (dog.service("db")["ready"].clone(), dog.service("web@0")["state"].clone()),
+        (true.into(), "stopped".into())
+    );
     dog.stop().code(0);
 }
 

@@ -71,6 +71,40 @@ fn an_unknown_service_is_3_with_the_nearest() {
     dog.stop();
 }
 
+/// Section 3: hidden is left out of the two listings unless it is named, and of nothing that counts or judges
+#[test]
+fn a_hidden_service_is_out_of_the_listings_and_of_nothing_else() {
+    let text = "[service.plain]\ncommand = [\"sleep\", \"1000\"]\n[service.shy]\nhidden = true\nrestart = \"never\"\n\
+                command = [\"sh\", \"-c\", \"echo shy words; while [ ! -e fail ]; do sleep 0.02; done; exit 3\"]\n";
+    let dog = Run::quick_file(text).spawn();
+    dog.wait_ready("plain");
+    dog.event_for("shy", "ready", 1);
+    let names = |verb: &[&str], list: &str| -> Vec<String> {
+        let answer = dog.verb(verb).code(0).json();
+        let all = answer[list].as_array().unwrap_or_else(|| panic!("{answer}"));
+        all.iter().map(|s| s["name"].as_str().unwrap().to_string()).collect()
+    };
+    for (verb, list) in [("status", "services"), ("tree", "tree")] {
+        assert_eq!(names(&[verb, "--json"], list), ["plain"], "{verb}");
+    }
+    assert_eq!(names(&["status", "shy", "--json"], "services"), ["shy"]);
+    let counts = |key: &str| dog.verb(&["ls", "--json"]).code(0).json()["watchdogs"][0][key].clone();
+    assert_eq!(["services", "ready", "failed"].map(counts), [2, 2, 0].map(serde_json::Value::from));
+    assert_eq!(dog.verb(&["health", "--json"]).code(0).json()["health"], "healthy");
+    std::fs::write(dog.path("fail"), "").unwrap();
+    wait_for("its failure", || (counts("failed") == 1).then_some(()));
+    assert_eq!(["services", "ready", "failed"].map(counts), [2, 1, 1].map(serde_json::Value::from));
+    let health = dog.verb(&["health", "--json"]).code(1).json();
+    assert_eq!((&health["service"], &health["health"]), (&json!("shy"), &json!("unhealthy")), "{health}");
+    for verb in [&["events"][..], &["logs"], &["explain"], &["explain", "--why-not"], &["report"]] {
+        let shown = dog.verb(verb).code(0).out;
+        assert!(shown.contains("shy"), "{verb:?}: {shown}");
+    }
+    dog.verb(&["wait", "shy", "--for", "ready", "--timeout", "100ms"]).code(1);
+    assert_eq!(names(&["status", "--json"], "services"), ["plain"]);
+    dog.stop();
+}
+
 /// Section 2: 2 for a line that cannot be meant, before anybody is asked
 #[test]
 fn a_wrong_line_is_2() {

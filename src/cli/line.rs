@@ -118,14 +118,24 @@ impl Line {
     fn command(self) -> Result<Command, Fault> {
         let Line { verb, control, words, flags, exits, file, up, markdown, .. } = self;
         match verb.name {
-            "up" => Ok(Command::Up(Up { of: FileLine { file, flags }, names: words, ..up })),
+            "up" if control.json && !up.dry_run => {
+                let what = "up: --json goes with --dry-run: lines of services are JSON by --output json";
+                Err(Fault::usage(what))
+            }
+            "up" => Ok(Command::Up(Up { of: FileLine { file, flags }, names: words, json: control.json, ..up })),
             "check" => {
                 no_more(verb, &words, 0)?;
                 Ok(Command::Check { of: FileLine { file, flags }, json: control.json })
             }
             "run-until-ready" => {
                 no_more(verb, &words, 0)?;
-                Ok(Command::UntilReady { of: FileLine { file, flags }, timeout: control.timeout, view: up.view })
+                if control.json && up.view.output.is_some_and(|output| output != Output::None) {
+                    return Err(Fault::usage(
+                        "run-until-ready: --json prints one object and no lines: leave --output out",
+                    ));
+                }
+                let (of, timeout, view) = (FileLine { file, flags }, control.timeout, up.view);
+                Ok(Command::UntilReady { of, timeout, view, json: control.json })
             }
             "init" => {
                 no_more(verb, &words, 0)?;

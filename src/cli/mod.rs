@@ -57,6 +57,8 @@ pub(crate) enum Command {
         timeout: Option<Duration>,
         /// How it looks.
         view: View,
+        /// Print one JSON object at the end, and nothing else.
+        json: bool,
     },
     /// `--help`, or that of a verb.
     Help(Option<&'static Verb>),
@@ -91,6 +93,8 @@ pub(crate) struct Up {
     pub(crate) names: Vec<String>,
     /// `--dry-run`
     pub(crate) dry_run: bool,
+    /// Print that as JSON.
+    pub(crate) json: bool,
     /// How it looks.
     pub(crate) view: View,
 }

@@ -207,8 +207,8 @@ fn up_and_check_take_a_file_names_and_settings() {
         panic!("not check");
     };
     assert!(json && of.file == Some(odd.into()));
-    let Ok(Command::UntilReady { timeout, of, view }) =
-        line(&["run-until-ready", "--timeout", "5s", "--nice=1", "--no-progress"])
+    let Ok(Command::UntilReady { timeout, of, view, json: true }) =
+        line(&["run-until-ready", "--timeout", "5s", "--nice=1", "--no-progress", "--json"])
     else {
         panic!("not run-until-ready");
     };

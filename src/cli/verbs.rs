@@ -64,8 +64,8 @@ static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 /// The verbs of this version, in the order of `--help`.
 #[rustfmt::skip]
 pub(crate) static VERBS: &[Verb] = &[
-    Verb { name: "up", arguments: "[SETTINGS] [NAME..]", meaning: "run the services of a file: all, or these and what they need", options: &[&FILE, &DRY_RUN, &OUTPUT, &NO_PROGRESS], settings: true },
-    Verb { name: "run-until-ready", arguments: "[SETTINGS]", meaning: "start all, wait until all are ready, stop; names what was not ready", options: &[&FILE, &TIMEOUT, &OUTPUT, &NO_PROGRESS], settings: true },
+    Verb { name: "up", arguments: "[SETTINGS] [NAME..]", meaning: "run the services of a file: all, or these and what they need", options: &[&FILE, &DRY_RUN, &OUTPUT, &NO_PROGRESS, &JSON], settings: true },
+    Verb { name: "run-until-ready", arguments: "[SETTINGS]", meaning: "start all, wait until all are ready, stop; names what was not ready", options: &[&FILE, &TIMEOUT, &OUTPUT, &NO_PROGRESS, &JSON], settings: true },
     Verb { name: "check", arguments: "[SETTINGS]", meaning: "say what a file means, or all that is wrong with it; touches nothing", options: &[&FILE, &JSON], settings: true },
     Verb { name: "init", arguments: "", meaning: "write a commented sample of the file", options: &[&FILE], settings: false },
     Verb { name: "schema", arguments: "", meaning: "print a JSON schema of the file, for editors", options: &[], settings: false },

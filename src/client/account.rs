@@ -12,12 +12,13 @@ const POINTS: usize = 30;
 type Section = (&'static str, &'static str, fn(&Value) -> Vec<String>);
 
 /// In the order in which people ask: why, what it said, what it did, what it had.
-const SECTIONS: [Section; 14] = [
+const SECTIONS: [Section; 15] = [
     ("panic", "panic", text),
     ("verdicts", "verdicts", verdicts),
     ("heartbeat", "heartbeat", |v| lines(facts(v))),
     ("lanes", "lanes", |v| columns(v, &["name", "state", "deadline_ms", "silent_ms", "beats", "late"])),
     ("health", "health", |v| columns(v, &["name", "pass", "message"])),
+    ("probes", "probes", probes),
     ("threads", "threads", |v| columns(v, &["tid", "name", "state", "cpu_ms", "wchan", "syscall"])),
     ("stacks", "stacks", stacks),
     ("curve", "memory and cpu", curve),
@@ -216,6 +217,10 @@ fn stacks(value: &Value) -> Vec<String> {
     all
 }
 
+fn probes(value: &Value) -> Vec<String> {
+    columns(value, &["name", "role", "result", "time", "duration_ms", "failures", "message"])
+}
+
 fn curve(value: &Value) -> Vec<String> {
     let points: Vec<Value> = items(value).cloned().collect();
     let last = points[points.len().saturating_sub(POINTS)..].to_vec();
@@ -260,7 +265,9 @@ mod tests {
             "stacks": [{"thread": "main", "text": "lock\n\tmain"}], "panic": null, "status_text": "serving",
             "threads": [{"tid": 42, "name": "web", "state": "S", "wchan": "futex_wait_queue", "syscall": "futex", "cpu_ms": 10}],
             "descriptors": [{"fd": 0, "target": "/dev/null"}], "descriptors_total": 900,
-            "accept_queues": [], "health": [], "metrics": {"counters": {"jobs": 5}, "gauges": {}},
+            "accept_queues": [], "health": [],
+            "probes": [{"name": "answers", "role": "liveness", "result": "failure", "time": "T2", "duration_ms": 1500, "failures": 3,
+                        "message": "503 Gone"}], "metrics": {"counters": {"jobs": 5}, "gauges": {}},
             "curve": [{"at_ms": 1000, "rss_bytes": 2 << 20, "cpu_percent": 3.5}],
             "log": {"captured": false, "note": null, "lines": []},
             "events": [{"time": "T1", "event": "hang", "service": "web", "generation": 3, "lane": "consumer"}],
@@ -271,6 +278,7 @@ mod tests {
             "rule      3 misses of 10s\nsays      serving\ncommand   ./server\nused      rss peak 1MiB, user 1.5ms\n",
             "\nverdicts:\n  T0 starved: wait (extension 1)\n    late 2s\n",
             "\nlanes:\n  NAME      STATE  DEADLINE  SILENT  BEATS  LATE\n  consumer  late   5s        30s     7      true\n",
+            "\nprobes:\n  NAME     ROLE      RESULT   TIME  DURATION  FAILURES  MESSAGE\n  answers  liveness  failure  T2    1.5s      3         503 Gone\n",
             "\nstacks:\n  main:\n    lock\n        main\n",
             "\ndescriptors (1 of 900):\n  FD  TARGET\n  0   /dev/null\n",
             "\nmemory and cpu:\n  AT  RSS   CPU PERCENT\n  1s  2MiB  3.5\n",

@@ -112,7 +112,7 @@ impl Connection {
     }
 
     fn silent(&self) -> Failure {
-        Failure::new(NO, format!("{}: no answer in time", self.path.display()))
+        Failure { late: true, ..Failure::new(NO, format!("{}: no answer in time", self.path.display())) }
     }
 
     fn broken(&self, error: &io::Error) -> Failure {

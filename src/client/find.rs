@@ -55,7 +55,8 @@ pub(crate) fn all(dir: &Path, uid: u32) -> Result<Vec<Found>, Failure> {
 
 fn probe(socket: &Path) -> Option<Found> {
     let mut connection = Connection::open(socket).ok()?;
-    connection.send("status", &[], json!({})).ok()?;
+    // Hidden services too: `ls` counts them, and a failed one is not to be missed.
+    connection.send("status", &[], json!({ "all": true })).ok()?;
     let status = connection.answer(Some(PATIENCE)).ok()?;
     Some(Found { socket: socket.to_path_buf(), status })
 }

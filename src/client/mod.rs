@@ -5,6 +5,7 @@ pub(crate) mod base64;
 mod connection;
 mod find;
 mod form;
+mod late;
 mod print;
 mod report;
 mod stream;
@@ -41,12 +42,14 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// One of the constants above.
     pub(crate) status: u8,
+    /// The time to wait was over.
+    pub(crate) late: bool,
 }
 
 impl Failure {
     /// Of this status.
     pub(crate) fn new(status: u8, message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), status }
+        Failure { message: message.into(), status, late: false }
     }
 }
 
@@ -89,8 +92,13 @@ fn ask(control: &Control, world: &World) -> Result<u8, Failure> {
         "wait" => control.timeout.map(|t| t.saturating_add(SLACK)),
         _ => Some(QUICK),
     };
-    let answer = connection.answer(patience)?;
-    Ok(show(control, &answer))
+    match connection.answer(patience) {
+        Ok(answer) => Ok(show(control, &answer)),
+        Err(failure) if failure.late && matches!(control.verb, "start" | "stop" | "restart") => {
+            late::tell(control, &path, failure)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The arguments of a request.

@@ -58,7 +58,8 @@ pub(crate) fn answer(verb: &str, answer: &Value) -> String {
     }
 }
 
-/// `reload` of the file: who is new, gone or changed; who was started again for it, and who is to be later.
+/// `reload` of the file: who is new, gone or changed; who was started again for it, and who is to be later; and what is
+/// about the watchdog itself.
 fn reread(answer: &Value) -> String {
     let mut text = String::new();
     for key in ["added", "removed", "changed", "restarted", "deferred"] {
@@ -66,6 +67,10 @@ fn reread(answer: &Value) -> String {
         if !names.is_empty() {
             text.push_str(&format!("{key}: {}\n", names.join(" ")));
         }
+    }
+    let keys: Vec<String> = answer["needs_watchdog_restart"].as_array().into_iter().flatten().map(cell).collect();
+    if !keys.is_empty() {
+        text.push_str(&format!("needs a restart of the watchdog: {}\n", keys.join(", ")));
     }
     if text.is_empty() { "nothing changed\n".to_string() } else { text }
 }

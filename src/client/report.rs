@@ -30,7 +30,7 @@ pub(crate) fn run(control: &Control, world: &World) -> Result<u8, Failure> {
             }
             // Whoever names a watchdog means that one, and not what others left behind.
             Err(gone) if gone.status == NONE && !chosen(control, world) => left_behind(control, world)?,
-            Err(Failure { message, status: NONE }) if control.instance.is_some() => {
+            Err(Failure { message, status: NONE, .. }) if control.instance.is_some() => {
                 return Err(Failure::new(NONE, format!("{message}; without -i the reports of the dead are read")));
             }
             Err(failure) => return Err(failure),

@@ -259,4 +259,6 @@ fn a_file_that_was_read_again_is_told_by_its_differences() {
     assert_eq!(print::answer("reload", &none), "nothing changed\n");
     let some = json!({ "added": ["b"], "removed": [], "changed": ["a", "c@0"], "restarted": ["a"], "deferred": [] });
     assert_eq!(print::answer("reload", &some), "added: b\nchanged: a c@0\nrestarted: a\n");
+    let own = json!({ "changed": [], "needs_watchdog_restart": ["events_file", "strategy"] });
+    assert_eq!(print::answer("reload", &own), "needs a restart of the watchdog: events_file, strategy\n");
 }

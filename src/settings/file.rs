@@ -71,11 +71,12 @@ pub(crate) fn read(sources: &[Source], services: bool, world: &World, faults: &m
                 continue;
             }
             // Of a key that stands twice the rest of the file is still to be trusted.
-            broken |= !what.contains("duplicate key");
+            let twice = what.contains("duplicate key");
+            broken |= !twice;
             let span = error.span().unwrap_or_default();
-            // Of a key that stands twice the name is not in the message.
-            let name = source.text.get(span.clone()).filter(|_| what.contains("duplicate key"));
-            reader.wrong(span.start, name.unwrap_or_default(), Fault::broken(what));
+            // Its name is not in the message.
+            let key = if twice { keys::path(&source.text, span.clone()) } else { String::new() };
+            reader.wrong(span.start, &key, Fault::broken(what));
         }
         // What a recovering parser makes of a broken line would only repeat the error in other words.
         if !broken {
@@ -252,5 +253,6 @@ pub(crate) fn place(scope: Scope) -> &'static str {
     }
 }
 
+mod keys;
 #[cfg(test)]
 mod tests;

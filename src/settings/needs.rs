@@ -75,18 +75,22 @@ fn named(item: &Node, key: String) -> Result<Named, Fault> {
 
 /// `requires`
 pub(crate) fn needs(draft: &mut Draft, raw: &Raw) -> Result<Vec<NeedWish>, Fault> {
-    each(draft, raw, |item, key| match &item.value {
-        Value::Table(_) => need(item, &key),
+    let read = each(draft, raw, |item, key| match &item.value {
+        Value::Table(_) => Ok(need(item, &key)),
         Value::Text { .. } | Value::Number(_) | Value::Switch(_) | Value::List(_) => {
             let service = named(item, key).map_err(|f| vec![f])?;
-            Ok(NeedWish { service, condition: None, once: false })
+            Ok((Some(NeedWish { service, condition: None, once: false }), Vec::new()))
         }
-    })
+    })?;
+    let (wishes, wrong): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    draft.more.extend(wrong.into_iter().flatten());
+    Ok(wishes.into_iter().flatten().collect())
 }
 
-/// `{ service = "db", condition = "ready", once = true }`
-fn need(item: &Node, key: &str) -> Result<NeedWish, Vec<Fault>> {
-    let Value::Table(fields) = &item.value else { return Err(Vec::new()) };
+/// `{ service = "db", condition = "ready", once = true }`, and what is wrong in it. Whoever names a service needs it,
+/// whatever else is wrong: a cycle is to be found all the same.
+fn need(item: &Node, key: &str) -> (Option<NeedWish>, Vec<Fault>) {
+    let Value::Table(fields) = &item.value else { return (None, Vec::new()) };
     let (mut service, mut condition, mut once, mut faults) = (None, None, false, Vec::new());
     for field in fields {
         let path = format!("{key}.{}", field.key);
@@ -102,13 +106,10 @@ fn need(item: &Node, key: &str) -> Result<NeedWish, Vec<Fault>> {
         };
         faults.extend(done.err().map(|f| if f.inside.is_some() { f } else { f.inside(field.node.at, path) }));
     }
-    match service {
-        Some(service) if faults.is_empty() => Ok(NeedWish { service, condition, once }),
-        None if faults.is_empty() => {
-            Err(vec![Fault::usage("names no service, such as { service = \"db\" }").inside(item.at, key)])
-        }
-        _ => Err(faults),
+    if service.is_none() && faults.is_empty() {
+        faults.push(Fault::usage("names no service, such as { service = \"db\" }").inside(item.at, key));
     }
+    (service.map(|service| NeedWish { service, condition, once }), faults)
 }
 
 /// `autostart`

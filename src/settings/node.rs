@@ -174,14 +174,17 @@ impl Node {
         }
     }
 
-    /// As JSON, texts as they were written: what was put into them may be a secret.
-    pub(crate) fn json(&self) -> Json {
+    /// As JSON, as it counts. `of`: what a text means into which variables were put, by the key of its own table.
+    pub(crate) fn json(&self, key: &str, of: &impl Fn(&str, &str) -> Json) -> Json {
         match &self.value {
-            Value::Text { text, written } => json!(written.as_ref().unwrap_or(text)),
+            Value::Text { text, written: None } => json!(text),
+            Value::Text { text, written: Some(_) } => of(key, text),
             Value::Number(number) => number_json(number),
             Value::Switch(switch) => json!(switch),
-            Value::List(items) => items.iter().map(Node::json).collect(),
-            Value::Table(fields) => Json::Object(fields.iter().map(|f| (f.key.clone(), f.node.json())).collect()),
+            Value::List(items) => items.iter().map(|item| item.json(key, of)).collect(),
+            Value::Table(fields) => {
+                Json::Object(fields.iter().map(|f| (f.key.clone(), f.node.json(&f.key, of))).collect())
+            }
         }
     }
 }

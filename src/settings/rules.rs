@@ -74,11 +74,8 @@ impl Draft {
                 Some(_) => f,
                 None => f.about("command"),
             })),
-            (false, Some(_)) => {
-                let what = format!("type = {:?} has no process: leave command out", kind.word());
-                faults.push(Fault::usage(what).about("command"));
-            }
-            (false, None) => {}
+            // That it has one is said of all that needs a process.
+            (false, _) => {}
         }
         faults.extend(self.wrong_for_its_kind());
         faults

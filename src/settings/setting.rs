@@ -3,6 +3,7 @@
 use super::draft::Draft;
 use super::fault::Fault;
 use super::raw::Raw;
+use watchdog_engine::spec::Kind;
 
 /// One setting.
 #[derive(Debug)]
@@ -122,6 +123,19 @@ impl Setting {
         match self.scope {
             Scope::Service | Scope::Instance | Scope::CommandLine => true,
             Scope::OneService => false,
+        }
+    }
+
+    /// Whether it means something to a service of this kind: most are about a process.
+    pub(crate) fn fits(&self, kind: Kind) -> bool {
+        let asked = kind == Kind::Probe;
+        match self.group {
+            Group::Name | Group::Reports | Group::Watchdog => true,
+            Group::Place => kind.has_process() || self.key != "replicas",
+            // What a target says of probes is refused in words of its own.
+            Group::Probes => kind.has_process() || self.key == "probe" || (asked && self.key == "start_period"),
+            Group::Ready => kind.has_process() || (asked && self.key == "start_timeout"),
+            Group::Launch | Group::Restart | Group::Stop | Group::Limits | Group::Log => kind.has_process(),
         }
     }
 

@@ -19,8 +19,24 @@ use std::time::{Duration, SystemTime};
 /// The token of the waker in the loop's poll.
 pub(crate) const WAKER: Token = Token(4);
 
-/// Gives the specs anew when a reload asks for them; `Err`: what is wrong with them, and nothing is changed.
-pub type Loader = Box<dyn FnMut() -> Result<Vec<Spec>, Vec<String>>>;
+/// Reads the services anew when a reload asks for them; `Err`: what is wrong with them, and nothing is changed.
+pub type Loader = Box<dyn FnMut() -> Result<Reread, Vec<String>>>;
+
+/// What a [`Loader`] has read.
+#[derive(Clone, Debug, Default)]
+pub struct Reread {
+    /// All services.
+    pub specs: Vec<Spec>,
+    /// The keys of what was read for the watchdog itself and differs from what it was started with: people are told that
+    /// it has to be started again for them.
+    pub needs_watchdog_restart: Vec<String>,
+}
+
+impl From<Vec<Spec>> for Reread {
+    fn from(specs: Vec<Spec>) -> Reread {
+        Reread { specs, needs_watchdog_restart: Vec::new() }
+    }
+}
 
 /// One line of output of a service whose `log` is `capture` or `tee`.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use crate::control::Ask;
 use crate::dialect::{node::Node, notify};
+use crate::probe::judged;
+use crate::spec::HttpCheck;
 
 /// One datagram of sd_notify(3).
 ///
@@ -38,4 +40,33 @@ pub fn control(bytes: &[u8]) {
         }
         Err(refused) => assert!(refused.message.len() < 1000),
     }
+}
+
+/// What a server answers to a probe over HTTP: the first byte says what was asked for, the next eight where reads end, the
+/// rest is the answer. Where they end must make no difference.
+///
+/// # Panics
+/// If it does, or if what is said of it is not bounded: that is a finding.
+pub fn answer(bytes: &[u8]) {
+    let Some((said, rest)) = bytes.split_first() else { return };
+    let (cuts, wire) = rest.split_at(rest.len().min(8));
+    let check = HttpCheck {
+        addresses: Vec::new(),
+        host: "localhost".into(),
+        path: "/".into(),
+        method: if said & 1 == 0 { "GET" } else { "HEAD" }.into(),
+        headers: Vec::new(),
+        status: vec![(200, 399)],
+        body: [None, Some("x"), Some("ok, ok"), Some("")][usize::from(said >> 1 & 3)].map(str::to_owned),
+    };
+    let whole = judged(&check, wire.chunks(wire.len().max(1)));
+    assert!(whole.message.chars().count() <= 200 && !whole.message.contains(char::is_control));
+    assert_eq!(whole, judged(&check, wire.chunks(1)));
+    let mut left = wire;
+    let cut = cuts.iter().cycle().map_while(|cut| {
+        let (piece, rest) = left.split_at(left.len().min(1 + usize::from(*cut)));
+        left = rest;
+        (!piece.is_empty()).then_some(piece)
+    });
+    assert_eq!(whole, judged(&check, cut));
 }

@@ -17,7 +17,7 @@ mod recorder;
 pub mod spec;
 mod sys;
 
-pub use api::{Counts, Handle, Loader, Observer, OutputLine, ServiceState, Snapshot, Watchdog};
+pub use api::{Counts, Handle, Loader, Observer, OutputLine, Reread, ServiceState, Snapshot, Watchdog};
 pub use machine::Notice;
 pub use ports::{Holder, port_holders};
 

@@ -3,10 +3,11 @@
 use super::{Bases, Said};
 use crate::settings::draft::Draft;
 use crate::settings::fault::Fault;
-use crate::settings::file::Entry;
+use crate::settings::file::{Entry, ServiceTable};
 use crate::settings::source::{Spot, placed};
 use crate::settings::{apply, values};
 use std::collections::{HashMap, HashSet};
+use watchdog_engine::spec::Kind;
 
 /// One service with its layers together.
 pub(super) struct Member<'a> {
@@ -56,6 +57,10 @@ impl Said {
             for (setting, raw) in self.variables.iter().chain(&self.flags) {
                 let _ = (setting.set)(&mut draft, raw);
             }
+            if !draft.spec.kind.has_process() {
+                faults.extend(self.meant_for_a_process(table, &draft, &unread));
+                draft = self.without_a_process(table, draft.spec.kind);
+            }
             let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft };
             if let Err(fault) = name(&table.name) {
                 faults.push(placed(&self.sources, table.spot, &path, fault));
@@ -65,6 +70,35 @@ impl Said {
         }
         self.same_names(&members, faults);
         members
+    }
+
+    /// Its own settings that mean nothing without a process.
+    fn meant_for_a_process(&self, table: &ServiceTable, draft: &Draft, unread: &HashSet<&str>) -> Vec<Fault> {
+        let kind = draft.spec.kind;
+        let odd = |entry: &&Entry| {
+            let key = entry.setting.key;
+            // One of it is what it is anyhow.
+            !entry.setting.fits(kind) && !unread.contains(key) && (key != "replicas" || draft.replicas > 1)
+        };
+        let fault = |entry: &Entry| {
+            let what = format!("a {} has no process: leave {} out", kind.word(), entry.written);
+            let key = format!("service.{}.{}", table.name, entry.written);
+            placed(&self.sources, entry.spot, &key, Fault::broken(what))
+        };
+        table.entries.iter().filter(odd).map(fault).collect()
+    }
+
+    /// The same service by the settings alone that mean something to it: what holds for all others is passed over.
+    fn without_a_process(&self, table: &ServiceTable, kind: Kind) -> Draft {
+        let mut draft = Draft::for_up();
+        // What is wrong with these was said.
+        for entry in self.contents.defaults.iter().chain(&table.entries).filter(|e| e.setting.fits(kind)) {
+            let _ = apply(&mut draft, entry, "", &self.sources);
+        }
+        for (setting, raw) in self.variables.iter().chain(&self.flags).filter(|(setting, _)| setting.fits(kind)) {
+            let _ = (setting.set)(&mut draft, raw);
+        }
+        draft
     }
 
     /// What holds for all of them by [defaults] is said for the first one alone.

@@ -6,6 +6,7 @@ mod cycles;
 mod links;
 mod members;
 mod order;
+mod places;
 mod specs;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,41 @@ pub(crate) struct Plan {
     pub(crate) said: Said,
 }
 
+/// What a watchdog is started with and has until its end.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    instance: Instance,
+    log_level: String,
+    log_format: LogFormat,
+}
+
+impl Fixed {
+    /// The keys of what another reading of the file says otherwise.
+    pub(crate) fn differences(&self, plan: &Plan) -> Vec<String> {
+        let (old, new) = (&self.instance, &plan.instance);
+        let all = [
+            ("name", (&old.name, old.name_given) != (&new.name, new.name_given)),
+            ("control", old.control != new.control),
+            ("events_file", old.events_file != new.events_file),
+            ("report_dir", old.report_dir != new.report_dir),
+            ("report_keep", old.report_keep != new.report_keep),
+            ("state", old.state != new.state),
+            ("strategy", old.strategy != new.strategy),
+            ("die_with_parent", old.die_with_parent != new.die_with_parent),
+            ("log_level", self.log_level != plan.log_level),
+            ("log_format", self.log_format != plan.log_format),
+        ];
+        all.iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_string()).collect()
+    }
+}
+
 impl Plan {
+    /// What of it no reload changes.
+    pub(crate) fn fixed(&self) -> Fixed {
+        let (instance, log_level) = (self.instance.clone(), self.log_level.clone());
+        Fixed { instance, log_level, log_format: self.log_format }
+    }
+
     /// What is needed to run it; all else is dropped.
     pub(crate) fn for_the_engine(self) -> (Instance, Vec<Box<Spec>>) {
         (self.instance, self.specs)
@@ -90,11 +125,12 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     if members.is_empty() && faults.is_empty() {
         faults.push(said.no_services());
     }
+    places::of_the_watchdog(&bases.above, &said, &mut faults);
     let links = links::all(&members, &said, &mut faults);
     cycles::find(&members, &links, &said, &mut faults);
     order::conflicts(&members, &links, &said, &mut faults);
     let chosen = order::chosen(&members, names, &mut faults);
-    let starts = order::starts(&members, &links, chosen.as_deref());
+    let starts = order::starts(&members, &links, chosen.as_ref());
     let order = order::layers(&members, &links, &starts);
     warnings.extend(said.warnings(&members, world));
     warnings.extend(order::by_hand(&members, &links, &starts));
@@ -102,7 +138,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
         said: &said,
         links: &links,
         names: members.iter().map(Member::names).collect(),
-        chosen: chosen.as_deref().map(|c| (c, starts.as_slice())),
+        chosen: chosen.as_ref().map(|chosen| (chosen, &starts)),
     };
     let specs = specs::all(members, &around, world, &mut faults);
     if !faults.is_empty() {
@@ -155,7 +191,8 @@ impl Said {
     fn finished(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
         faults.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
         // What [defaults] do to many services stands in one place.
-        faults.dedup_by(|a, b| a.message == b.message);
+        let mut told = HashSet::new();
+        faults.retain(|fault| told.insert(fault.message.clone()));
         self.veil(faults.iter_mut().flat_map(|fault| {
             let place = fault.place.as_mut().map(|place| &mut place.message);
             std::iter::once(&mut fault.message).chain(place)

@@ -1,7 +1,8 @@
 //! The specs of all services, replicas one by one.
 
 use super::links::Links;
-use super::{AllLinks, Member, Said};
+use super::order::{Chosen, Starts};
+use super::{AllLinks, Member, Said, places};
 use crate::settings::World;
 use crate::settings::build::Shared;
 use crate::settings::fault::Fault;
@@ -20,7 +21,7 @@ pub(super) struct Around<'a> {
     /// The full names of each, by position.
     pub(super) names: Vec<Vec<String>>,
     /// Those that were named, and all that start with them; nobody else does.
-    pub(super) chosen: Option<(&'a [usize], &'a [bool])>,
+    pub(super) chosen: Option<(&'a Chosen, &'a Starts)>,
 }
 
 /// The specs of all members but those that are disabled or wrong. What each draft holds goes as soon as
@@ -42,6 +43,7 @@ pub(super) fn all(
             let what = format!("{first} writes to the same file: each service needs one of its own");
             faults.push(said.wrong_with(&member, Fault::broken(what).about("log_file")));
         }
+        faults.extend(places::of_a_service(&member, said));
         // A wrong command was said with the contradictions.
         let argv = member.draft.argv().unwrap_or_default();
         let draft = std::mem::take(&mut member.draft);
@@ -93,24 +95,31 @@ impl Around<'_> {
     /// Its place among the others, its name, and its replicas one by one.
     fn place(&self, at: usize, name: &str, mut spec: Box<Spec>, specs: &mut Vec<Box<Spec>>) {
         self.link(&mut spec, &self.links[at]);
-        let autostart = &mut spec.place.autostart;
-        match self.chosen {
-            Some((named, _)) if named.contains(&at) => *autostart = Autostart::Yes,
-            Some((_, starts)) if !starts[at] && *autostart == Autostart::Yes => *autostart = Autostart::No,
-            Some(_) | None => {}
-        }
         spec.base = name.to_string();
         let names = &self.names[at];
         if let [only] = names.as_slice() {
             spec.name.clone_from(only);
+            self.choose(at, 0, &mut spec);
             return specs.push(spec);
         }
         for (index, name) in names.iter().enumerate() {
             let mut replica = spec.clone();
             replica.name.clone_from(name);
+            self.choose(at, index, &mut replica);
             replica.replica = Some(index as u32);
             replica.log.file = replica.log.file.map(|path| numbered(&path, index));
             specs.push(replica);
+        }
+    }
+
+    /// Who was named starts, and nobody else does by itself.
+    fn choose(&self, at: usize, index: usize, spec: &mut Spec) {
+        let Some((named, starts)) = self.chosen else { return };
+        let place = &mut spec.place;
+        if named.iter().any(|(member, replica)| *member == at && replica.is_none_or(|replica| replica == index)) {
+            place.autostart = Autostart::Yes;
+        } else if !starts.has(at, index) && place.autostart == Autostart::Yes {
+            (place.autostart, place.unnamed) = (Autostart::No, true);
         }
     }
 

@@ -139,14 +139,14 @@ fn a_oneshot_is_not_killed_by_a_default_and_not_started_again() {
 #[test]
 fn needs_are_looked_up_and_replicas_are_all_meant() {
     let text = "[service.db]\ncommand = \"db\"\nreplicas = 2\n[service.m]\ntype = \"oneshot\"\ncommand = \"m\"\nrequires = \"db\"\n\
-                [service.api]\ncommand = \"api\"\nreplicas = 2\nlog_file = \"/l/api.log\"\nwants = [\"cache\"]\nafter = [\"db\"]\n\
+                [service.api]\ncommand = \"api\"\nreplicas = 2\nlog_file = \"/tmp/api.log\"\nwants = [\"cache\"]\nafter = [\"db\"]\n\
                 requires = [\"m\", { service = \"db\", condition = \"started\", once = true }]\n[service.cache]\ncommand = \"c\"\n";
     let plan = planned(text);
     let names: Vec<&str> = plan.specs.iter().map(|s| s.name.as_str()).collect();
     assert_eq!(names, ["db@0", "db@1", "m", "api@0", "api@1", "cache"]);
     let api = spec(&plan, "api@1");
     assert_eq!((api.base.as_str(), api.replica), ("api", Some(1)));
-    assert_eq!(api.log.file, Some(PathBuf::from("/l/api@1.log")));
+    assert_eq!(api.log.file, Some(PathBuf::from("/tmp/api@1.log")));
     let need = |service: &str, condition, once| Need { service: service.into(), condition, once };
     let started = Condition::Started;
     let needs = [need("m", Condition::Completed, false), need("db@0", started, true), need("db@1", started, true)];
@@ -227,6 +227,17 @@ fn a_cycle_is_printed_as_a_path_once() {
 }
 
 #[test]
+fn a_cycle_is_found_through_an_edge_that_is_wrong_otherwise() {
+    let text = "[service.a]\ncommand = \"x\"\nrequires = [{ service = \"b\", condition = \"redy\", onse = true }]\n\
+                [service.b]\ncommand = \"x\"\nrequires = [\"a\"]\n";
+    let said = refused(text);
+    assert_eq!(said.len(), 3, "{said:#?}");
+    for part in ["a.requires[0].condition: \"redy\"", "a.requires[0].onse: unknown key", "next: a -> b -> a"] {
+        assert!(said.iter().any(|line| line.contains(part)), "{part}: {said:#?}");
+    }
+}
+
+#[test]
 fn a_chain_of_five_thousand_and_a_ring_of_them_need_no_recursion() {
     let mut chain = String::new();
     for n in 0..5000 {
@@ -282,6 +293,13 @@ fn names_choose_who_starts_and_what_they_need() {
     let warnings = waits.expect("valid").warnings;
     assert!(warnings.len() == 1 && warnings[0].starts_with("service.x: requires hand, which"), "{warnings:?}");
     assert_eq!(starts(&["hand"]).1, [No, No, No, No, Yes]);
+    // One replica alone, and what it needs; of several names the widest one holds.
+    let (order, auto) = starts(&["api@1"]);
+    assert_eq!((order, auto), (vec![vec!["db".into()], vec!["api@1".into()]], vec![No, No, Yes, No, Ignore]));
+    assert_eq!(starts(&["api@1", "api"]).1, [No, Yes, Yes, No, Ignore]);
+    assert_eq!(starts(&["api@1", "api@0"]).0[1], ["api@0", "api@1"]);
+    let whole = with(&format!("{text}[service.x]\ncommand = \"x\"\nwants = [\"api\"]\n"), &[], &["x", "api@1"], &[]);
+    assert_eq!(whole.expect("valid").order[1], ["api@0", "api@1"], "another needs all of them");
     assert_eq!(starts(&["db"]).1, [Yes, No, No, No, Ignore]);
     let faults = with(text, &[], &["apii"], &[]).expect_err("must be refused");
     assert!(status_of(&faults) == 2 && faults[0].message.ends_with("did you mean \"api\"?"), "{faults:?}");

@@ -2,11 +2,15 @@
 
 use super::Said;
 use crate::settings::file::{Entry, ServiceTable};
+use crate::settings::needs::KINDS;
+use crate::settings::node::Node;
+use crate::settings::probes;
 use crate::settings::raw::Raw;
 use crate::settings::table::{Scope, Setting, Shape, Standard, TABLE};
 pub(crate) use serde_json::Value;
 use serde_json::{Map, json};
 use std::os::unix::ffi::OsStrExt;
+use watchdog_engine::spec::Kind;
 
 /// What stands in the place of a value of the environment.
 const VEILED: &str = "***";
@@ -16,7 +20,7 @@ const VEILED: &str = "***";
 pub(crate) struct Told {
     /// Its key.
     pub(crate) key: &'static str,
-    /// As in TOML; as it was written, where variables were put in; null where nothing holds but what is inherited.
+    /// As in TOML, with variables put in: what is used; null where nothing holds but what is inherited.
     pub(crate) value: Value,
     /// `flag`, `variable`, `file`, `default`.
     pub(crate) source: &'static str,
@@ -54,7 +58,12 @@ impl Said {
 
     fn service(&self, table: &ServiceTable) -> Vec<Told> {
         let of = TABLE.iter().filter(|s| matches!(s.scope, Scope::Service | Scope::OneService));
-        of.map(|setting| self.told(setting, &[&table.entries, &self.contents.defaults])).collect()
+        let kind = kind(table);
+        of.map(|setting| match setting.fits(kind) {
+            true => self.told(setting, &[&table.entries, &self.contents.defaults]),
+            false => Told { key: setting.key, value: Value::Null, source: "default", at: None },
+        })
+        .collect()
     }
 
     /// The strongest layer that says it: flag, variable, then these tables in their order.
@@ -74,7 +83,7 @@ impl Said {
             (None, None, Some(entry)) => {
                 let source = &self.sources[entry.spot.source];
                 let at = format!("{}:{}", source.shown, source.position(entry.spot.at).0);
-                Told { key, value: entry.node.json(), source: "file", at: Some(at) }
+                Told { key, value: of_node(setting, &entry.node), source: "file", at: Some(at) }
             }
             (None, None, None) => Told { key, value: of_default(setting), source: "default", at: None },
         };
@@ -101,6 +110,13 @@ impl Said {
     }
 }
 
+/// What a service of a file that is right is.
+fn kind(table: &ServiceTable) -> Kind {
+    let entry = table.entries.iter().rfind(|entry| entry.setting.key == "type");
+    let word = entry.and_then(|entry| entry.node.text().ok());
+    KINDS.iter().find(|(known, _)| word == Some(known)).map(|(_, kind)| *kind).unwrap_or_default()
+}
+
 /// What a request carries may be a password.
 fn veil_headers(probes: &mut Value) {
     let tables = match probes {
@@ -118,19 +134,19 @@ fn veil_headers(probes: &mut Value) {
 fn of_raw(setting: &Setting, raw: &Raw) -> Value {
     let words: Vec<String> = raw.words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
     match (setting.shape, words.as_slice()) {
-        (Shape::List, _) => raw.list().unwrap_or(words).into_iter().map(|w| scalar(&w)).collect(),
-        (_, [.., last]) => scalar(last),
+        (Shape::List, _) => raw.list().unwrap_or(words).into_iter().map(|w| typed(setting, &w)).collect(),
+        (_, [.., last]) => typed(setting, last),
         (_, []) => Value::Null,
     }
 }
 
 fn of_default(setting: &Setting) -> Value {
     match (setting.up, setting.default) {
-        (Some(text), _) => scalar(text),
+        (Some(text), _) => typed(setting, text),
         (None, Standard::Value(text)) if setting.shape == Shape::List || text.contains(',') => {
-            text.split(',').map(scalar).collect()
+            text.split(',').map(|text| typed(setting, text)).collect()
         }
-        (None, Standard::Value(text)) => scalar(text),
+        (None, Standard::Value(text)) => typed(setting, text),
         (None, Standard::Words(_)) => match setting.key {
             "stop_signal" => json!("TERM"),
             "dialects" => json!(["native", "notify"]),
@@ -139,12 +155,31 @@ fn of_default(setting: &Setting) -> Value {
     }
 }
 
-/// `5` and `true` are what they are in TOML; everything else is a text.
-fn scalar(text: &str) -> Value {
+/// A value of a file.
+fn of_node(setting: &Setting, node: &Node) -> Value {
+    node.json("", &|key, text| {
+        let form = probes::KEYS.iter().find(|(known, ..)| setting.key == "probe" && *known == key);
+        match (form, key) {
+            (Some((_, "N", _)), _) => in_toml(text, true, false),
+            (None, "once") => in_toml(text, false, true),
+            (Some(_) | None, _) => typed(setting, text),
+        }
+    })
+}
+
+/// What a word of this setting is in TOML.
+fn typed(setting: &Setting, text: &str) -> Value {
+    let counts = matches!(setting.value, "N" | "N[/udp],.." | "END,..");
+    let switch = matches!(setting.shape, Shape::Switch | Shape::Optional(_)) || setting.value.starts_with("true|");
+    in_toml(text, counts, switch)
+}
+
+/// A number or a truth value where one is taken; everything else is a text.
+fn in_toml(text: &str, counts: bool, switch: bool) -> Value {
     match (text.parse::<i64>(), text) {
-        (Ok(number), _) if number.to_string() == text => json!(number),
-        (_, "true") => json!(true),
-        (_, "false") => json!(false),
+        (Ok(number), _) if counts && number.to_string() == text => json!(number),
+        (_, "true") if switch => json!(true),
+        (_, "false") if switch => json!(false),
         _ => json!(text),
     }
 }

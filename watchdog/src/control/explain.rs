@@ -6,7 +6,7 @@ use super::sentence::sentence;
 use super::shapes::Frame;
 use crate::machine::*;
 use crate::signal_name;
-use crate::spec::{Delays, HeartbeatMode, LimitAction, MemoryLimit, OnHang, Ready, Scope, Spec, Stop};
+use crate::spec::{Delays, HeartbeatMode, Kind, LimitAction, MemoryLimit, OnHang, Ready, Scope, Spec, Stop};
 use crate::sys::clock::rfc3339;
 use std::time::Duration;
 
@@ -22,12 +22,23 @@ pub(crate) fn explain<'a>(
     let about = [&s.spec.title, &s.spec.description];
     let mut text: Vec<String> = about.into_iter().filter(|t| !t.is_empty()).cloned().collect();
     text.push(now(frame, s));
-    let mut story: Vec<&Entry> =
-        journal.filter(|e| e.notice.service == Some(s.id) && tells(&e.notice.what)).rev().take(STORY).collect();
+    if s.next.is_some() {
+        text.push("it runs by its settings of before: the newer ones were read and wait for its next start".into());
+    }
+    let mut story: Vec<&Entry> = journal.filter(|e| e.is_of(s.id) && tells(&e.notice.what)).rev().take(STORY).collect();
     story.reverse();
     text.extend(story.iter().map(|e| format!("{} {}", rfc3339(e.wall), sentence(&e.notice))));
     text.push(next(frame, s));
-    text.push(rules(s));
+    text.extend(rules_for(s));
+    text
+}
+
+/// What holds for it, each with its numbers.
+fn rules_for(s: &Service) -> Vec<String> {
+    if !s.spec.kind.has_process() {
+        return vec![without_a_process(&s.spec)];
+    }
+    let mut text = vec![rules(s)];
     if let Some(age) = s.spec.max_age {
         text.push(format!(
             "it is recycled {} after it is ready (max_age, jitter {}%)",
@@ -39,6 +50,23 @@ pub(crate) fn explain<'a>(
     text.push(heartbeat_rule(s));
     text.extend(limit_rules(&s.spec));
     text
+}
+
+/// What makes one be up that has no process: nothing else is asked of it.
+fn without_a_process(spec: &Spec) -> String {
+    if spec.kind == Kind::Probe {
+        let asked = spec.probes.iter().filter(|p| p.roles.readiness);
+        let asked: Vec<String> =
+            asked.map(|p| format!("{} every {}, failures {}", p.name, human(p.interval), p.failures)).collect();
+        return format!("it has no process: it is up while its readiness probes succeed ({})", asked.join("; "));
+    }
+    match spec.place.requires.as_slice() {
+        [] => "it has no process, and requires nothing: it is up when it is wanted".into(),
+        needs => {
+            let names: Vec<&str> = needs.iter().map(|need| need.service.as_str()).collect();
+            format!("it has no process: it is up while all that it requires is there ({})", names.join(", "))
+        }
+    }
 }
 
 /// Whether silence is judged, and after how long.
@@ -110,7 +138,9 @@ fn limit_rules(spec: &Spec) -> Vec<String> {
 /// Why what might be expected has not happened.
 pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
     let mut text = vec![now(frame, s)];
+    let process = s.spec.kind.has_process();
     text.push(match (s.state, s.goal) {
+        (State::Running { .. }, _) if !process => "it is up, and has no process that could be started again".into(),
         (State::Running { .. }, _) => {
             let run = s.run.as_ref();
             let silent = run.filter(|r| r.beats.armed).and_then(|r| r.beats.last).map(|at| frame.now.since(at));
@@ -130,6 +160,7 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
         (State::Starting { .. }, _) => {
             let left = s.timers.get(Timer::Start).map(|at| human(at.since(frame.now)));
             let by = match &s.spec.ready {
+                _ if !process => "a success of its probes".to_string(),
                 Ready::Auto | Ready::Spawned => "its exec".to_string(),
                 Ready::Reported => "its READY, in any dialect (ready = reported)".into(),
                 Ready::Fd => "its newline on WATCHDOG_READY_FD (ready = fd)".into(),
@@ -157,9 +188,13 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
         }
         (State::Stopped | State::Failed, Goal::Up) => format!("it is not started again: {}", s.reason),
     });
-    text.push(heartbeat_rule(s));
-    text.extend(limit_rules(&s.spec));
-    text.push(rules(s));
+    if process {
+        text.push(heartbeat_rule(s));
+        text.extend(limit_rules(&s.spec));
+        text.push(rules(s));
+    } else {
+        text.push(without_a_process(&s.spec));
+    }
     text
 }
 
@@ -203,6 +238,10 @@ fn next(frame: &Frame<'_>, s: &Service) -> String {
         State::Stopping { .. } => "next: the end of the killed processes is verified".into(),
         State::Running { .. } if wait(Timer::Verdict).is_some() => {
             format!("next: a look at why it is silent in {}", wait(Timer::Verdict).unwrap_or_default())
+        }
+        State::Running { .. } if s.spec.kind == Kind::Probe => "next: nothing, as long as its probes succeed".into(),
+        State::Running { .. } if s.spec.kind == Kind::Target => {
+            "next: nothing, as long as what it requires is there".into()
         }
         State::Running { .. } => match wait(Timer::MaxAge) {
             Some(d) => format!("next: it is recycled for its age in {d} (max_age)"),

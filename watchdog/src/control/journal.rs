@@ -3,10 +3,11 @@
 use super::shapes::Frame;
 use super::told;
 use crate::logs::{FileError, LogFile};
-use crate::machine::{MonoTime, Notice};
+use crate::machine::{MonoTime, Notice, ServiceId};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::SystemTime;
 
 /// Events kept in memory.
@@ -23,6 +24,15 @@ pub(crate) struct Entry {
     pub wall: SystemTime,
     /// What.
     pub notice: Notice,
+    /// Of whom, where his place is another's by now.
+    pub gone: Option<Rc<str>>,
+}
+
+impl Entry {
+    /// Whether it is about the service that has this place now.
+    pub(crate) fn is_of(&self, id: ServiceId) -> bool {
+        self.notice.service == Some(id) && self.gone.is_none()
+    }
 }
 
 /// All of them.
@@ -45,7 +55,7 @@ impl Journal {
 
     /// Takes one down; gives it back as JSON if somebody needs it.
     pub(crate) fn note(&mut self, frame: &Frame<'_>, notice: Notice, wanted: bool) -> Option<Value> {
-        let entry = Entry { seq: self.next, mono: frame.now, wall: frame.wall, notice };
+        let entry = Entry { seq: self.next, mono: frame.now, wall: frame.wall, notice, gone: None };
         self.next += 1;
         let json = (wanted || self.file.is_some()).then(|| told::event(frame, &entry));
         if let (Some(file), Some(json)) = (self.file.as_mut(), &json) {
@@ -58,6 +68,14 @@ impl Journal {
         }
         self.entries.push_back(entry);
         json
+    }
+
+    /// The place of a service has been given to another: what is told of it stays under its own name.
+    pub(crate) fn leave(&mut self, id: ServiceId, name: &str) {
+        let name: Rc<str> = name.into();
+        for entry in self.entries.iter_mut().filter(|e| e.is_of(id)) {
+            entry.gone = Some(name.clone());
+        }
     }
 
     /// Somebody has moved the file.

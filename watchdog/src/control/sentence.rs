@@ -26,6 +26,7 @@ pub(crate) fn sentence(n: &Notice) -> String {
                 format!("no sign of life for {} ({how}, {misses} missed)", human(*silent))
             }
         },
+        What::Verdict { verdict: Verdict::Unhealthy, because, .. } => format!("unhealthy: {because}"),
         What::Verdict { verdict, sentence, record, because } => {
             let follows = match (sentence, record) {
                 (Sentence::Hung, true) => "recorded only (on_hang = record)".to_string(),
@@ -78,7 +79,11 @@ pub(crate) fn sentence(n: &Notice) -> String {
         What::StopRequested { by } => format!("a stop was asked for by {}", who(by)),
         What::StartRequested { by } => format!("a start was asked for by {}", who(by)),
         What::RestartRequested { by } => match by.kind {
-            ByKind::Policy => "it reached its max_age: recycled".into(),
+            ByKind::Policy => match n.cause {
+                Some(Cause::MaxAge) => "it reached its max_age: recycled".into(),
+                Some(Cause::ConfigChanged) => "its settings changed: restarted for them".into(),
+                Some(_) | None => "stopped for what it requires, and to start again with it".into(),
+            },
             ByKind::Signal | ByKind::Control => format!("a restart was asked for by {}", who(by)),
         },
         What::SignalRequested { by, signal } => format!("SIG{} was asked for by {}", signal_name(*signal), who(by)),

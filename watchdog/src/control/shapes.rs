@@ -2,7 +2,7 @@
 
 use crate::machine::*;
 use crate::signal_name;
-use crate::spec::{Instance, MemoryLimit};
+use crate::spec::{Instance, MemoryLimit, ProbeSpec};
 use crate::sys::clock::rfc3339;
 use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
@@ -108,6 +108,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "last_exit": s.ended.as_ref().map(|e| last_exit(frame, e)),
         "probes": probes(frame, s),
         "wanted": s.wanted,
+        "pending_reload": s.next.is_some(),
         "last_report": frame.reports.get(s.id.0 as usize).and_then(Option::as_deref),
     })
 }
@@ -115,26 +116,38 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
 /// What its probes say.
 fn probes(frame: &Frame<'_>, s: &Service) -> Vec<Value> {
     let up = s.active();
-    let tried = s.run.as_ref().map_or(&[][..], |r| &r.probing.all);
-    s.spec
-        .probes
-        .iter()
-        .enumerate()
-        .map(|(n, spec)| {
-            let tried = tried.get(n);
-            let last = tried.and_then(|t| t.last.as_ref());
-            let none = if matches!(s.state, State::Waiting) { "waiting" } else { "disabled" };
-            json!({
-                "name": spec.name,
-                "role": probe_role(spec),
-                "result": tried.filter(|_| up).map_or(none, |t| t.result(up)),
-                "time": last.map(|l| frame.wall_of(l.at)),
-                "duration_ms": last.map(|l| millis(l.answer.took)),
-                "failures": tried.map_or(0, |t| t.failures),
-                "message": last.map(|l| l.answer.message.as_str()),
-            })
+    let none = if matches!(s.state, State::Waiting) { "waiting" } else { "disabled" };
+    let word = |tried: Option<&Tried>| tried.filter(|_| up).map_or(none, |t| t.result(up));
+    answers(frame, s, s.run.as_ref(), word)
+}
+
+/// What its probes said of a run that may be over: the last answer of each stands.
+#[must_use]
+pub(crate) fn probes_of(frame: &Frame<'_>, s: &Service, run: &Run) -> Vec<Value> {
+    answers(frame, s, Some(run), |tried| tried.map_or("waiting", |t| t.result(true)))
+}
+
+fn answers(
+    frame: &Frame<'_>,
+    s: &Service,
+    run: Option<&Run>,
+    word: impl Fn(Option<&Tried>) -> &'static str,
+) -> Vec<Value> {
+    let tried = run.map_or(&[][..], |r| &r.probing.all);
+    let one = |(n, spec): (usize, &ProbeSpec)| {
+        let tried = tried.get(n);
+        let last = tried.and_then(|t| t.last.as_ref());
+        json!({
+            "name": spec.name,
+            "role": probe_role(spec),
+            "result": word(tried),
+            "time": last.map(|l| frame.wall_of(l.at)),
+            "duration_ms": last.map(|l| millis(l.answer.took)),
+            "failures": tried.map_or(0, |t| t.failures),
+            "message": last.map(|l| l.answer.message.as_str()),
         })
-        .collect()
+    };
+    s.spec.probes.iter().enumerate().map(one).collect()
 }
 
 fn last_exit(frame: &Frame<'_>, e: &Ended) -> Value {

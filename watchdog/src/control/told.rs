@@ -28,7 +28,7 @@ pub(crate) fn event(frame: &Frame<'_>, e: &Entry) -> Value {
     map.insert("time".into(), rfc3339(e.wall).into());
     map.insert("mono_ms".into(), millis(e.mono.0).into());
     map.insert("event".into(), n.what.name().into());
-    map.insert("service".into(), frame.name(n.service).into());
+    map.insert("service".into(), e.gone.as_deref().map_or_else(|| frame.name(n.service).into(), Value::from));
     map.insert("generation".into(), n.generation.map(|g| g.0).into());
     map.insert("pid".into(), n.pid.into());
     map.insert("cause".into(), n.cause.map(Cause::word).into());

@@ -325,9 +325,9 @@ fn open(path: &Path) -> Result<(File, u64), FileError> {
         {
             Some(libc::ELOOP) => why("is a symbolic link, which is not followed".into()),
             Some(libc::ENXIO) => why("is a FIFO, not a file".into()),
-            _ => why(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))),
+            _ => why(crate::sys::reason(&e)),
         })?;
-    let meta = file.metadata().map_err(|e| why(e.to_string()))?;
+    let meta = file.metadata().map_err(|e| why(crate::sys::reason(&e)))?;
     let kind = meta.file_type();
     if kind.is_fifo() || kind.is_socket() {
         return Err(why("is not a file".into()));

@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
 use super::words::*;
-use crate::spec::{Condition, Kind, Strategy};
+use crate::spec::{Autostart, Condition, Kind, Strategy};
 use serde::Serialize;
 
 /// Looks at one service that one event may lead to, for each service: the work of one event is bounded.
@@ -128,6 +128,8 @@ impl Supervisor {
                 s.goal = Goal::Down;
                 s.free_start = None;
             }
+            // Its dependents leave with it now, whatever was asked for before.
+            s.lone &= held.alone;
             s.held = Some(held);
         });
         // It may have been held before: then its face is the same, and its reason or its haste is not.
@@ -209,7 +211,10 @@ impl Supervisor {
         let (Some(s), Some(node)) = (self.services.get(n), self.graph.node(n)) else { return false };
         match s.asked {
             Some(goal) => goal == Goal::Up,
-            None if !s.follows_need() || s.removed => false,
+            None if s.removed => false,
+            // Was running when the file came to say `ignore`: nobody has stopped it.
+            None if s.spec.place.autostart == Autostart::Ignore => s.goal == Goal::Up && !s.state.is_terminal(),
+            None if !s.follows_need() => false,
             None => {
                 node.required_by.iter().chain(&node.wanted_by).any(|m| self.services.get(*m).is_some_and(|d| d.wanted))
             }

@@ -45,7 +45,7 @@ enum Outlook {
 impl Supervisor {
     pub(super) fn on_asked(&mut self, now: MonoTime, ticket: Ticket, by: By, request: Request, out: &mut Actions) {
         if self.is_ending() && !matches!(request, Request::Wait { .. } | Request::Shutdown | Request::Stop { .. }) {
-            return refuse(out, ticket, ServiceId(0), "the watchdog is stopping");
+            return refuse(out, ticket, None, "the watchdog is stopping");
         }
         let (asked, waits) = match &request {
             Request::Start { services } | Request::Stop { services, .. } | Request::Restart { services, .. } => {
@@ -58,16 +58,16 @@ impl Supervisor {
             Request::Wait { services, .. } => (services.as_slice(), true),
         };
         if let Some(id) = asked.iter().find(|id| self.services.get(id.0 as usize).is_none_or(|s| s.removed)) {
-            return refuse(out, ticket, *id, "no such service");
+            return refuse(out, ticket, Some(*id), "no such service");
         }
         if waits && self.waiters.len() >= MAX_WAITERS {
-            return refuse(out, ticket, ServiceId(0), "too many clients are waiting");
+            return refuse(out, ticket, None, "too many clients are waiting");
         }
         let before: Vec<_> = asked.iter().map(|id| (*id, self.services[id.0 as usize].last)).collect();
         match request {
             Request::Start { services } => {
                 if let Some((id, other)) = self.conflict(&services) {
-                    return refuse(out, ticket, id, &format!("it conflicts with {other}, which is up"));
+                    return refuse(out, ticket, Some(id), &format!("it conflicts with {other}, which is up"));
                 }
                 for n in services.iter().map(|id| at(*id)) {
                     self.with(n, now, out, |s, cx| note(s, cx, What::StartRequested { by }));
@@ -106,7 +106,7 @@ impl Supervisor {
                 let dead =
                     services.iter().find(|id| self.services.get(id.0 as usize).is_none_or(|s| s.living().is_none()));
                 if let Some(id) = dead {
-                    return refuse(out, ticket, *id, "it has no process to signal");
+                    return refuse(out, ticket, Some(*id), "it has no process to signal");
                 }
                 let mut cx = Cx { now, out, dice: &mut self.dice };
                 for s in pick(&mut self.services, &services) {
@@ -119,7 +119,7 @@ impl Supervisor {
                 let able = |s: &Service| s.living().is_some() && (s.spec.reload_signal.is_some() || hears(s));
                 if let Some(id) = lacking(&self.services, &services, able) {
                     let why = "it cannot be told: it is not up, or it has neither a reload_signal nor a channel";
-                    return refuse(out, ticket, id, why);
+                    return refuse(out, ticket, Some(id), why);
                 }
                 let mut cx = Cx { now, out, dice: &mut self.dice };
                 for s in pick(&mut self.services, &services) {
@@ -135,7 +135,12 @@ impl Supervisor {
             }
             Request::Tell { services, word } => {
                 if let Some(id) = lacking(&self.services, &services, hears) {
-                    return refuse(out, ticket, id, "it cannot be told: it is not up, or it has no channel that hears");
+                    return refuse(
+                        out,
+                        ticket,
+                        Some(id),
+                        "it cannot be told: it is not up, or it has no channel that hears",
+                    );
                 }
                 let mut cx = Cx { now, out, dice: &mut self.dice };
                 for s in pick(&mut self.services, &services) {
@@ -254,7 +259,7 @@ fn lacking(all: &[Service], ids: &[ServiceId], able: impl Fn(&Service) -> bool) 
     ids.iter().find(|id| !all.get(id.0 as usize).is_some_and(&able)).copied()
 }
 
-fn refuse(out: &mut Actions, ticket: Ticket, service: ServiceId, reason: &str) {
+fn refuse(out: &mut Actions, ticket: Ticket, service: Option<ServiceId>, reason: &str) {
     out.push(Action::Answer { ticket, reply: Reply::Refused { service, reason: reason.into() } });
 }
 
@@ -317,7 +322,9 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
         }
         (Hope::Want(Want::Ready), State::Running { .. } | State::Done) if s.is_ready() => Outlook::Yes,
         (Hope::Want(Want::Completed), State::Done) => Outlook::Yes,
-        (Hope::Want(Want::Ready | Want::Completed), State::Failed) => lost(false),
+        (Hope::Want(Want::Ready | Want::Completed), State::Failed) | (Hope::Want(Want::Ready), State::Done) => {
+            lost(false)
+        }
         (
             Hope::Up | Hope::Anew | Hope::Down | Hope::Want(_),
             State::Stopped
@@ -327,7 +334,6 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
             | State::Stopping { .. }
             | State::Backoff { .. }
             | State::CrashLoop { .. }
-            | State::Done
             | State::Stuck { .. },
         ) => Outlook::NotYet,
     }

@@ -221,11 +221,14 @@ impl Supervisor {
         let until = self.until_ready?;
         let not_ready = |s: &&Service| s.wanted && !s.removed && !s.is_ready();
         let waits = self.services.iter().any(|s| not_ready(&s));
-        let lost = self.services.iter().filter(not_ready).any(Service::is_lost);
+        let is_lost = |s: &&Service| s.is_lost() || s.state == State::Done;
+        let lost = self.services.iter().filter(not_ready).any(|s| is_lost(&s));
         if waits && !lost && now < until {
             return None;
         }
-        self.not_ready = self.services.iter().filter(not_ready).map(|s| (s.id, s.reason.clone())).collect();
+        // Whoever was still on his way is not to blame for the end.
+        let to_blame = self.services.iter().filter(not_ready).filter(|s| !lost || is_lost(s));
+        self.not_ready = to_blame.map(|s| (s.id, s.reason.clone())).collect();
         Some(u8::from(waits))
     }
 

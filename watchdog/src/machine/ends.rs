@@ -48,14 +48,15 @@ impl Service {
         let asked = self.free_start.unwrap_or(Cause::Requested);
         let cause = if requested { asked } else { doomed.unwrap_or(end_cause(&exit)) };
         let killed = matches!(self.state, State::Stopping { step: StopStep::Kill, .. } | State::Stuck { .. });
-        self.ended = Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested, cause });
+        let rule = if self.run_is_being_ended() { self.reason.clone() } else { String::new() };
+        self.ended =
+            Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested, cause, rule: rule.clone() });
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
         if exit.oom != Oom::No {
             self.tell(cx, Some(Cause::Oom), What::Oom { oom: exit.oom });
         }
         let unclean = !self.spec.restart.success_on.has(exit.code, exit.signal);
         if killed || doomed.is_some() || (unclean && !requested) {
-            let rule = if self.run_is_being_ended() { self.reason.clone() } else { String::new() };
             self.report(cx, cause, rule, true);
         }
         if by_key {
@@ -151,7 +152,8 @@ impl Service {
         let Some(ended) = self.ended.clone() else { return };
         let how = describe_end(&ended);
         if self.goal == Goal::Down {
-            return self.rest(cx, Some(Cause::Requested), format!("stopped as asked; {how}"));
+            let (cause, why) = self.why_down();
+            return self.rest(cx, Some(cause), format!("{why}; {how}"));
         }
         if let Some(cause) = self.free_start.take() {
             let why = match cause {
@@ -175,10 +177,21 @@ impl Service {
         let failure = self.is_failure(&ended);
         let doomed = self.run.as_ref().and_then(|r| r.doomed);
         let why = match doomed {
-            Some(cause) => format!("ended by us ({}); {how}", cause.word()),
+            Some(cause) => format!("ended by us ({}): {}; {how}", cause.word(), ended.rule),
             None => how,
         };
         self.judge(cx, doomed.unwrap_or(end_cause(&ended.exit)), failure, ended.stable, why);
+    }
+
+    /// Whose wish it is that it is down.
+    pub(super) fn why_down(&self) -> (Cause, &'static str) {
+        if self.removed {
+            (Cause::ConfigChanged, "stopped: it is not in the file any more")
+        } else if self.asked.is_none() && !self.wanted {
+            (Cause::Dependency, "stopped: nothing needs it any more")
+        } else {
+            (Cause::Requested, "stopped as asked")
+        }
     }
 
     fn run_is_being_ended(&self) -> bool {

@@ -80,6 +80,15 @@ impl Graph {
         Graph { nodes, order, ranks }
     }
 
+    /// These two are not up at the same time.
+    pub fn part(&mut self, one: usize, other: usize) {
+        for (n, m) in [(one, other), (other, one)] {
+            if let Some(node) = self.nodes.get_mut(n) {
+                node.conflicts.push(m);
+            }
+        }
+    }
+
     /// Its position in the order of a start.
     pub fn rank(&self, n: usize) -> usize {
         self.ranks.get(n).copied().unwrap_or_default()

@@ -5,6 +5,7 @@ use super::sentences::human;
 use super::service::{Cx, Service};
 use super::state::State;
 use super::time::{MonoTime, Timer};
+use super::verdict::{Sentence, Verdict};
 use super::words::*;
 use crate::spec::{Kind, ProbeSpec, Ready};
 use serde::Serialize;
@@ -173,10 +174,10 @@ impl Service {
         let Some(tried) = run.probing.all.get_mut(n).filter(|t| t.under_way) else { return };
         let counts = cx.now.since(begun) >= spec.start_period;
         let known = tried.last.as_ref().map(|l| (l.answer.outcome, l.starting));
-        tried.note(cx.now, spec, answer, counts);
+        let turned = tried.note(cx.now, spec, answer, counts);
         let (failures, now_known) = (tried.failures, tried.last.as_ref().map(|l| (l.answer.outcome, l.starting)));
         let lost = spec.roles.liveness && failures >= spec.failures;
-        let (name, allowed) = (spec.name.clone(), spec.failures);
+        let (name, allowed, decides) = (spec.name.clone(), spec.failures, spec.roles.readiness);
         let message = tried.last.as_ref().map(|l| l.answer.message.clone()).unwrap_or_default();
         if known != now_known || failures == allowed {
             let what = What::Probe {
@@ -199,7 +200,21 @@ impl Service {
             }
             State::Running { .. } if lost && self.spec.kind != Kind::Probe => {
                 let rule = format!("probe {name} failed {failures} times in a row (failures {allowed}): {message}");
+                let (verdict, sentence) = (Verdict::Unhealthy, Sentence::Hung);
+                self.tell(
+                    cx,
+                    Some(Cause::Probe),
+                    What::Verdict { verdict, sentence, record: false, because: rule.clone() },
+                );
                 self.doom(cx, Cause::Probe, rule);
+            }
+            State::Running { .. } if turned && decides && self.living().is_some() => {
+                self.reason = match self.probes_ready() {
+                    true => "running; ready by its probes".into(),
+                    false => format!(
+                        "running, not ready: probe {name} failed {failures} times in a row (failures {allowed}): {message}"
+                    ),
+                };
             }
             State::Starting { .. }
             | State::Running { .. }

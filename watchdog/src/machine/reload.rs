@@ -89,35 +89,52 @@ impl Supervisor {
             done.added.push(spec.name.clone());
             fresh.push(self.settle_in(spec));
         }
+        if fresh.is_empty() && gone.is_empty() && anew.is_empty() && done.changed.is_empty() {
+            return done;
+        }
         for n in &gone {
             done.removed.push(self.services[*n].spec.name.clone());
+            self.services[*n].removed = true;
         }
         self.link();
+        self.mind_predecessors();
         // By the new edges: whoever has some now waits for them.
         for n in 0..self.services.len() {
             self.with(n, now, out, Service::wish_of_the_file);
         }
         for n in gone {
-            self.with(n, now, out, |s, _| {
-                (s.removed, s.asked, s.by_hand) = (true, Some(Goal::Down), false);
-            });
+            self.with(n, now, out, |s, _| (s.asked, s.by_hand) = (Some(Goal::Down), false));
             let ladder = self.services[n].ladder(None);
             let reason = "it is not in the file any more".into();
             self.hold(n, now, out, Held { leave: Leave::Down(ladder), alone: false, reason });
         }
-        for n in fresh {
-            self.with(n, now, out, |s, cx| s.first_wish(cx));
+        for n in &fresh {
+            // One more that something requires is no reason to stop what runs: it is waited for by the next start.
+            self.with(*n, now, out, |s, cx| {
+                s.lone = true;
+                s.first_wish(cx);
+            });
         }
         (0..self.services.len()).for_each(|n| self.look_around(n));
         self.look_at_wishes(now, out);
+        for n in fresh {
+            // Nor is it there at all if nothing starts it.
+            self.with(n, now, out, |s, _| s.lone &= !s.state.is_terminal());
+        }
         // One that nobody wants any more is stopped, and not started again for its settings.
         for n in anew {
-            if self.services[n].goal == Goal::Down {
+            let s = &self.services[n];
+            if s.goal == Goal::Down || (s.has_had_its_turn() && !s.wanted) {
                 continue;
             }
             done.restarted.push(self.services[n].spec.name.clone());
+            if self.services[n].has_had_its_turn() {
+                self.with(n, now, out, Service::try_other_settings);
+                continue;
+            }
+            // By itself: what stands on it is not changed, and stays.
             let leave = Leave::Anew { force: false, cause: Cause::ConfigChanged };
-            self.hold(n, now, out, Held { leave, alone: false, reason: "its settings changed".into() });
+            self.hold(n, now, out, Held { leave, alone: true, reason: "its settings changed".into() });
         }
         self.settle(now, out);
         done
@@ -129,8 +146,8 @@ impl Supervisor {
         match free {
             Some(n) => {
                 let s = &mut self.services[n];
-                // Numbers of generations are never used twice.
-                *s = Service { last: s.last, ..Service::new(s.id, spec) };
+                // Another name begins with its own first generation: of the old one nothing is left that could answer.
+                *s = Service::new(s.id, spec);
                 n
             }
             None => {
@@ -160,6 +177,9 @@ impl Supervisor {
             return;
         }
         (s.removed, s.asked, s.by_hand, s.ever) = (false, None, false, Ever::default());
+        if matches!(s.state, State::Stopping { .. }) {
+            s.reason = "it was taken out of the file and is in it again: it starts when the old run is gone".into();
+        }
         self.adopt(n, spec, restart, now, out, done, anew);
     }
 
@@ -178,7 +198,7 @@ impl Supervisor {
         let pending = s.next.as_deref().unwrap_or(&s.spec);
         if *pending == *spec {
             // Put off before and asked for now.
-            if s.next.is_some() && restart && s.state.has_process() {
+            if s.next.is_some() && restart && (s.state.has_process() || s.has_had_its_turn()) {
                 anew.push(n);
             }
             return;
@@ -201,7 +221,9 @@ impl Supervisor {
     ) {
         let Some(s) = self.services.get_mut(n) else { return };
         let (name, old) = (spec.name.clone(), s.spec.clone());
-        if s.state.has_process() && needs_a_restart(&s.spec, &spec) {
+        // What it is, or has come to, it is by the old ones.
+        let has_begun = s.state.has_process() || s.has_had_its_turn();
+        if has_begun && needs_a_restart(&s.spec, &spec) {
             *s.spec = live_part(&s.spec, &spec);
             s.next = Some(spec);
             match restart && s.goal == Goal::Up {
@@ -255,6 +277,9 @@ impl Service {
             if matches!(self.state, State::Stopped) {
                 self.reason = match (self.asked, self.spec.place.autostart) {
                     (Some(_), _) => "stopped by hand before this watchdog began (state)".into(),
+                    (None, _) if self.spec.place.unnamed => {
+                        "it was not named on the command line, and starts when another needs it".into()
+                    }
                     (None, Autostart::No) => "it starts when another needs it (autostart = false)".into(),
                     (None, _) => "it is started by hand alone (autostart = \"ignore\")".into(),
                 };
@@ -269,17 +294,45 @@ impl Service {
         }
         let asked = first_asked(self.next.as_deref().unwrap_or(&self.spec));
         let before = std::mem::replace(&mut self.asked, asked);
-        // Also one that is on its way down because nothing needed it.
-        if asked == Some(Goal::Up) && before != asked && (self.state.is_terminal() || self.goal == Goal::Down) {
+        // Also one that is on its way down because nothing needed it; not one that other settings give another turn, or
+        // would if that had not been put off.
+        let settled = self.state.is_terminal() && self.next.is_none();
+        if asked == Some(Goal::Up) && before != asked && (settled || self.goal == Goal::Down) {
             self.take_back_a_stop();
             self.want_up(cx);
+        }
+    }
+
+    /// It was started and has failed, waits to be tried again, or is done: other settings may change that.
+    fn has_had_its_turn(&self) -> bool {
+        match self.state {
+            State::Failed | State::Done | State::Backoff { .. } | State::CrashLoop { .. } => true,
+            State::Stopped
+            | State::Waiting
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Stuck { .. } => false,
+        }
+    }
+
+    /// What failed with the old settings says nothing about the new ones: free of limits and delay.
+    fn try_other_settings(&mut self, cx: &mut Cx<'_>) {
+        self.lone = true;
+        self.want_up(cx);
+        self.cause = Some(Cause::ConfigChanged);
+        if matches!(self.state, State::Waiting) {
+            self.start_reason = "its settings changed".into();
+        } else if matches!(self.state, State::Starting { .. }) {
+            self.reason = "its settings changed".into();
         }
     }
 
     /// New settings for one that goes on: what is armed by the old ones is armed anew.
     fn refit(&mut self, cx: &mut Cx<'_>, old: &Spec) {
         let new = &self.spec;
-        let (probes, limits, ready) = (old.probes != new.probes, old.limits != new.limits, old.ready != new.ready);
+        let (probes, limits) = (old.probes != new.probes, old.limits != new.limits);
+        let ready = old.ready != new.ready || old.start_timeout != new.start_timeout;
         if matches!(self.state, State::Waiting) && old.place.wait_for_file != new.place.wait_for_file {
             self.await_file(cx);
         }

@@ -171,11 +171,11 @@ impl Service {
         }
     }
 
-    /// Ready, or done: as `status` says it.
+    /// Ready, or a oneshot that is done: as `status` says it.
     pub fn is_ready(&self) -> bool {
         match self.state {
             State::Running { .. } => self.probes_ready(),
-            State::Done => true,
+            State::Done => self.spec.kind == Kind::Oneshot,
             State::Stopped
             | State::Waiting
             | State::Starting { .. }
@@ -350,6 +350,9 @@ impl Service {
         if child != generation || self.living().is_some() {
             return;
         }
+        if failure.step == Step::PreStart && failure.errno == libc::ECANCELED {
+            return self.called_off(cx);
+        }
         let kind = failure.kind();
         self.status = Some(failure.status());
         let reason = format!("{} {:?} failed: {}", failure.step.word(), failure.path, errno_name(failure.errno));
@@ -363,10 +366,6 @@ impl Service {
         }
         self.busy_since = None;
         let SpawnFailure { step, errno, path } = failure;
-        if step == Step::PreStart && errno == libc::ECANCELED && self.goal == Goal::Up {
-            // A stop or a restart called its hook off, and it is wanted up: that is no failure of its own.
-            return self.spawn(cx, Some(Cause::Requested), "start asked for".into());
-        }
         self.tell(cx, Some(Cause::SpawnFailed), What::SpawnFailed { path, step, errno });
         if self.goal == Goal::Down {
             return self.rest(cx, Some(Cause::Requested), reason);
@@ -379,6 +378,18 @@ impl Service {
             return self.spawn(cx, Some(Cause::Requested), "restart asked for".into());
         }
         self.judge(cx, Cause::SpawnFailed, true, false, reason);
+    }
+
+    /// A stop or a restart came before there was a process, and the start was called off: no failure of its own.
+    fn called_off(&mut self, cx: &mut Cx<'_>) {
+        self.busy_since = None;
+        match self.goal {
+            Goal::Up => self.spawn(cx, Some(Cause::Requested), "start asked for".into()),
+            Goal::Down => {
+                let (cause, why) = self.why_down();
+                self.rest(cx, Some(cause), format!("{why}, before it was started"));
+            }
+        }
     }
 
     // --- time ---

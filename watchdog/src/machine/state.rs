@@ -226,4 +226,6 @@ pub struct Ended {
     pub requested: bool,
     /// Why, in the word of the exit event.
     pub cause: Cause,
+    /// Why it was being ended, as a sentence; empty where it was not.
+    pub rule: String,
 }

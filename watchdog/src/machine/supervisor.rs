@@ -98,6 +98,23 @@ impl Supervisor {
         }
     }
 
+    /// One more or one less replica gives others another name (`web`, `web@0`): whoever comes under a new one has to wait
+    /// until the old ones of the same table are gone, which may hold its port.
+    pub(super) fn mind_predecessors(&mut self) {
+        let leaving: Vec<usize> = (0..self.services.len())
+            .filter(|n| self.services[*n].removed && !self.services[*n].state.is_terminal())
+            .collect();
+        for old in leaving {
+            let base = &self.services[old].spec.base;
+            let heir = |n: &usize| !self.services[*n].removed && self.services[*n].spec.base == *base;
+            let heirs: Vec<usize> = (0..self.services.len()).filter(heir).filter(|_| !base.is_empty()).collect();
+            for n in heirs {
+                self.graph.part(n, old);
+                self.services[n].gated = true;
+            }
+        }
+    }
+
     /// Start what wants to be up.
     pub fn begin(&mut self, now: MonoTime, out: &mut Actions) {
         for n in 0..self.services.len() {

@@ -37,6 +37,8 @@ pub enum Verdict {
     Traced,
     /// The machine slept.
     Suspended,
+    /// It lives, and a liveness probe of it has failed as often as it may: no look at it is needed.
+    Unhealthy,
 }
 
 impl Verdict {
@@ -50,6 +52,7 @@ impl Verdict {
             Verdict::Stopped => "stopped",
             Verdict::Traced => "traced",
             Verdict::Suspended => "suspended",
+            Verdict::Unhealthy => "unhealthy",
         }
     }
 
@@ -74,6 +77,7 @@ impl Verdict {
             Verdict::Stopped => "it is stopped by a signal".into(),
             Verdict::Traced => "a debugger holds it".into(),
             Verdict::Suspended => format!("the machine slept for {} ms", ms(e.suspended)),
+            Verdict::Unhealthy => "its probe failed".into(),
         }
     }
 }
@@ -116,7 +120,7 @@ pub fn verdict(e: &Evidence) -> Verdict {
 /// What follows from it, after so many extensions of this hang.
 pub fn sentence(verdict: Verdict, extensions: u32) -> Sentence {
     match verdict {
-        Verdict::Deadlocked | Verdict::Spinning => Sentence::Hung,
+        Verdict::Deadlocked | Verdict::Spinning | Verdict::Unhealthy => Sentence::Hung,
         Verdict::BlockedIo if extensions == 0 => Sentence::Extend(1),
         Verdict::BlockedIo => Sentence::Hung,
         Verdict::Starved | Verdict::Stopped | Verdict::Suspended if extensions < EXTENSIONS => {

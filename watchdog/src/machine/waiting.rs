@@ -145,11 +145,14 @@ impl Service {
         self.held = None;
         match held.leave {
             Leave::Down(ladder) => self.want_down(cx, ladder, &held.reason),
-            Leave::Anew { force, cause: Cause::Requested } => {
+            Leave::Anew { force, cause } => {
                 self.lone = held.alone;
-                self.want_anew(cx, force);
+                if cause == Cause::Requested {
+                    self.want_anew(cx, force);
+                } else {
+                    self.recycle(cx, force, cause, held.reason);
+                }
             }
-            Leave::Anew { force, cause } => self.recycle(cx, force, cause, held.reason),
         }
     }
 
@@ -157,6 +160,11 @@ impl Service {
     pub(super) fn recycle(&mut self, cx: &mut Cx<'_>, force: bool, cause: Cause, reason: String) {
         if self.goal == Goal::Down || !self.active() {
             return;
+        }
+        if cause != Cause::MaxAge {
+            // Of its age it was told when it was reached.
+            let by = By { kind: ByKind::Policy, signal: None, pid: None, uid: None };
+            self.tell(cx, Some(cause), What::RestartRequested { by });
         }
         self.free_start = Some(cause);
         self.mark_requested();

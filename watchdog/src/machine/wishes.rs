@@ -116,10 +116,8 @@ impl Service {
                     // The exec is under way: on_spawned climbs it. The newest signal, the shortest grace.
                     let grace = self.pending.map_or(ladder.grace, |old| old.grace.min(ladder.grace));
                     self.pending = Some(Ladder { signal: ladder.signal, grace });
-                    let held_up = self.spec.ports.kill_others && !self.spec.ports.declared.is_empty();
-                    if held_up || self.spec.hooks.iter().any(|h| h.pre_start) {
-                        cx.out.push(Action::CancelSpawn { service: self.id, generation: child });
-                    }
+                    // It may not have begun: an earlier start of this turn has failed, a hook runs, ports are freed.
+                    cx.out.push(Action::CancelSpawn { service: self.id, generation: child });
                     return;
                 }
                 let asked = self.free_start.unwrap_or(Cause::Requested);

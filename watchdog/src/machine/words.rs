@@ -15,7 +15,7 @@ pub use super::notices::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ServiceId(pub u32);
 
-/// Which incarnation of a service; the first is 1 and numbers are never used twice. News of an older one is ignored.
+/// Which incarnation of a service; the first is 1, and a service never has a number twice. News of an older one is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Generation(pub u64);
 
@@ -417,7 +417,7 @@ pub enum Reply {
     /// It was tried, and it is not so and will not be (the worker failed; somebody else wished otherwise).
     NotSo { service: ServiceId, reason: String },
     /// It is not tried: a wrong state.
-    Refused { service: ServiceId, reason: String },
+    Refused { service: Option<ServiceId>, reason: String },
     /// It did not become so in time (a stop that ended in `stuck`).
     TimedOut { service: ServiceId, reason: String },
     /// The end of a `Wait`.

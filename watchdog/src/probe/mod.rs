@@ -8,6 +8,7 @@ mod http;
 
 use crate::machine::Outcome;
 use crate::spec::Check;
+pub(crate) use crate::sys::reason;
 use mio::{Registry, Token};
 
 /// Longest message of a try, characters.
@@ -48,18 +49,11 @@ pub(crate) fn shown(text: &str) -> String {
     clean.trim().chars().take(MESSAGE).collect()
 }
 
-/// The kernel's reason for a call that failed, as sentences end: in lower case, without its number.
-pub(crate) fn reason(error: &std::io::Error) -> String {
-    let text = match error.raw_os_error() {
-        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
-        None => error.to_string(),
-    };
-    let mut chars = text.chars();
-    match (chars.next(), chars.clone().next()) {
-        // Not `I/O error`: only a word that goes on in small letters.
-        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(chars).collect(),
-        _ => text,
-    }
+/// The verdict on an answer that comes in these pieces and then ends, for the target in `fuzz/`.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn judged<'a>(check: &crate::spec::HttpCheck, mut pieces: impl Iterator<Item = &'a [u8]>) -> Seen {
+    let mut answer = answer::Answer::new(check);
+    pieces.find_map(|piece| answer.take(piece)).unwrap_or_else(|| answer.end())
 }
 
 /// One errand.

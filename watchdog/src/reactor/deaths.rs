@@ -67,6 +67,7 @@ impl Reactor {
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
         }
         self.tell_reaped_tries();
+        self.end_what_tries_left();
         if orphans || rest == Rest::Alone {
             self.look_at_trees(rest);
         }
@@ -87,6 +88,7 @@ impl Reactor {
             return false;
         }
         self.before.retain(|p| *p != pid);
+        self.orphans.reaped(pid);
         true
     }
 
@@ -146,7 +148,11 @@ impl Reactor {
 
     /// Children of ours that are neither a main process nor a helper.
     pub(super) fn stranger_children(&self) -> Vec<i32> {
-        let mut children = tree::children(self.me);
+        self.strangers_of(tree::children(self.me))
+    }
+
+    /// Those of our children who are.
+    pub(super) fn strangers_of(&self, mut children: Vec<i32>) -> Vec<i32> {
         if children.len() > self.mains.len() || children.iter().any(|p| !self.mains.contains_key(p)) {
             let helpers = self.helpers();
             children.retain(|p| !self.mains.contains_key(p) && !helpers.contains(p));

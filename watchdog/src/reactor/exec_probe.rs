@@ -1,6 +1,7 @@
 //! The command of a probe: its own process group, as the service's user in the service's environment, and the first of
 //! what it says.
 
+use super::orphans::MARK;
 use super::{Reactor, launch};
 use crate::machine::{Generation, ServiceId, errno_name};
 use crate::probe::{Seen, reason};
@@ -101,6 +102,7 @@ impl Reactor {
         self.next_token += 1;
         let second = self.next_token;
         let many = self.instance.form != Form::Prefix;
+        let mark = self.mark_of_try(token);
         let Reactor { machine, spawner, workers, server, poll, .. } = self;
         let Some(spec) = machine.services().get(id.0 as usize).map(|s| &s.spec) else {
             return Err(Seen::error("no such service"));
@@ -116,6 +118,7 @@ impl Reactor {
             // WATCHDOG_PID has another meaning: sd_watchdog_enabled(3).
             ("WATCHDOG_WORKER_PID", worker.as_deref().map(OsStr::new)),
             ("WATCHDOG_SOCKET", server.as_ref().map(|s| s.path().as_os_str())),
+            (MARK, Some(OsStr::new(&mark))),
         ];
         let mut plan = launch::as_the_service(spec, command, &more);
         plan.cut = many;

@@ -1,6 +1,7 @@
 //! Commands on events. They run beside us, one at a time for each hook, and nothing waits for them: not the loop, not a
 //! restart. Only a pre-start hook holds its start up, and may forbid it.
 
+use super::orphans::MARK;
 use super::{Reactor, launch};
 use crate::machine::*;
 use crate::spec::Hook;
@@ -89,6 +90,7 @@ impl Reactor {
     /// Starts the next run of a hook, if it is free and has something to do.
     fn next_hook(&mut self, at: usize, n: usize) {
         let now = self.clock.now();
+        let mark = self.mark_of_hooks();
         let Reactor { machine, spawner, workers, server, .. } = self;
         let Some(spec) = machine.services().get(at).map(|s| &s.spec) else { return };
         let (Some(runner), Some(hook)) = (workers[at].hooks.get_mut(n), spec.hooks.get(n)) else { return };
@@ -103,7 +105,7 @@ impl Reactor {
             }
             runner.started.push_back(now);
             let control = server.as_ref().map(|s| s.path());
-            match start(spawner, spec, hook, event, &text, control) {
+            match start(spawner, spec, hook, (event, &text), control, &mark) {
                 Ok(pid) => runner.running = Some(Running { pid, until: now + TIMEOUT, killed: false }),
                 Err(why) => log::error!("hook {:?}: {why}", hook.command.first().cloned().unwrap_or_default()),
             }
@@ -128,14 +130,17 @@ impl Reactor {
     ) -> Option<Result<(), SpawnFailure>> {
         let at = id.0 as usize;
         let now = self.clock.now();
+        let hooks = &self.machine.services().get(at)?.spec.hooks;
+        let n = hooks.iter().enumerate().skip(from).find(|(_, h)| h.pre_start)?.0;
+        let mark = self.mark_of_hooks();
         let Reactor { machine, spawner, workers, server, .. } = self;
         let spec = &machine.services().get(at)?.spec;
-        let (n, hook) = spec.hooks.iter().enumerate().skip(from).find(|(_, h)| h.pre_start)?;
+        let hook = spec.hooks.get(n)?;
         let text = serde_json::json!({
             "event": "pre-start", "service": spec.name, "generation": generation.0,
         });
         let control = server.as_ref().map(|s| s.path());
-        Some(match start(spawner, spec, hook, "pre-start", &text.to_string(), control) {
+        Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), control, &mark) {
             Ok(pid) => {
                 let running = Running { pid, until: now + TIMEOUT, killed: false };
                 workers[at].held = Some(Held { generation, hook: n, running });
@@ -246,18 +251,14 @@ impl Reactor {
         }
     }
 
-    /// At our own end: hooks that were told of it finish their work, within their time; a signal to us ends the wait.
+    /// At our own end: hooks that were told of it finish their work, within their time; a signal to us ends the wait. Then
+    /// whatever commands have left ends with us.
     pub(super) fn await_hooks(&mut self) {
-        // What was killed before, and what commands left in their groups, may not be gone yet.
-        let of_probes =
-            self.tries.pids().next().is_some() || (self.tries.ran_commands && !self.stranger_children().is_empty());
-        let mut killed = of_probes || !self.loose.is_empty();
-        if !killed && self.hook_pids().next().is_none() {
-            return;
-        }
-        let until = self.clock.now() + TIMEOUT;
+        // What was killed before may not be gone yet.
+        let mut killed = self.tries.pids().next().is_some() || !self.loose.is_empty();
         let mut events = Events::with_capacity(16);
-        loop {
+        let until = self.clock.now() + TIMEOUT;
+        while self.hook_pids().next().is_some() {
             while let Ok(dead) = reap::reap_one() {
                 let _ = self.hook_ended(&dead) || self.try_ended(&dead);
             }
@@ -273,7 +274,8 @@ impl Reactor {
             let _ = signals::kill(-pid, libc::SIGKILL);
             killed = true;
         }
-        if killed {
+        self.forget_strangers();
+        if self.end_all_orphans() || killed {
             self.settle(&mut events);
         }
     }
@@ -287,6 +289,8 @@ impl Reactor {
                 Ok(_) => {}
                 Err(reap::Rest::Alone) => return,
                 Err(reap::Rest::Some) => {
+                    // Whoever was killed may have left us children of its own.
+                    self.end_all_orphans();
                     if self.poll.poll(events, Some(Duration::from_millis(5))).is_err() {
                         events.clear();
                     }
@@ -310,9 +314,9 @@ fn start(
     spawner: &mut spawn::Spawner,
     spec: &crate::spec::Spec,
     hook: &Hook,
-    event: &str,
-    text: &str,
+    (event, text): (&str, &str),
     control: Option<&std::path::Path>,
+    mark: &str,
 ) -> Result<i32, String> {
     let input = pipe_with(text).map_err(|e| format!("pipe: {e}"))?;
     let mut plan: Plan<'_> = launch::helper(spec, &hook.command);
@@ -320,6 +324,7 @@ fn start(
         ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
         ("WATCHDOG_EVENT", Some(OsStr::new(event))),
         ("WATCHDOG_SOCKET", control.map(std::path::Path::as_os_str)),
+        (MARK, Some(OsStr::new(mark))),
     ];
     plan.env.extend(more.iter().filter_map(|(key, value)| spawn::entry(OsStr::new(key), (*value)?)));
     plan.stdio[0] = Some(input.as_raw_fd());

@@ -13,6 +13,7 @@ mod launch;
 mod link;
 mod links;
 mod measure;
+mod orphans;
 mod outputs;
 mod perform;
 mod ports;
@@ -35,7 +36,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use outputs::Output;
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -109,8 +110,15 @@ struct Ticketed {
 struct Follower {
     client: usize,
     id: Value,
+    /// None named: all, also those that a reload will add.
     services: Vec<ServiceId>,
     events: bool,
+}
+
+impl Follower {
+    fn follows(&self, id: ServiceId) -> bool {
+        self.services.is_empty() || self.services.contains(&id)
+    }
 }
 
 struct Reactor {
@@ -153,8 +161,12 @@ struct Reactor {
     to_measure: Vec<(ServiceId, Generation)>,
     /// Probes under way.
     tries: probes::Tries,
+    /// What commands of ours have left.
+    orphans: orphans::Orphans,
     /// Starts that wait for others to leave their ports.
     freeing: Vec<ports::Freeing>,
+    /// Starts that were called off before they were begun.
+    called_off: Vec<(ServiceId, Generation)>,
     /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
     loose: Vec<i32>,
     /// The id of the last report of each service.
@@ -256,6 +268,7 @@ impl Reactor {
             .chain(self.ports_deadline())
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
+            .chain(self.orphans.next_deadline())
             .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
@@ -301,6 +314,7 @@ impl Reactor {
             self.on_wishes();
         }
         self.end_late_tries();
+        self.end_what_tries_left();
         self.on_env_files(tokens.contains(&ENV_FILES));
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
@@ -331,16 +345,42 @@ impl Reactor {
     /// Does all of it; what comes to light by doing it is judged at once and done as well.
     fn perform(&mut self, out: Actions) {
         let mut todo = VecDeque::from(out);
+        self.call_off(&mut todo);
         while let Some(action) = todo.pop_front() {
             if let Some(event) = self.act(action) {
                 let mut more = Actions::new();
                 self.machine.handle(self.now(), event, &mut more);
+                let called_off = more.iter().any(|action| matches!(action, Action::CancelSpawn { .. }));
                 todo.extend(more);
+                if called_off {
+                    self.call_off(&mut todo);
+                }
             }
         }
         // The buffer serves again: a beat allocates nothing.
         self.spare = Vec::from(todo);
         self.measure();
+    }
+
+    /// Starts that have not been done and are not wanted any more: a stop wins over a pending start.
+    fn call_off(&mut self, todo: &mut VecDeque<Action>) {
+        let mut off = BTreeSet::new();
+        for action in &*todo {
+            if let Action::CancelSpawn { service, generation } = action {
+                off.insert((*service, *generation));
+            }
+        }
+        if off.is_empty() {
+            return;
+        }
+        todo.retain(|action| {
+            let Action::Spawn { service, generation } = action else { return true };
+            let start = (*service, *generation);
+            if off.contains(&start) {
+                self.called_off.push(start);
+            }
+            !off.contains(&start)
+        });
     }
 
     fn frame(&self) -> Frame<'_> {
@@ -364,7 +404,7 @@ impl Reactor {
         let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
         if let Some(server) = self.server.as_mut() {
             for f in self.followers.iter().filter(|f| f.events) {
-                if service.is_none_or(|id| f.services.contains(&id)) {
+                if service.is_none_or(|id| f.follows(id)) {
                     server.say(f.client, &crate::control::item(&f.id, json.clone()));
                 }
             }

@@ -174,7 +174,7 @@ impl Reactor {
         let Some(server) = self.server.as_mut() else { return };
         let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
         for l in fresh {
-            for f in self.followers.iter().filter(|f| !f.events && f.services.contains(&id)) {
+            for f in self.followers.iter().filter(|f| !f.events && f.follows(id)) {
                 server.say(f.client, &item(&f.id, line(name, l)));
             }
         }

@@ -20,7 +20,8 @@ impl Reactor {
         match action {
             Action::Spawn { service, generation } => self.spawn(service, generation),
             Action::CancelSpawn { service, generation } => {
-                self.cancel_freeing(service, generation).or_else(|| self.cancel_held(service, generation))
+                let begun = self.cancel_freeing(service, generation).or_else(|| self.cancel_held(service, generation));
+                begun.or_else(|| self.never_begun(service, generation))
             }
             Action::LookAtPort { service, generation, port } => self.look_at_port(service, generation, port),
             Action::Inspect { service, generation, second } => self.inspect(service, generation, second),
@@ -113,6 +114,14 @@ impl Reactor {
     }
 
     /// A new process, unless somebody has to leave its ports or a pre-start hook holds it up.
+    /// It was called off while it stood in the list of this turn.
+    fn never_begun(&mut self, service: ServiceId, generation: Generation) -> Option<Event> {
+        let at = self.called_off.iter().position(|off| *off == (service, generation))?;
+        self.called_off.swap_remove(at);
+        let failure = SpawnFailure { step: Step::PreStart, errno: libc::ECANCELED, path: String::new() };
+        Some(Event::SpawnFailed { service, generation, failure })
+    }
+
     fn spawn(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
         match self.waits_for_ports(id, generation) {
             true => None,
@@ -302,7 +311,10 @@ impl Reactor {
             Reply::NotSo { service, reason } => {
                 ok(id, json!({"services": asked(), "reason": format!("{}: {reason}", name(service))}))
             }
-            Reply::Refused { service, reason } => error(id, "refused", &format!("{}: {reason}", name(service)), None),
+            Reply::Refused { service: Some(service), reason } => {
+                error(id, "refused", &format!("{}: {reason}", name(service)), None)
+            }
+            Reply::Refused { service: None, reason } => error(id, "refused", &reason, None),
             Reply::TimedOut { service, reason } => error(id, "timeout", &format!("{}: {reason}", name(service)), None),
             Reply::Waited { service, want, reached, waited: time } => {
                 let tail = if reached { Vec::new() } else { self.log_tail(service) };

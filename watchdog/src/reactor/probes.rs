@@ -28,8 +28,6 @@ pub(super) struct Tries {
     killed: Vec<(i32, Which)>,
     /// Commands that were reaped, and what they have shown: told of when it is known who was reaped with them.
     reaped: Vec<(usize, Seen)>,
-    /// Some command was run.
-    pub(super) ran_commands: bool,
 }
 
 /// Which try: there is never a second one of the same.
@@ -67,13 +65,17 @@ impl Tries {
         self.by_pid.keys().copied().chain(self.killed.iter().map(|(pid, _)| *pid))
     }
 
+    /// Whether this one is not over.
+    pub(super) fn is_under_way(&self, token: usize) -> bool {
+        self.all.contains_key(&token)
+    }
+
     fn of(&self, service: ServiceId) -> Vec<usize> {
         self.by_probe.range((service, 0)..=(service, u16::MAX)).map(|(_, token)| *token).collect()
     }
 
     fn insert(&mut self, token: usize, one: Try) {
         if let Kind::Command(exec) = &one.errand {
-            self.ran_commands = true;
             self.by_pid.insert(exec.pid, token);
             self.by_token.extend(exec.tokens().map(|t| (t, token)));
         }
@@ -247,11 +249,13 @@ impl Reactor {
                 self.tries.deadlines.insert((one.until, token));
                 continue;
             }
-            let how_far = match &one.errand {
-                Kind::Socket(errand) => format!("{}, ", errand.how_far()),
-                Kind::Command(_) => String::new(),
+            let seen = match &one.errand {
+                Kind::Socket(errand) => {
+                    Seen::failure(format!("{}, timed out after {}", errand.how_far(), human(one.timeout)))
+                }
+                // The contract's words for a command, to the letter.
+                Kind::Command(_) => Seen::failure("timed out"),
             };
-            let seen = Seen::failure(format!("{how_far}timed out after {}", human(one.timeout)));
             self.try_over(token, seen);
         }
     }
@@ -261,13 +265,15 @@ impl Reactor {
         let tries = &mut self.tries;
         if let Some(at) = tries.killed.iter().position(|(pid, _)| *pid == dead.pid) {
             tries.killed.swap_remove(at);
+            self.orphans.command_ended();
             return true;
         }
         let Some(token) = tries.by_pid.remove(&dead.pid) else { return false };
         if let Some(Try { errand: Kind::Command(exec), .. }) = tries.all.get_mut(&token) {
             tries.reaped.push((token, answer_of(exec, dead)));
         }
-        self.end_what_it_left(dead.pid);
+        self.orphans.command_ended();
+        self.end_its_group(dead.pid, token);
         true
     }
 
@@ -279,12 +285,20 @@ impl Reactor {
         }
     }
 
-    /// Whoever a command has left in its group is our child by now: while one is there, the number is still the group's.
-    fn end_what_it_left(&self, group: i32) {
-        let member = |pid: &i32| proc::stat(*pid).is_some_and(|s| s.group == group);
+    /// Whoever a command has left in its group is our child by now: while one is there, the number is still the group's. Who
+    /// has left the group is found by its mark.
+    fn end_its_group(&mut self, group: i32, token: usize) {
         // Nearly always there is no such group, and one call says so.
-        if signals::kill(-group, 0).is_ok() && tree::children(self.me).iter().any(member) {
+        if signals::kill(-group, 0).is_err() {
+            return;
+        }
+        let member = |pid: &i32| proc::stat(*pid).is_some_and(|s| s.group == group);
+        let members: Vec<i32> = tree::children(self.me).into_iter().filter(member).collect();
+        if !members.is_empty() {
             let _ = signals::kill(-group, libc::SIGKILL);
+        }
+        for pid in members {
+            self.orphans.note(pid, token);
         }
     }
 
@@ -309,7 +323,7 @@ fn probed(which: Which, seen: Seen, took: Duration) -> Event {
 }
 
 /// A command that is not reaped yet, so that its number is still its own, and its group's. Whoever of its tree has left
-/// the group is found by his parents; one without is a stranger from now on, and reaped like any other.
+/// the group is found by his parents, and one without by his mark.
 fn kill(pid: i32) {
     // Stopped first: else a child that comes after the look could be out of the group before the kill.
     let _ = signals::kill(-pid, libc::SIGSTOP);

@@ -7,7 +7,7 @@ use super::inspect::Gathered;
 use crate::control::{self, Ask, AskError, Frame, error, line, ok};
 use crate::machine::*;
 use crate::recorder::{Head, REPORT_MAX};
-use crate::spec::LogMode;
+use crate::spec::{Instance, LogMode};
 use crate::sys::clock;
 use serde_json::{Map, Value, json};
 use std::time::SystemTime;
@@ -61,8 +61,8 @@ impl Reactor {
         let frame =
             Frame { now: pending.now, wall: pending.wall, services: self.machine.services(), reports: &self.reports };
         let Some(service) = frame.services.get(order.service.0 as usize) else { return Value::Null };
-        let mut report = facts(&frame, service, order, id, &self.instance.version);
-        report.extend(account(&frame, order));
+        let mut report = facts(&frame, service, order, id, &self.instance);
+        report.extend(account(&frame, service, order));
         report.extend(seen(gathered.as_ref()));
         let (log, mut notes) = self.output_of(service, order.generation);
         report.insert("log".into(), log);
@@ -93,22 +93,29 @@ impl Reactor {
         (json!({"captured": true, "note": null, "lines": lines}), Vec::new())
     }
 
-    /// `report`: the list, one of them, or the last.
-    pub(super) fn on_report(&mut self, ask: &Ask, services: &[ServiceId]) -> Result<Value, AskError> {
-        let names: Vec<&str> = services
-            .iter()
-            .filter_map(|id| self.machine.services().get(id.0 as usize))
-            .map(|s| s.spec.name.as_str())
-            .collect();
-        let mine = |head: &Head| names.contains(&head.service.as_str());
-        let found = match ask.word("action")? {
+    /// `report`: the list, one of them, or the last. Named ones are those of a name, whether its service is still there or
+    /// not; without a name all that are this instance's.
+    pub(super) fn on_report(&mut self, ask: &Ask) -> Result<Value, AskError> {
+        let action = ask.word("action")?;
+        // An id says all there is to say: nothing is looked through for it.
+        let by_id = action == "show" && ask.services.is_empty();
+        let heads = if by_id { Vec::new() } else { self.store.list() };
+        if let Some(name) = ask.services.iter().find(|name| !self.is_known(name, &heads)) {
+            let others: Vec<&str> = heads.iter().map(|head| head.service.as_str()).collect();
+            return Ok(self.no_such_service(ask, name, &others));
+        }
+        let mine = |head: &Head| match ask.services.as_slice() {
+            [] => self.is_ours(head),
+            names => names.iter().any(|name| is_of(head, name)),
+        };
+        let found = match action {
             "list" => {
-                let reports: Vec<Head> = self.store.list().into_iter().filter(mine).collect();
+                let reports: Vec<Head> = heads.into_iter().filter(mine).collect();
                 return Ok(ok(&ask.id, json!({"reports": reports})));
             }
             "show" => self.store.show(ask.word("id")?),
             "last" => {
-                let newest = self.store.list().into_iter().find(mine);
+                let newest = heads.into_iter().find(mine);
                 newest.and_then(|head| self.store.show(&head.id))
             }
             _ => return Err(ask.wrong("action", "list, show or last")),
@@ -118,10 +125,32 @@ impl Reactor {
             None => error(&ask.id, "no-such-service", "there is no such report", None),
         })
     }
+
+    fn is_known(&self, name: &str, heads: &[Head]) -> bool {
+        !self.named(name).is_empty() || heads.iter().any(|head| is_of(head, name))
+    }
+
+    /// Several watchdogs may write into one directory. Ours is what bears the name of our instance, or of a service that we
+    /// have; where it does not say whose it is, it is better shown than missed.
+    fn is_ours(&self, head: &Head) -> bool {
+        let ours = head.instance.as_ref().is_none_or(|name| *name == self.instance.name);
+        ours || !self.named(&head.service).is_empty()
+    }
+}
+
+/// A name means all of its replicas, `web@0` and so on.
+fn is_of(head: &Head, name: &str) -> bool {
+    head.service.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
 }
 
 /// Who, when, how it ended and by which rule.
-fn facts(frame: &Frame<'_>, service: &Service, order: &ReportOrder, id: &str, version: &str) -> Map<String, Value> {
+fn facts(
+    frame: &Frame<'_>,
+    service: &Service,
+    order: &ReportOrder,
+    id: &str,
+    instance: &Instance,
+) -> Map<String, Value> {
     let (run, ended) = (&order.run, order.ended.as_ref());
     let exit = ended.map(|e| e.exit);
     let verdict = run.hang.as_ref().and_then(|h| h.found.last()).map(|f| f.verdict.word());
@@ -148,7 +177,7 @@ fn facts(frame: &Frame<'_>, service: &Service, order: &ReportOrder, id: &str, ve
         "rule": rule,
         // Of the command line only its first word, and nothing of the environment (case SEC-01).
         "command": service.spec.command.first().map(|c| c.to_string_lossy()),
-        "watchdog": {"version": version, "pid": nix::unistd::getpid().as_raw()},
+        "watchdog": {"name": instance.name, "version": instance.version, "pid": nix::unistd::getpid().as_raw()},
         "rusage": {
             "cpu_ms": exit.map(|e| control::millis(e.cpu)),
             "rss_peak_bytes": exit.and_then(|e| e.rss_peak_bytes),
@@ -161,7 +190,7 @@ fn facts(frame: &Frame<'_>, service: &Service, order: &ReportOrder, id: &str, ve
 }
 
 /// What it said of itself, and what was measured.
-fn account(frame: &Frame<'_>, order: &ReportOrder) -> Map<String, Value> {
+fn account(frame: &Frame<'_>, service: &Service, order: &ReportOrder) -> Map<String, Value> {
     let (run, talk) = (&order.run, &order.run.talk);
     let found = run.hang.as_ref().map_or(&[][..], |h| h.found.as_slice());
     let verdicts: Vec<Value> = found.iter().map(|f| finding(frame, f)).collect();
@@ -200,8 +229,7 @@ fn account(frame: &Frame<'_>, order: &ReportOrder) -> Map<String, Value> {
         "health": checks,
         "metrics": numbers,
         "curve": curve,
-        // Nothing probes yet.
-        "probes": [],
+        "probes": control::probes_of(frame, service, run),
     }))
 }
 

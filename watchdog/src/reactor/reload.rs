@@ -1,6 +1,7 @@
 //! New settings while everything runs, and wishes that outlive us.
 
 use super::{ENV_FILES, Reactor, measure, setup};
+use crate::api::Reread;
 use crate::control::{error, ok};
 use crate::logs::{LogFile, Ring};
 use crate::machine::*;
@@ -22,11 +23,15 @@ impl Reactor {
             return self.answer_reload(ticket, Err(("refused", "there is no file to read again".into())));
         };
         match loader() {
-            Ok(specs) => {
+            Ok(Reread { specs, needs_watchdog_restart }) => {
                 let applied = self.apply(specs, restart);
+                if !needs_watchdog_restart.is_empty() {
+                    log::warn!("needs a restart of the watchdog: {}", needs_watchdog_restart.join(", "));
+                }
                 let told = json!({
                     "added": applied.added, "removed": applied.removed, "changed": applied.changed,
                     "restarted": applied.restarted, "deferred": applied.deferred,
+                    "needs_watchdog_restart": needs_watchdog_restart,
                 });
                 let Applied { added, removed, changed, restarted, deferred } = applied;
                 self.tell_own(What::ConfigReloaded { added, removed, changed, restarted, deferred });
@@ -74,8 +79,8 @@ impl Reactor {
             self.reports.push(None);
             match setup::worker(spec) {
                 Ok(worker) => self.workers.push(worker),
-                Err(why) => {
-                    log::error!("{}: {why}", spec.name);
+                Err(e) => {
+                    log::error!("{}: log_file {}: {}", spec.name, e.path.display(), e.why);
                     let mut without = spec.clone();
                     without.log.file = None;
                     self.workers.extend(setup::worker(&without));
@@ -84,13 +89,15 @@ impl Reactor {
             return;
         }
         let worker = &mut self.workers[at];
-        if worker.name != spec.name {
+        let somebody_else = worker.name != spec.name;
+        if somebody_else {
             // The place of one that is gone.
+            self.journal.leave(ServiceId(at as u32), &worker.name);
             worker.name.clone_from(&spec.name);
             worker.ring = Ring::new(lines(spec));
             self.reports[at] = None;
         }
-        if worker.hooks.len() != spec.hooks.len() {
+        if somebody_else || worker.hooks.len() != spec.hooks.len() {
             let running = worker.hooks.iter().filter_map(super::hooks::Runner::pid);
             self.loose.extend(running);
             worker.hooks = spec.hooks.iter().map(|_| Default::default()).collect();

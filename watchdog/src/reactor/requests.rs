@@ -13,7 +13,9 @@ const WORD_MAX: usize = 4096;
 
 impl Reactor {
     pub(super) fn on_ask(&mut self, client: usize, ask: Ask, peer: (i32, u32)) {
-        let services = match self.pick(&ask) {
+        // Reports outlive the services they are about.
+        let picked = if ask.verb == Verb::Report { Ok(Vec::new()) } else { self.pick(&ask) };
+        let services = match picked {
             Ok(services) => services,
             Err(value) => return self.say(client, &value),
         };
@@ -30,25 +32,32 @@ impl Reactor {
         }
     }
 
-    /// The named services (of a replicated one all), or all that are not hidden. A name is only compared, never made into
-    /// anything.
+    /// The named services (of a replicated one all), or all of them. Hidden ones are left out of the two listings alone,
+    /// never out of what is counted or judged. A name is only compared, never made into anything.
     fn pick(&self, ask: &Ask) -> Result<Vec<ServiceId>, Value> {
-        let all = || self.machine.services().iter().filter(|s| !s.removed);
         if ask.services.is_empty() {
-            return Ok(all().filter(|s| !s.spec.hidden).map(|s| s.id).collect());
+            let listing = matches!(ask.verb, Verb::Status | Verb::Tree);
+            let all = !listing || ask.switch("all").map_err(|e| ask_error(&e))?;
+            let services = self.machine.services().iter().filter(|s| !s.removed && (all || !s.spec.hidden));
+            return Ok(services.map(|s| s.id).collect());
         }
         let mut picked = Vec::new();
         for name in &ask.services {
             let named = self.named(name);
             if named.is_empty() {
-                let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
-                let near = nearest(name, all().map(|s| s.spec.name.as_str()));
-                let message = format!("no service \"{shown}\" here");
-                return Err(error(&ask.id, "no-such-service", &message, near.as_deref()));
+                return Err(self.no_such_service(ask, name, &[]));
             }
             picked.extend(named.into_iter().filter(|id| !picked.contains(id)).collect::<Vec<_>>());
         }
         Ok(picked)
+    }
+
+    /// `others`: names that would have done as well.
+    pub(super) fn no_such_service(&self, ask: &Ask, name: &str, others: &[&str]) -> Value {
+        let shown: String = name.chars().take(64).flat_map(char::escape_default).collect();
+        let all = self.machine.services().iter().filter(|s| !s.removed).map(|s| s.spec.name.as_str());
+        let near = nearest(name, all.chain(others.iter().copied()));
+        error(&ask.id, "no-such-service", &format!("no service \"{shown}\" here"), near.as_deref())
     }
 
     fn do_ask(
@@ -70,7 +79,7 @@ impl Reactor {
                 let why_not = ask.switch("why_not")?;
                 return Ok(Some(ok(&ask.id, self.explain(&services, why_not))));
             }
-            Verb::Report => return self.on_report(ask, &services).map(Some),
+            Verb::Report => return self.on_report(ask).map(Some),
             Verb::Health => return Ok(Some(ok(&ask.id, control::health_of(&self.frame(), &services)))),
             Verb::Tree => return Ok(Some(ok(&ask.id, control::tree(&self.frame(), &services)))),
             Verb::Events => return self.events(client, ask, services).map(|()| None),
@@ -123,7 +132,8 @@ impl Reactor {
     fn events(&mut self, client: usize, ask: &Ask, services: Vec<ServiceId>) -> Result<(), AskError> {
         let (follow, n) = (ask.switch("follow")?, ask.count("n")?.unwrap_or(LAST));
         let frame = self.frame();
-        let mine = |e: &&control::Entry| e.notice.service.is_none_or(|id| services.contains(&id));
+        let all = ask.services.is_empty();
+        let mine = |e: &&control::Entry| all || e.notice.service.is_none_or(|id| services.contains(&id) && e.is_of(id));
         let mut shown: Vec<Value> =
             self.journal.last(usize::MAX).filter(mine).rev().take(n).map(|e| control::event(&frame, e)).collect();
         shown.reverse();
@@ -165,6 +175,7 @@ impl Reactor {
         }
         if follow {
             server.set_open(client, true, now);
+            let services = if ask.services.is_empty() { Vec::new() } else { services };
             self.followers.push(Follower { client, id: ask.id.clone(), services, events });
         } else {
             server.say(client, &ok(&ask.id, json!({})));

@@ -71,7 +71,7 @@ impl Reactor {
         let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
         let mut workers = Vec::with_capacity(specs.len());
         for spec in &specs {
-            workers.push(worker(spec)?);
+            workers.push(worker(spec).map_err(|e| file_error(&log_file_of(spec, instance.form), &e))?);
         }
         let server = control(&instance, &poll, me)?;
         // Of many services none has the terminal.
@@ -120,7 +120,9 @@ impl Reactor {
             null: None,
             to_measure: Vec::new(),
             tries: Default::default(),
+            orphans: Default::default(),
             freeing: Vec::new(),
+            called_off: Vec::new(),
             loose: Vec::new(),
             reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],
@@ -184,12 +186,10 @@ fn children_before_us(me: i32) -> Vec<i32> {
     }
 }
 
-pub(super) fn worker(spec: &Spec) -> Result<Worker, String> {
+pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
     let log = &spec.log;
     let file = match (&log.file, log.mode) {
-        (Some(path), LogMode::Tee | LogMode::Capture) => {
-            Some(Box::new(LogFile::open(path, log.max_size, log.keep).map_err(|e| file_error("log_file", &e))?))
-        }
+        (Some(path), LogMode::Tee | LogMode::Capture) => Some(Box::new(LogFile::open(path, log.max_size, log.keep)?)),
         _ => None,
     };
     let ring = Ring::new(if log.mode == LogMode::Inherit { 0 } else { log.lines });
@@ -213,6 +213,15 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, String> {
         slept: clock::slept_offset(),
         main_next: None,
     })
+}
+
+/// The key that people look for: of many services each has its own, replicas have that of their service.
+fn log_file_of(spec: &Spec, form: Form) -> String {
+    match form {
+        Form::Prefix => "log_file".into(),
+        Form::Up | Form::Library if spec.replica.is_some() => format!("service.{}.log_file", spec.base),
+        Form::Up | Form::Library => format!("service.{}.log_file", spec.name),
+    }
 }
 
 fn file_error(setting: &str, e: &FileError) -> String {

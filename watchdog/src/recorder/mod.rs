@@ -6,6 +6,7 @@ pub(crate) use store::{REPORT_MAX, Store};
 
 use crate::sys::proc::shown;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Bytes of an id.
 const ID_MAX: usize = 128;
@@ -38,6 +39,9 @@ pub(crate) struct Head {
     pub bytes: u64,
     /// The file; `None`: in memory only.
     pub path: Option<String>,
+    /// The watchdog that wrote it. No part of a list.
+    #[serde(skip)]
+    pub instance: Option<String>,
 }
 
 /// The head as a report has it. What else there is in it is read over.
@@ -50,6 +54,8 @@ struct Top {
     verdict: Option<String>,
     code: Option<i64>,
     signal: Option<String>,
+    /// Who wrote it; looked at as far as it is what we know.
+    watchdog: Option<Value>,
 }
 
 impl Head {
@@ -73,6 +79,7 @@ impl Head {
             signal: text(top.signal),
             bytes: report.len() as u64,
             path,
+            instance: text(top.watchdog.and_then(|w| Some(w.get("name")?.as_str()?.to_owned()))),
         })
     }
 }
@@ -151,6 +158,10 @@ mod tests {
         assert_eq!(head.cause.as_deref(), Some("hang"));
         assert_eq!((head.time.as_str(), head.generation, head.code), ("2026-11-25T19:04:08.123Z", Some(3), None));
         assert_eq!((head.verdict.as_deref(), head.signal.as_deref()), (Some("spinning"), Some("KILL")));
+        let of =
+            |watchdog: &str| Head::read(ID, format!("{{\"watchdog\":{watchdog}}}").as_bytes(), None).expect("a report");
+        assert_eq!(of(r#"{"pid":7,"name":"shop"}"#).instance.as_deref(), Some("shop"));
+        assert!([r#""shop""#, "{}", "7", r#"{"name":7}"#].iter().all(|strange| of(strange).instance.is_none()));
         for broken in [&b"{"[..], b"", b"[]", b"7", br#"{"code":"x"}"#, b"\xff"] {
             assert_eq!(Head::read(ID, broken, None), None);
         }

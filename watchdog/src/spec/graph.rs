@@ -100,6 +100,9 @@ pub struct Place {
     pub conflicts: Vec<String>,
     /// Default `Yes`.
     pub autostart: Autostart,
+    /// Others were named where the watchdog was started and this one was not: `autostart` is not what its file says. Default
+    /// false.
+    pub unnamed: bool,
     /// A file that must be there before a start. Default none.
     pub wait_for_file: Option<PathBuf>,
     /// How long that file is waited for; then the start has failed. Default 60 s; `Duration::MAX` waits for ever.

@@ -45,3 +45,17 @@ impl std::error::Error for SysError {}
 pub(crate) fn at(call: &'static str) -> impl Fn(Errno) -> SysError {
     move |errno| SysError { call, errno }
 }
+
+/// The kernel's reason for a call that failed, as sentences end: in lower case, without its number.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = match error.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => error.to_string(),
+    };
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        // Not `I/O error`: only a word that goes on in small letters.
+        (Some(first), Some(second)) if second.is_lowercase() => first.to_lowercase().chain(chars).collect(),
+        _ => text,
+    }
+}

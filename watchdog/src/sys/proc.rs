@@ -93,6 +93,34 @@ pub(crate) fn environ_has(pid: i32, entry: &[u8]) -> bool {
     fs::read(format!("/proc/{pid}/environ")).is_ok_and(|env| env.split(|b| *b == 0).any(|one| one == entry))
 }
 
+/// A variable of a process, as it was when its program began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Variable {
+    /// It has it: what stands behind the part that was looked for.
+    Is(String),
+    /// It has none, or is not ours to read.
+    None,
+    /// It is between two programs, and has neither variables nor a command line.
+    Unclear,
+}
+
+/// Looks for the variable that begins with `NAME=` and as much of its value as is wanted. Nothing else is kept.
+#[must_use]
+pub(crate) fn variable(pid: i32, beginning: &[u8]) -> Variable {
+    let read = || fs::read(format!("/proc/{pid}/environ"));
+    let mut environ = read();
+    if environ.as_ref().is_ok_and(Vec::is_empty) {
+        if text(format!("/proc/{pid}/cmdline"), 1).is_some_and(|first| first.is_empty()) {
+            return Variable::Unclear;
+        }
+        // Its program has begun meanwhile, or it has no variables at all.
+        environ = read();
+    }
+    let environ = environ.unwrap_or_default();
+    let rest = environ.split(|b| *b == 0).find_map(|one| one.strip_prefix(beginning));
+    rest.map_or(Variable::None, |rest| Variable::Is(String::from_utf8_lossy(rest).into_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

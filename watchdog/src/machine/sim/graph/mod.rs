@@ -13,7 +13,7 @@ pub use sometimes::{Rare, Sometimes};
 
 use super::draw::Draw;
 use super::{Failure, Mode};
-use crate::machine::{Actions, Applied, Event, Supervisor};
+use crate::machine::{Actions, Applied, Event, ServiceId, Supervisor};
 use laws::Laws;
 use specs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -232,7 +232,15 @@ impl Run {
             Call::Begin => self.machine.begin(now, &mut out),
             Call::Handle(event) => self.machine.handle(now, event, &mut out),
             Call::Time => self.machine.handle_timeout(now, &mut out),
-            Call::Apply { file, restart } => applied = self.machine.apply(now, file, restart, &mut out),
+            Call::Apply { file, restart } => {
+                let before: Vec<_> = self.machine.services().iter().map(|s| s.spec.name.clone()).collect();
+                applied = self.machine.apply(now, file, restart, &mut out);
+                for (n, s) in self.machine.services().iter().enumerate() {
+                    if before.get(n).is_some_and(|name| *name != s.spec.name) {
+                        self.world.forget(ServiceId(n as u32));
+                    }
+                }
+            }
         }
         self.calls += 1;
         if self.mode.hash {

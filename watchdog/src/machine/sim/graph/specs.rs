@@ -142,6 +142,7 @@ fn draw_spec(draw: &mut Draw, number: usize, others: &BTreeMap<usize, Kind>) -> 
     };
     let mut spec = Spec {
         name: name(number),
+        base: format!("b{}", number / 3),
         kind,
         place: draw_place(draw, others),
         probes,

@@ -322,6 +322,25 @@ impl World {
         self.happen(took, Fact::Letter(event));
     }
 
+    /// The place has somebody else: the loop, too, throws away what it still had of the one before him.
+    pub(super) fn forget(&mut self, place: ServiceId) {
+        let of = |event: &Event| match event {
+            Event::Spawned { service, .. }
+            | Event::SpawnFailed { service, .. }
+            | Event::Exited { service, .. }
+            | Event::Tree { service, .. }
+            | Event::News { service, .. }
+            | Event::SeenReady { service, .. }
+            | Event::Probed { service, .. }
+            | Event::FileSeen { service, .. }
+            | Event::GiveUpRan { service } => *service == place,
+            _ => false,
+        };
+        self.facts.retain(|_, fact| !matches!(fact, Fact::Letter(event) if of(event)));
+        self.mute.retain(|event| !of(event));
+        self.procs.retain(|(service, _), p| *service != place || p.lives());
+    }
+
     pub(super) fn file_is_there(&self, file: &Path) -> bool {
         self.files.contains(file)
     }

@@ -162,7 +162,10 @@ impl Clients {
             }
             Hope::Down => looks.iter().all(|l| [Look::Down, Look::Well, Look::Failed].contains(l)),
             Hope::Want(want, _) => match want {
-                Want::Ready => [Look::Ready, Look::Well].contains(&looks[0]),
+                Want::Ready => {
+                    let oneshot = services[c.whom[0].0].spec.kind == crate::spec::Kind::Oneshot;
+                    looks[0] == Look::Ready || (looks[0] == Look::Well && oneshot)
+                }
                 Want::Completed => looks[0] == Look::Well,
                 Want::Stopped => [Look::Down, Look::Well, Look::Failed].contains(&looks[0]),
             },

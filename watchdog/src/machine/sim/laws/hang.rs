@@ -110,10 +110,10 @@ impl Witness {
             Verdict::Starved => Rare::Starved,
             Verdict::Stopped => Rare::StoppedVerdict,
             Verdict::Traced => Rare::Traced,
-            Verdict::Suspended => Rare::Suspended,
+            Verdict::Suspended | Verdict::Unhealthy => Rare::Suspended,
         });
         let most = match verdict {
-            Verdict::Deadlocked | Verdict::Spinning => 0,
+            Verdict::Deadlocked | Verdict::Spinning | Verdict::Unhealthy => 0,
             Verdict::BlockedIo => 1,
             Verdict::Starved | Verdict::Stopped | Verdict::Suspended => EXTENSIONS,
             Verdict::Traced => u32::MAX,

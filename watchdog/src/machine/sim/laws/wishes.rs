@@ -80,9 +80,7 @@ impl Witness {
         }
         self.run.requested = true;
         if self.phase == Phase::Exec {
-            if self.spec.hooks.iter().any(|h| h.pre_start) {
-                self.want.cancels += 1;
-            }
+            self.want.cancels += 1;
             let least = self.run.ladder.map_or(grace, |(_, old)| old.min(grace));
             self.run.ladder = Some((signal, least));
         } else {

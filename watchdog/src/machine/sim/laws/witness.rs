@@ -172,6 +172,16 @@ impl Witness {
             return Ok(());
         }
         self.phase = Phase::Idle;
+        if (why.step, why.errno) == (crate::machine::Step::PreStart, libc::ECANCELED) {
+            self.busy_since = None;
+            if self.up {
+                self.seen.saw(Rare::HookCalledOffInVain);
+                self.start_now(now);
+            } else {
+                self.want.tell("stopped");
+            }
+            return Ok(());
+        }
         self.status = Some(match (why.step, why.errno) {
             (crate::machine::Step::Exec, libc::ENOENT) => 127,
             (crate::machine::Step::Exec, libc::EACCES | libc::ETXTBSY) => 126,
@@ -187,11 +197,6 @@ impl Witness {
             }
         }
         self.busy_since = None;
-        if (why.step, why.errno) == (crate::machine::Step::PreStart, libc::ECANCELED) && self.up {
-            self.seen.saw(Rare::HookCalledOffInVain);
-            self.start_now(now);
-            return Ok(());
-        }
         self.want.tell("spawn-failed");
         if !self.up {
             self.want.tell("stopped");

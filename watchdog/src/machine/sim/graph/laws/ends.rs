@@ -81,7 +81,9 @@ impl Laws {
             if !machine.not_ready.is_empty() {
                 self.seen.saw(Rare::UntilReadyLost);
                 let late = now.0 >= limit;
-                let lost = machine.not_ready.iter().any(|(id, _)| self.shadow.lost_at_last(id.0 as usize));
+                // Also one that ended well before it could be ready: there is nothing to come.
+                let over = |n: usize| self.shadow.views[n].state == State::Done || self.shadow.lost_at_last(n);
+                let lost = machine.not_ready.iter().any(|(id, _)| over(id.0 as usize));
                 return if late || lost { Ok(()) } else { Err(format!("end: not lost yet: {:?}", machine.not_ready)) };
             }
             self.seen.saw(Rare::UntilReady);
@@ -146,10 +148,12 @@ impl Laws {
         let right = match (stuck, self.asked_to_end) {
             (true, _) => status == 125,
             (false, true) => status == 0 || !self.setup.up,
+            // Also a give-up command that is ended by that end.
+            (false, false) if !machine.not_ready.is_empty() => status == 1,
             (false, false) if self.failed_for_all() => {
                 failed.into_iter().any(|s| s.status.filter(|s| *s != 0).unwrap_or(1) == status)
             }
-            (false, false) => status == u8::from(!machine.not_ready.is_empty()),
+            (false, false) => status == 0,
         };
         if right { Ok(()) } else { Err(format!("end: with status {status}")) }
     }
@@ -190,7 +194,9 @@ impl Laws {
         if let Some((n, last)) = owed {
             return Some(format!("{} was struck in {last:?} and never began anew", self.shadow.slots[*n].spec.name));
         }
-        self.waiting_in_vain()
+        // What was put off to a next start may be what somebody waits for.
+        let put_off = machine.services().iter().any(|s| s.next.is_some());
+        self.waiting_in_vain().filter(|_| !put_off)
     }
 
     /// How long the end may take: the longest path.

@@ -1,6 +1,6 @@
 //! Who has to leave, who may, and in which order.
 
-use super::shadow::View;
+use super::shadow::{Edge, View};
 use super::tell::name;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
@@ -34,6 +34,13 @@ impl Laws {
             !(stays || alone || shadow.enough_once(e))
         });
         open.map(|e| e.on)
+    }
+
+    /// As above, where the edge may be a new one: for that it makes no difference who is restarted by himself.
+    fn new_gap(&self, n: usize, applied: &Applied) -> bool {
+        let slot = &self.shadow.slots[n];
+        let lacks = |e: &Edge| self.shadow.views[e.on].held.is_some() || !self.shadow.meets(e.on, e.condition);
+        applied.changed.contains(&slot.spec.name) && slot.hard.iter().any(|e| !self.shadow.enough_once(e) && lacks(e))
     }
 
     /// Every stop of this call: for a reason, and not before those who have to be gone first.
@@ -126,10 +133,16 @@ impl Laws {
         let dropped = slot.hard.iter().any(|e| {
             let (was, is) = (self.shadow.were.get(e.on), &self.shadow.views[e.on]);
             // A restart alone leaves the dependents as they are.
-            let alone = was.is_some_and(|was| !was.leaving()) && restarted_alone(call, e.on);
+            let by_itself =
+                restarted_alone(call, e.on) || applied.restarted.contains(&self.shadow.slots[e.on].spec.name);
+            // One that has to leave in any case does so as any other.
+            let stayed = was.is_some_and(|was| !was.leaving());
+            let alone = stayed && by_itself && self.gap(e.on).is_none() && !self.new_gap(e.on, applied);
             let flickered = was.is_none_or(|was| was.last != is.last || was.state != is.state);
             let gone = is.held.is_some() || !self.shadow.meets(e.on, e.condition);
-            !alone && (flickered || (!self.shadow.enough_once(e) && gone))
+            // Its own edge may be a new one.
+            (!alone || applied.changed.contains(&slot.spec.name))
+                && (flickered || (!self.shadow.enough_once(e) && gone))
         });
         let aged = matches!(call, Call::Time) && slot.spec.max_age.is_some();
         let unneeded = self.shadow.needed_only(n) && !self.shadow.wanted(n);

@@ -1,5 +1,6 @@
 //! New settings: who is not meant notices nothing, who is gone leaves, and no number is used twice.
 
+use super::probes::Count;
 use super::shadow::Slot;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
@@ -50,11 +51,18 @@ impl Laws {
                     if !slots[n].spec.name.is_empty() {
                         self.seen.saw(if revived { Rare::Revived } else { Rare::SlotReused });
                     }
-                    slots[n] = Slot { spec: spec.clone(), ..Slot::default() };
+                    // What was due to the one before it is not due to this one.
+                    self.owed.retain(|(m, _)| revived || *m != n);
+                    if !revived && n < self.generations.len() {
+                        (self.generations[n], self.counts[n]) = (0, Count::default());
+                    }
+                    slots[n] = Slot { spec: spec.clone(), alone: true, ..Slot::default() };
                 }
                 Some(spec) => {
                     self.file_seen[n] &= slots[n].spec.place.wait_for_file == spec.place.wait_for_file;
                     slots[n].spec = spec.clone();
+                    // For its settings it is restarted by itself.
+                    slots[n].alone |= applied.restarted.contains(&name);
                 }
             }
         }
@@ -99,7 +107,7 @@ impl Laws {
             if !was.state.is_terminal() && s.book != old.book {
                 return Err(format!("reload: the book of {name} has changed: {:?} {:?}", old.book, s.book));
             }
-            if !changed && s.state == was.state && s.timers != old.timers {
+            if !changed && s.state == was.state && s.goal == was.goal && s.timers != old.timers {
                 return Err(format!("reload: the timers of {name} have changed: {:?} {:?}", old.timers, s.timers));
             }
             if !changed && self.shadow.slots[n].spec != old.spec {

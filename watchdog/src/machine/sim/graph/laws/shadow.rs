@@ -141,6 +141,15 @@ impl Shadow {
                 .filter_map(|c| places.get(c))
                 .for_each(|m| self.slots[*m].conflicts.push(n));
         }
+        // Whoever is gone from a table is not up together with whoever has come into it.
+        for old in (0..self.slots.len()).filter(|n| self.slots[*n].removed).collect::<Vec<_>>() {
+            let base = self.slots[old].spec.base.clone();
+            for n in 0..self.slots.len() {
+                if n != old && !base.is_empty() && !self.slots[n].removed && self.slots[n].spec.base == base {
+                    self.slots[n].conflicts.push(old);
+                }
+            }
+        }
         self.order = self.sorted();
     }
 
@@ -184,7 +193,10 @@ impl Shadow {
         match (slot.hand, slot.spec.place.autostart) {
             (Some(goal), _) => goal == Goal::Up,
             (None, Autostart::Yes) => true,
-            (None, Autostart::Ignore) => false,
+            // Was running when the file came to say so.
+            (None, Autostart::Ignore) => {
+                self.views.get(n).is_some_and(|v| v.goal == Goal::Up && !v.state.is_terminal())
+            }
             (None, Autostart::No) => slot.required_by.iter().chain(&slot.wanted_by).any(|m| self.wanted(*m)),
         }
     }

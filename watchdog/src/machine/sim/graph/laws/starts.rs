@@ -1,6 +1,5 @@
 //! Who may start, and when; and that there is never a second process.
 
-use super::tell::name;
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::world::{Stage, World};
@@ -50,7 +49,8 @@ impl Laws {
         for n in 0..machine.services().len() {
             let s = &machine.services()[n];
             let old = self.shadow.were.get(n).cloned();
-            let last = old.as_ref().map_or(self.generations[n], |v| v.last.0);
+            // In the place of another one it begins anew.
+            let last = old.as_ref().filter(|_| self.generations[n] > 0).map_or(self.generations[n], |v| v.last.0);
             if s.last.0 < self.generations[n] {
                 return Err(format!("generation: {} goes back to {:?}", s.spec.name, s.last));
             }
@@ -62,16 +62,19 @@ impl Laws {
             if s.last.0 == last {
                 continue;
             }
-            self.start(n, machine, world).map_err(|why| format!("start: {} {why} ({call:?})", s.spec.name))?;
+            self.start(n, call, machine, world)
+                .map_err(|why| format!("start: {} {why} ({})", s.spec.name, super::tell::name(call)))?;
         }
         Ok(())
     }
 
-    fn start(&mut self, n: usize, machine: &Supervisor, world: &World) -> Result<(), String> {
+    fn start(&mut self, n: usize, call: &Call, machine: &Supervisor, world: &World) -> Result<(), String> {
         let slot = &self.shadow.slots[n];
         if machine.is_ending() {
-            // Where all is ready, lost or done by that, a start may be followed by the end.
-            let at_once = !self.was_ending && self.setup.up && !self.failed_for_all();
+            // Where all is ready, lost or done by that, or new settings make a failure the end of all, a start may be
+            // followed by the end.
+            let new_rule = matches!(call, Call::Apply { .. }) || !machine.not_ready.is_empty();
+            let at_once = !self.was_ending && self.setup.up && (new_rule || !self.failed_for_all());
             return if at_once { Ok(()) } else { Err("starts in the end".into()) };
         }
         if slot.removed {

@@ -1,0 +1,79 @@
+//! Files that will be written: the directory of each is there before anything is started. Looks, and makes nothing.
+
+use super::{Member, Said};
+use crate::settings::draft::{ControlWish, Draft, ReportWish};
+use crate::settings::fault::Fault;
+use crate::settings::reason;
+use crate::settings::source::placed;
+use std::path::{Path, PathBuf};
+
+/// The files of the watchdog itself. What nobody named is made where it is missing.
+pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault>) {
+    let control = match &above.control {
+        ControlWish::Path(path) => Some(path),
+        ControlWish::Usual | ControlWish::Off => None,
+    };
+    let reports = match &above.report_dir {
+        ReportWish::Path(path) => Some(path),
+        ReportWish::Usual | ReportWish::Off => None,
+    };
+    let named: [(&'static str, Option<&PathBuf>); 4] = [
+        ("events_file", above.events_file.as_ref()),
+        ("report_dir", reports),
+        ("control", control),
+        ("state", above.state.as_ref()),
+    ];
+    for (key, path) in named {
+        let wrong = path.and_then(|path| homeless(path).or_else(|| no_directory(path).filter(|_| key == "report_dir")));
+        faults.extend(wrong.map(|what| said.wrong_with_the_watchdog(key, Fault::broken(what))));
+    }
+}
+
+/// The file of output of a service.
+pub(super) fn of_a_service(member: &Member<'_>, said: &Said) -> Option<Fault> {
+    let what = homeless(member.draft.spec.log.file.as_deref()?)?;
+    let fault = Fault::broken(what).about("log_file");
+    Some(match said.above_the_files("log_file") {
+        Some(layer) => fault.at(&layer),
+        None if member.entry("log_file").is_some() => said.wrong_with(member, fault),
+        None => said.wrong_with_all(fault),
+    })
+}
+
+/// Why nothing can be written to this path.
+fn homeless(path: &Path) -> Option<String> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (shown, dir_shown) = (path.display(), dir.display());
+    match std::fs::metadata(dir) {
+        Ok(facts) if facts.is_dir() => None,
+        Ok(_) => Some(format!("{shown}: {dir_shown} is no directory: name another one")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Some(format!("{shown}: there is no directory {dir_shown}: make it, or name another one"))
+        }
+        Err(e) => Some(format!("{shown}: the directory {dir_shown}: {}", reason(&e))),
+    }
+}
+
+/// Something else stands where a directory will be looked for.
+fn no_directory(path: &Path) -> Option<String> {
+    let other = std::fs::metadata(path).is_ok_and(|facts| !facts.is_dir());
+    other.then(|| format!("{} is no directory: name another one", path.display()))
+}
+
+impl Said {
+    /// The flag or variable that says this, whatever the files say.
+    fn above_the_files(&self, key: &str) -> Option<String> {
+        let flag = self.flags.iter().find(|(setting, _)| setting.key == key).map(|(setting, _)| setting.flag());
+        let variable = || self.variables.iter().find(|(setting, _)| setting.key == key);
+        flag.or_else(|| variable().map(|(setting, _)| setting.variable()))
+    }
+
+    fn wrong_with_the_watchdog(&self, key: &str, fault: Fault) -> Fault {
+        let entry = self.contents.watchdog.iter().rfind(|e| e.setting.key == key);
+        match (self.above_the_files(key), entry) {
+            (Some(layer), _) => fault.at(&layer),
+            (None, Some(entry)) => placed(&self.sources, entry.spot, &format!("watchdog.{}", entry.written), fault),
+            (None, None) => fault,
+        }
+    }
+}
