@@ -185,8 +185,10 @@ fn a_service_that_turns_bad_is_restarted_gracefully_with_its_report() {
     assert_eq!((&report["cause"], &report["generation"]), (&"probe".into(), &1.into()), "{report}");
     let rule = "probe http failed 3 times in a row (failures 3): GET /health: 503 As Asked";
     assert!(report.to_string().contains(rule), "{report}");
+    let verdict = dog.event("verdict", 1);
+    assert_eq!((&verdict["verdict"], &verdict["cause"]), (&"unhealthy".into(), &"probe".into()), "{verdict}");
     let explained = dog.verb(&["explain", "web"]).code(0).out;
-    assert!(explained.contains("probe"), "{explained}");
+    assert!(explained.contains(rule), "{explained}");
     dog.stop();
 }
 

@@ -36,7 +36,7 @@ impl Reactor {
     }
 
     fn wish_for(&mut self, name: &str, request: impl FnOnce(Vec<ServiceId>) -> Request) {
-        let named = self.named(name);
+        let named = self.named(name, false);
         if !named.is_empty() {
             self.ask_by_handle(request(named));
         }
@@ -51,9 +51,10 @@ impl Reactor {
         self.keep_wishes();
     }
 
-    /// The services of this name: one, or all replicas.
-    pub(super) fn named(&self, name: &str) -> Vec<ServiceId> {
-        let all = self.machine.services().iter().filter(|s| !s.removed);
+    /// The services of this name: one, or all replicas; on their way out too, if they are only looked at.
+    pub(super) fn named(&self, name: &str, leaving: bool) -> Vec<ServiceId> {
+        let there = |s: &&Service| !s.removed || (leaving && s.state.has_process());
+        let all = self.machine.services().iter().filter(there);
         all.filter(|s| s.spec.name == name || (s.spec.replica.is_some() && s.spec.base == name)).map(|s| s.id).collect()
     }
 }

@@ -127,14 +127,14 @@ impl Reactor {
     }
 
     fn is_known(&self, name: &str, heads: &[Head]) -> bool {
-        !self.named(name).is_empty() || heads.iter().any(|head| is_of(head, name))
+        !self.named(name, true).is_empty() || heads.iter().any(|head| is_of(head, name))
     }
 
     /// Several watchdogs may write into one directory. Ours is what bears the name of our instance, or of a service that we
     /// have; where it does not say whose it is, it is better shown than missed.
     fn is_ours(&self, head: &Head) -> bool {
         let ours = head.instance.as_ref().is_none_or(|name| *name == self.instance.name);
-        ours || !self.named(&head.service).is_empty()
+        ours || !self.named(&head.service, true).is_empty()
     }
 }
 

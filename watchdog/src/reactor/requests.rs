@@ -33,17 +33,20 @@ impl Reactor {
     }
 
     /// The named services (of a replicated one all), or all of them. Hidden ones are left out of the two listings alone,
-    /// never out of what is counted or judged. A name is only compared, never made into anything.
+    /// never out of what is counted or judged. One that was taken out of the file can be looked at until its process is
+    /// gone. A name is only compared, never made into anything.
     fn pick(&self, ask: &Ask) -> Result<Vec<ServiceId>, Value> {
         if ask.services.is_empty() {
             let listing = matches!(ask.verb, Verb::Status | Verb::Tree);
             let all = !listing || ask.switch("all").map_err(|e| ask_error(&e))?;
-            let services = self.machine.services().iter().filter(|s| !s.removed && (all || !s.spec.hidden));
+            let there = |s: &&Service| !s.removed || (listing && s.state.has_process());
+            let services = self.machine.services().iter().filter(there).filter(|s| all || !s.spec.hidden);
             return Ok(services.map(|s| s.id).collect());
         }
+        let looks = matches!(ask.verb, Verb::Status | Verb::Tree | Verb::Explain | Verb::Logs);
         let mut picked = Vec::new();
         for name in &ask.services {
-            let named = self.named(name);
+            let named = self.named(name, looks);
             if named.is_empty() {
                 return Err(self.no_such_service(ask, name, &[]));
             }

@@ -60,7 +60,7 @@ impl Laws {
                 }
             }
             Request::Restart { services, alone, .. } => {
-                let wanted: Vec<bool> = (0..self.shadow.slots.len()).map(|n| self.shadow.wanted(n)).collect();
+                let wanted: Vec<bool> = (0..self.shadow.slots.len()).map(|n| self.shadow.was_wanted(n)).collect();
                 for n in services.iter().map(|id| id.0 as usize) {
                     let active = self.shadow.were.get(n).is_some_and(super::shadow::View::active);
                     let slot = &mut self.shadow.slots[n];

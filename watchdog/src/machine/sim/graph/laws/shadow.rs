@@ -186,6 +186,15 @@ impl Shadow {
 
     /// Whether anybody wants it: a person, the file, or another that is wanted and needs it.
     pub(super) fn wanted(&self, n: usize) -> bool {
+        self.wanted_by(n, &self.views)
+    }
+
+    /// The same before the call.
+    pub(super) fn was_wanted(&self, n: usize) -> bool {
+        self.wanted_by(n, &self.were)
+    }
+
+    fn wanted_by(&self, n: usize, views: &[View]) -> bool {
         let slot = &self.slots[n];
         if slot.removed {
             return false;
@@ -194,10 +203,8 @@ impl Shadow {
             (Some(goal), _) => goal == Goal::Up,
             (None, Autostart::Yes) => true,
             // Was running when the file came to say so.
-            (None, Autostart::Ignore) => {
-                self.views.get(n).is_some_and(|v| v.goal == Goal::Up && !v.state.is_terminal())
-            }
-            (None, Autostart::No) => slot.required_by.iter().chain(&slot.wanted_by).any(|m| self.wanted(*m)),
+            (None, Autostart::Ignore) => views.get(n).is_some_and(|v| v.goal == Goal::Up && !v.state.is_terminal()),
+            (None, Autostart::No) => slot.required_by.iter().chain(&slot.wanted_by).any(|m| self.wanted_by(*m, views)),
         }
     }
 
