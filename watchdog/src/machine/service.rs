@@ -384,7 +384,10 @@ impl Service {
     fn called_off(&mut self, cx: &mut Cx<'_>) {
         self.busy_since = None;
         match self.goal {
-            Goal::Up => self.spawn(cx, Some(Cause::Requested), "start asked for".into()),
+            Goal::Up => {
+                let cause = self.free_start.take().unwrap_or(Cause::Requested);
+                self.spawn(cx, Some(cause), "a stop before it was started was taken back".into());
+            }
             Goal::Down => {
                 let (cause, why) = self.why_down();
                 self.rest(cx, Some(cause), format!("{why}, before it was started"));

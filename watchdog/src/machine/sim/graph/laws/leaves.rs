@@ -39,7 +39,12 @@ impl Laws {
     /// As above, where the edge may be a new one: for that it makes no difference who is restarted by himself.
     fn new_gap(&self, n: usize, applied: &Applied) -> bool {
         let slot = &self.shadow.slots[n];
-        let lacks = |e: &Edge| self.shadow.views[e.on].held.is_some() || !self.shadow.meets(e.on, e.condition);
+        let lacks = |e: &Edge| {
+            let (was, is) = (self.shadow.were.get(e.on), &self.shadow.views[e.on]);
+            // Met only by what came of the same file.
+            let late = was.is_none_or(|was| was.state != is.state);
+            late || is.held.is_some() || !self.shadow.meets(e.on, e.condition)
+        };
         applied.changed.contains(&slot.spec.name) && slot.hard.iter().any(|e| !self.shadow.enough_once(e) && lacks(e))
     }
 
@@ -132,9 +137,13 @@ impl Laws {
         };
         let dropped = slot.hard.iter().any(|e| {
             let (was, is) = (self.shadow.were.get(e.on), &self.shadow.views[e.on]);
+            // One that is new is waited for by the next start.
+            let name = &self.shadow.slots[e.on].spec.name;
+            if applied.added.contains(name) && !is.state.is_terminal() && is.held.is_none() {
+                return false;
+            }
             // A restart alone leaves the dependents as they are.
-            let by_itself =
-                restarted_alone(call, e.on) || applied.restarted.contains(&self.shadow.slots[e.on].spec.name);
+            let by_itself = restarted_alone(call, e.on) || applied.restarted.contains(name);
             // One that has to leave in any case does so as any other.
             let stayed = was.is_some_and(|was| !was.leaving());
             let alone = stayed && by_itself && self.gap(e.on).is_none() && !self.new_gap(e.on, applied);

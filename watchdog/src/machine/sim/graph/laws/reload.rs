@@ -114,6 +114,10 @@ impl Laws {
                 return Err(format!("reload: {name} has changed, and that was not told"));
             }
             let replaced = applied.restarted.contains(name);
+            let rests = s.state.is_terminal() || matches!(s.state, State::Backoff { .. } | State::CrashLoop { .. });
+            if replaced && rests && s.last == was.last {
+                return Err(format!("reload: {name} is not tried with its new settings: {:?}", s.state));
+            }
             if changed && !replaced && was.living && s.run.as_ref().and_then(|r| r.pid) == old.pid {
                 self.seen.saw(Rare::ReloadLive);
             }
