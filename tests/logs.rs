@@ -310,12 +310,15 @@ fn a_file_that_cannot_be_opened_is_named_by_its_key_and_why_in_words() {
     let sleeps = "command = [\"sleep\", \"1000\"]\n";
     let logs = |rest: &str| format!("[service.good]\n{sleeps}[service.a]\n{sleeps}log_file = \"/nodir/x.log\"\n{rest}");
     for (text, says) in [
-        (logs(""), "service.a.log_file /nodir/x.log: no such file or directory"),
-        (logs("replicas = 2\n").replace("nodir", "dev/null"), "service.a.log_file /dev/null/x@0.log: not a directory"),
+        (logs(""), "service.a.log_file: /nodir/x.log: there is no directory /nodir"),
+        (
+            logs("replicas = 2\n").replace("nodir", "proc"),
+            "service.a.log_file /proc/x@0.log: no such file or directory",
+        ),
         (format!("[defaults]\nlog_file = \"/\"\n[service.b]\n{sleeps}"), "service.b.log_file /: is a directory"),
         (
             format!("[watchdog]\nevents_file = \"/nodir/e\"\n[service.b]\n{sleeps}"),
-            "events_file /nodir/e: no such file or directory",
+            "events_file: /nodir/e: there is no directory /nodir",
         ),
     ] {
         let ended = Run::quick_file(&text).no_events().spawn().wait().code(125);
