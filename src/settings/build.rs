@@ -144,6 +144,7 @@ impl Draft {
             version: env!("CARGO_PKG_VERSION").to_string(),
             report_dir,
             report_keep,
+            upward: environ::upward(&world.environment, world.pid),
         }
     }
 

@@ -259,6 +259,7 @@ impl Reactor {
         let mut events = Events::with_capacity(16);
         let until = self.clock.now() + TIMEOUT;
         while self.hook_pids().next().is_some() {
+            self.beat_upward();
             while let Ok(dead) = reap::reap_one() {
                 let _ = self.hook_ended(&dead) || self.try_ended(&dead);
             }

@@ -23,6 +23,7 @@ mod reload;
 mod requests;
 mod screen;
 mod setup;
+mod upward;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
 use crate::logs::Sink;
@@ -206,6 +207,8 @@ struct Reactor {
     /// Files of variables, and when a change of them is acted upon.
     env_files: Option<crate::sys::watch::Watch>,
     env_due: Option<Duration>,
+    /// Whoever started us and listens.
+    upward: Option<upward::Upward>,
 }
 
 impl Reactor {
@@ -219,6 +222,7 @@ impl Reactor {
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
         self.turn_shown();
+        self.speak_upward();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -269,6 +273,7 @@ impl Reactor {
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
             .chain(self.orphans.next_deadline())
+            .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
@@ -330,6 +335,7 @@ impl Reactor {
             self.tell_own(What::Stall { late: took });
         }
         self.turn_shown();
+        self.speak_upward();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
         self.awake = looked;
@@ -391,6 +397,7 @@ impl Reactor {
     fn tell(&mut self, notice: Notice) {
         self.log(&notice);
         self.show_notice(&notice);
+        self.upward.iter_mut().for_each(upward::Upward::note);
         let service = notice.service;
         let name = notice.what.name();
         let hooked = self.hooks_want(service, name);

@@ -1,5 +1,6 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
+use super::upward::Upward;
 use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, measure, reload};
 use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
@@ -88,6 +89,7 @@ impl Reactor {
         specs.iter_mut().for_each(|spec| measure::resolve_auto(spec));
         let store = Store::new(instance.report_dir.clone(), instance.report_keep);
         let reports = vec![None; specs.len()];
+        let upward = Upward::of(&instance);
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let mut reactor = Reactor {
             clock: Clock::start(),
@@ -147,6 +149,7 @@ impl Reactor {
             descriptors,
             env_files: None,
             env_due: None,
+            upward,
         };
         reactor.register_sinks();
         reactor.note_rare();

@@ -20,6 +20,7 @@ pub(crate) mod sockets;
 pub(crate) mod spawn;
 pub(crate) mod tree;
 pub(crate) mod tty;
+pub(crate) mod upward;
 pub(crate) mod watch;
 
 use nix::errno::Errno;
