@@ -45,13 +45,10 @@ impl Upward {
 
     /// One datagram.
     pub(crate) fn send(&self, text: &str) -> Sent {
-        match self.socket.send_to_addr(text.as_bytes(), &self.to) {
-            Ok(_) => Sent::Yes,
-            Err(e) => match Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)) {
-                Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM => Sent::Full,
-                errno => Sent::No(errno),
-            },
-        }
+        let Err(e) = self.socket.send_to_addr(text.as_bytes(), &self.to) else { return Sent::Yes };
+        let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
+        let for_now = [Errno::EAGAIN, Errno::EINTR, Errno::ENOBUFS, Errno::ENOMEM].contains(&errno);
+        if for_now { Sent::Full } else { Sent::No(errno) }
     }
 }
 
