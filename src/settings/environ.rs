@@ -74,6 +74,18 @@ pub(crate) fn inherited(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
     ours.iter().filter(|(name, _)| stays(name)).cloned().collect()
 }
 
+/// How many listeners were passed to us and meant for us.
+pub(crate) fn listeners(ours: &[Variable], own_pid: u32) -> u32 {
+    let value = |name: &str| ours.iter().find(|(k, _)| k == name).and_then(|(_, v)| v.to_str());
+    let mine = value("LISTEN_PID").is_some_and(|pid| pid == own_pid.to_string());
+    value("LISTEN_FDS").filter(|_| mine).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// The same without listeners: of many services none is more meant than another, and no descriptor passes on to them.
+pub(crate) fn without_listeners(variables: &mut Vec<Variable>) {
+    variables.retain(|(name, _)| !LISTEN.iter().any(|l| name == *l));
+}
+
 /// Whoever started us and listens. Signs of life it wants of us only where they are meant for this very process
 /// (sd_watchdog_enabled(3)): a shell between us may have been told to give them.
 pub(crate) fn upward(ours: &[Variable], own_pid: u32) -> Option<Upward> {

@@ -18,7 +18,7 @@ use super::file::{self, Contents};
 use super::raw::Raw;
 use super::source::{self, Source, placed};
 use super::table::Setting;
-use super::{Flag, World, collect, env_file, values};
+use super::{Flag, World, collect, env_file, environ, values};
 use links::Links;
 use members::Member;
 use std::collections::HashSet;
@@ -223,6 +223,13 @@ impl Said {
         files.sort_unstable();
         files.dedup();
         warnings.extend(files.into_iter().filter_map(|path| env_file::warning(path)));
+        let listeners = environ::listeners(&world.environment, world.pid);
+        if listeners > 0 {
+            warnings.push(format!(
+                "LISTEN_FDS={listeners}: listeners of whoever started the watchdog go to no service of a file: \
+                 watchdog -- PROGRAM passes them on"
+            ));
+        }
         warnings
     }
 
