@@ -151,6 +151,7 @@ impl Draft {
             version: env!("CARGO_PKG_VERSION").to_string(),
             report_dir,
             report_keep,
+            termination_message: self.termination_message.clone(),
             upward: environ::upward(&world.environment, world.pid),
         }
     }

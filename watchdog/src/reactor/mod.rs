@@ -9,6 +9,7 @@ mod exec_probe;
 mod handle;
 mod hooks;
 mod inspect;
+mod last_words;
 mod launch;
 mod link;
 mod links;
@@ -500,13 +501,14 @@ impl Reactor {
     fn leave(&mut self) {
         self.end_all_tries();
         self.read_the_rest();
+        self.write_reports();
+        self.leave_message();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
             let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
             log::error!("{name} was not ready: {reason}");
         }
         self.linger();
-        self.write_reports();
         self.await_hooks();
         self.flush_files();
         for worker in &mut self.workers {

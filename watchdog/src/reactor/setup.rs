@@ -1,7 +1,7 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
 use super::upward::Upward;
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, measure, reload};
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, measure, reload};
 use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
@@ -33,10 +33,12 @@ const OWN_FAILURE: u8 = 125;
 #[must_use]
 pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
     panic::install_hook();
+    let message = watchdog.instance.termination_message.clone();
     match Reactor::new(watchdog) {
         Ok(reactor) => reactor.run(),
         Err(why) => {
             log::error!("{why}");
+            last_words::of_a_start(message.as_deref(), &why);
             OWN_FAILURE
         }
     }

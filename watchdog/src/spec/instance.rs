@@ -34,6 +34,8 @@ pub struct Instance {
     pub report_dir: Option<PathBuf>,
     /// Reports kept for each service. Default 20; 0 writes none.
     pub report_keep: u32,
+    /// File for the reason and the last lines when the end is a failure. Default none.
+    pub termination_message: Option<PathBuf>,
     /// Whoever started the watchdog and wants to hear of it as of any other service. Default nobody.
     pub upward: Option<Upward>,
 }
