@@ -8,7 +8,7 @@ use crate::spec::LogMode;
 use crate::sys;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -113,8 +113,13 @@ fn cut(text: &str, most: usize) -> &str {
 
 /// In place: in a container it is a file that is mounted there. A pipe without a reader does not hold us up.
 fn write(path: &Path, text: &str) {
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).custom_flags(flags).open(path);
+    let mut options = OpenOptions::new();
+    options.write(true).truncate(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    // Made only where it is not there: the kernel may refuse to "make" a file of somebody else that is (fs.protected_regular).
+    let file = options.open(path).or_else(|e| match e.kind() {
+        ErrorKind::NotFound => options.create(true).open(path),
+        _ => Err(e),
+    });
     if let Err(e) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
         log::error!("termination_message {}: {}", path.display(), sys::reason(&e));
     }
