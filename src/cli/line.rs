@@ -158,19 +158,13 @@ impl Line {
             }
             "install" => {
                 no_more(verb, &words, 0)?;
-                if file.is_some() && !install.command.is_empty() {
-                    return Err(Fault::usage("install: one program, or the services of a file: leave -f or -- out"));
-                }
-                let (of, dry_run, Control { force, json, .. }) = (FileLine { file, flags }, up.dry_run, control);
-                Ok(Command::Install(Install { of, dry_run, force, json, ..install }))
+                let of = FileLine { file, flags };
+                Ok(Command::Install(to_install(Install { of, dry_run: up.dry_run, ..install }, &control)?))
             }
             "uninstall" => {
                 no_more(verb, &words, 1)?;
-                let needs = "uninstall: needs the name of a service: watchdog uninstall NAME";
-                let name = words.first().ok_or_else(|| Fault::usage(needs))?;
-                let name = values::name(name.trim_end_matches(".service")).map_err(|f| f.at("uninstall"))?;
                 let (Install { user, root, .. }, dry_run, json) = (install, up.dry_run, control.json);
-                Ok(Command::Uninstall(Uninstall { name, user, root, dry_run, json }))
+                Ok(Command::Uninstall(Uninstall { name: of_a_unit(&words)?, user, root, dry_run, json }))
             }
             "schema" => no_more(verb, &words, 0).map(|()| Command::Schema),
             "simulate" => {
@@ -191,6 +185,21 @@ impl Line {
             _ => control_line(verb, control, words).map(Command::Control),
         }
     }
+}
+
+/// One program or a file, not both.
+fn to_install(install: Install, control: &Control) -> Result<Install, Fault> {
+    if install.of.file.is_some() && !install.command.is_empty() {
+        return Err(Fault::usage("install: one program, or the services of a file: leave -f or -- out"));
+    }
+    Ok(Install { force: control.force, json: control.json, ..install })
+}
+
+/// The name of a service, with or without what systemd puts behind it.
+fn of_a_unit(words: &[String]) -> Result<String, Fault> {
+    let needs = "uninstall: needs the name of a service: watchdog uninstall NAME";
+    let name = words.first().ok_or_else(|| Fault::usage(needs))?;
+    values::name(name.strip_suffix(".service").unwrap_or(name)).map_err(|f| f.at("uninstall"))
 }
 
 /// The program behind `--`, which is next.

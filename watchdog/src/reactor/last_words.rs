@@ -116,9 +116,9 @@ fn write(path: &Path, text: &str) {
     let mut options = OpenOptions::new();
     options.write(true).truncate(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     // Made only where it is not there: the kernel may refuse to "make" a file of somebody else that is (fs.protected_regular).
-    let file = options.open(path).or_else(|e| match e.kind() {
-        ErrorKind::NotFound => options.create(true).open(path),
-        _ => Err(e),
+    let file = options.open(path).or_else(|e| {
+        let missing = e.kind() == ErrorKind::NotFound;
+        if missing { options.create(true).open(path) } else { Err(e) }
     });
     if let Err(e) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
         log::error!("termination_message {}: {}", path.display(), sys::reason(&e));
