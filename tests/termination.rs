@@ -5,7 +5,7 @@
 mod common;
 use common::file::SLEEPS;
 use common::folder::Folder;
-use common::{Ended, Run, is_root};
+use common::{Ended, Run, is_root, wait_for};
 use nix::sys::signal::Signal;
 
 /// With a file for the message in its folder.
@@ -90,6 +90,21 @@ fn a_program_that_is_not_there_and_a_watchdog_that_cannot_begin_are_failures_too
         "{}",
         message(&ended)
     );
+}
+
+/// A defect of the watchdog itself ends it like any other failure; asked for by a file that only a debug build looks at.
+#[test]
+fn a_panic_of_the_watchdog_leaves_its_line() {
+    let run = with_message(Run::quick()).leaves_alive();
+    let now = run.at("now");
+    let dog = run.env("WATCHDOG_DEBUG_PANIC", &now).program(["sleep", "1000"]).spawn();
+    dog.worker_pid(1);
+    std::fs::write(&now, "").unwrap();
+    // Any turn of the loop.
+    dog.signal(Signal::SIGWINCH);
+    wait_for("the message", || dog.path("message").exists().then_some(()));
+    let text = wait_for("its line", || std::fs::read_to_string(dog.path("message")).ok().filter(|t| t.ends_with('\n')));
+    assert!(text.starts_with("watchdog: internal error") && text.contains("WATCHDOG_DEBUG_PANIC"), "{text}");
 }
 
 #[test]

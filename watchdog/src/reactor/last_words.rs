@@ -5,11 +5,8 @@ use super::Reactor;
 use crate::logs::Ring;
 use crate::machine::*;
 use crate::spec::LogMode;
-use crate::sys;
+use crate::sys::{self, message};
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What Kubernetes reads of it.
@@ -111,16 +108,8 @@ fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// In place: in a container it is a file that is mounted there. A pipe without a reader does not hold us up.
 fn write(path: &Path, text: &str) {
-    let mut options = OpenOptions::new();
-    options.write(true).truncate(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    // Made only where it is not there: the kernel may refuse to "make" a file of somebody else that is (fs.protected_regular).
-    let file = options.open(path).or_else(|e| {
-        let missing = e.kind() == ErrorKind::NotFound;
-        if missing { options.create(true).open(path) } else { Err(e) }
-    });
-    if let Err(e) = file.and_then(|mut file| file.write_all(text.as_bytes())) {
+    if let Err(e) = message::leave(path, text) {
         log::error!("termination_message {}: {}", path.display(), sys::reason(&e));
     }
 }

@@ -34,6 +34,7 @@ const OWN_FAILURE: u8 = 125;
 pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
     panic::install_hook();
     let message = watchdog.instance.termination_message.clone();
+    message.iter().for_each(|path| panic::remember_message(path));
     match Reactor::new(watchdog) {
         Ok(reactor) => reactor.run(),
         Err(why) => {
