@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod client;
 mod help;
+mod install;
 mod logging;
 mod output;
 mod settings;
@@ -58,6 +59,8 @@ fn run(command: Command) -> u8 {
         Command::Init { file } => init(&file),
         Command::Schema => output::page(&help::schema()),
         Command::UntilReady { of, timeout, view, json } => up::until_ready(of, timeout, view, json, World::real()),
+        Command::Install(line) => install::run(&line, &World::real()),
+        Command::Uninstall(line) => install::remove(&line, &World::real()),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -1,7 +1,10 @@
 //! What stands behind a verb: its options and words, and for some of them settings too.
 
 use super::verbs::{Opt, Verb};
-use super::{Command, Control, FileLine, Given, Output, Report, Shell, Up, next, setting, value};
+use super::{
+    Command, Control, FileLine, Format, Given, Install, Output, Report, Shell, Uninstall, Up, at_dashes, next, setting,
+    value,
+};
 use crate::settings::plan::USUAL_FILE;
 use crate::settings::{Fault, Flag, nearest, signals, values};
 use lexopt::Parser;
@@ -21,6 +24,7 @@ struct Line {
     exits: Option<String>,
     file: Option<PathBuf>,
     up: Up,
+    install: Install,
     markdown: bool,
 }
 
@@ -28,8 +32,14 @@ struct Line {
 pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Fault> {
     let control = Control { verb: verb.name, ..Control::default() };
     let (words, flags, up) = (Vec::new(), Vec::new(), Up::default());
-    let mut line = Line { verb, parser, control, words, flags, exits: None, file: None, up, markdown: false };
-    while let Some(given) = next(&mut line.parser)? {
+    let install = Install::default();
+    let mut line = Line { verb, parser, control, words, flags, exits: None, file: None, up, install, markdown: false };
+    loop {
+        if verb.takes_a_program() && at_dashes(&mut line.parser) {
+            line.install.command = behind_dashes(&mut line.parser)?;
+            break;
+        }
+        let Some(given) = next(&mut line.parser)? else { break };
         match given {
             Given::Short('h') => return Ok(Command::Help(Some(verb))),
             Given::Long(name) if name == "help" => return Ok(Command::Help(Some(verb))),
@@ -71,6 +81,7 @@ impl Line {
                 return Err(Fault::usage(format!("{}: --file: an empty path", self.verb.name)));
             }
             "file" => self.file = Some(given.into()),
+            "root" => self.install.root = Some(given.into()),
             _ => return self.text_option(option.long, given),
         }
         Ok(())
@@ -93,6 +104,8 @@ impl Line {
             "no-restart" => self.control.no_restart = true,
             "dry-run" => self.up.dry_run = true,
             "no-progress" => self.up.view.no_progress = true,
+            "user" => self.install.user = true,
+            "no-start" => self.install.no_start = true,
             _ => self.markdown = true,
         }
     }
@@ -109,6 +122,8 @@ impl Line {
                 let words = [("prefix", Output::Prefix), ("json", Output::Json), ("none", Output::None)];
                 self.up.view.output = Some(values::word(&text, &words)?);
             }
+            "run-as" => self.install.run_as = Some(text),
+            "format" => self.install.format = manager(&text)?,
             _ => self.exits = Some(text),
         }
         Ok(())
@@ -116,7 +131,7 @@ impl Line {
 
     /// The whole line as what it asks for.
     fn command(self) -> Result<Command, Fault> {
-        let Line { verb, control, words, flags, exits, file, up, markdown, .. } = self;
+        let Line { verb, control, words, flags, exits, file, up, install, markdown, .. } = self;
         match verb.name {
             "up" if control.json && !up.dry_run => {
                 let what = "up: --json goes with --dry-run: lines of services are JSON by --output json";
@@ -141,6 +156,16 @@ impl Line {
                 no_more(verb, &words, 0)?;
                 Ok(Command::Init { file: file.unwrap_or_else(|| USUAL_FILE.into()) })
             }
+            "install" => {
+                no_more(verb, &words, 0)?;
+                let of = FileLine { file, flags };
+                Ok(Command::Install(to_install(Install { of, dry_run: up.dry_run, ..install }, &control)?))
+            }
+            "uninstall" => {
+                no_more(verb, &words, 1)?;
+                let (Install { user, root, .. }, dry_run, json) = (install, up.dry_run, control.json);
+                Ok(Command::Uninstall(Uninstall { name: of_a_unit(&words)?, user, root, dry_run, json }))
+            }
             "schema" => no_more(verb, &words, 0).map(|()| Command::Schema),
             "simulate" => {
                 no_more(verb, &words, 0)?;
@@ -160,6 +185,37 @@ impl Line {
             _ => control_line(verb, control, words).map(Command::Control),
         }
     }
+}
+
+/// One program or a file, not both.
+fn to_install(install: Install, control: &Control) -> Result<Install, Fault> {
+    if install.of.file.is_some() && !install.command.is_empty() {
+        return Err(Fault::usage("install: one program, or the services of a file: leave -f or -- out"));
+    }
+    Ok(Install { force: control.force, json: control.json, ..install })
+}
+
+/// The name of a service, with or without what systemd puts behind it.
+fn of_a_unit(words: &[String]) -> Result<String, Fault> {
+    let needs = "uninstall: needs the name of a service: watchdog uninstall NAME";
+    let name = words.first().ok_or_else(|| Fault::usage(needs))?;
+    values::name(name.strip_suffix(".service").unwrap_or(name)).map_err(|f| f.at("uninstall"))
+}
+
+/// The program behind `--`, which is next.
+fn behind_dashes(parser: &mut Parser) -> Result<Vec<OsString>, Fault> {
+    let mut words: Vec<OsString> = parser.raw_args().map(Iterator::collect).unwrap_or_default();
+    words.remove(0);
+    if words.is_empty() { Err(Fault::usage(super::NO_PROGRAM)) } else { Ok(words) }
+}
+
+/// A manager of services on Linux; others are named, so that nobody looks for the right spelling.
+fn manager(text: &str) -> Result<Format, Fault> {
+    if matches!(text, "launchd" | "windows") {
+        let what = format!("{text}: watchdog runs on Linux alone: systemd, openrc or runit");
+        return Err(Fault::usage(what));
+    }
+    values::word(text, &[Format::Systemd, Format::Openrc, Format::Runit].map(|format| (format.word(), format)))
 }
 
 fn utf8(word: OsString) -> Result<String, Fault> {

@@ -60,6 +60,10 @@ pub(crate) enum Command {
         /// Print one JSON object at the end, and nothing else.
         json: bool,
     },
+    /// `install`
+    Install(Install),
+    /// `uninstall`
+    Uninstall(Uninstall),
     /// `--help`, or that of a verb.
     Help(Option<&'static Verb>),
     /// `--version`
@@ -117,6 +121,69 @@ pub(crate) enum Output {
     Json,
     /// Not at all.
     None,
+}
+
+/// For which manager of services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A unit.
+    #[default]
+    Systemd,
+    /// A script of /etc/init.d, printed.
+    Openrc,
+    /// A directory of a service, printed as the script that makes it.
+    Runit,
+}
+
+impl Format {
+    /// As it is written.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Format::Systemd => "systemd",
+            Format::Openrc => "openrc",
+            Format::Runit => "runit",
+        }
+    }
+}
+
+/// `install`, with everything it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Install {
+    /// The file and the settings over it; of a program the settings alone.
+    pub(crate) of: FileLine,
+    /// What stands behind `--`; nothing: the services of a file.
+    pub(crate) command: Vec<OsString>,
+    /// `--user`
+    pub(crate) user: bool,
+    /// `--run-as`
+    pub(crate) run_as: Option<String>,
+    /// `--format`
+    pub(crate) format: Format,
+    /// `--root`
+    pub(crate) root: Option<PathBuf>,
+    /// `--dry-run`
+    pub(crate) dry_run: bool,
+    /// `--no-start`
+    pub(crate) no_start: bool,
+    /// `--force`
+    pub(crate) force: bool,
+    /// Print JSON.
+    pub(crate) json: bool,
+}
+
+/// `uninstall`, with everything it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Uninstall {
+    /// Of the unit.
+    pub(crate) name: String,
+    /// `--user`
+    pub(crate) user: bool,
+    /// `--root`
+    pub(crate) root: Option<PathBuf>,
+    /// `--dry-run`
+    pub(crate) dry_run: bool,
+    /// Print JSON.
+    pub(crate) json: bool,
 }
 
 /// A shell that has completions.

@@ -15,6 +15,13 @@ pub(crate) struct Verb {
     pub(crate) settings: bool,
 }
 
+impl Verb {
+    /// Whether a program may stand behind it, after `--`.
+    pub(crate) fn takes_a_program(&self) -> bool {
+        self.arguments.contains("-- PROGRAM")
+    }
+}
+
 /// One option of a verb.
 #[derive(Debug)]
 pub(crate) struct Opt {
@@ -59,6 +66,15 @@ static NO_PROGRESS: Opt =
     opt("no-progress", None, "", "no view of who is waited for; also by the variable NO_PROGRESS");
 static NO_DEPENDENTS: Opt = opt("no-dependents", None, "", "leave those alone that need it");
 static NO_RESTART: Opt = opt("no-restart", None, "", "restart nobody: what needs a restart waits for the next one");
+static OF_USER: Opt = opt("user", None, "", "a service of this user alone (systemctl --user)");
+static RUN_AS: Opt = opt("run-as", None, "USER", "who the watchdog and its services run as [root]");
+static MANAGER: Opt =
+    opt("format", None, "systemd|openrc|runit", "for which manager: a unit, or a template that is printed [systemd]");
+static ROOT: Opt =
+    opt("root", None, "DIR", "into a system below this directory, such as an image: systemctl is not called");
+static TRY: Opt = opt("dry-run", None, "", "print it, and touch nothing");
+static NO_START: Opt = opt("no-start", None, "", "do not start it now");
+static OVER: Opt = opt("force", None, "", "also over a unit that watchdog install did not write");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 
 /// The verbs of this version, in the order of `--help`.
@@ -86,6 +102,8 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON], settings: false },
     Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON], settings: false },
     Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON], settings: true },
+    Verb { name: "install", arguments: "[SETTINGS] [-- PROGRAM [ARGS]..]", meaning: "as a service of systemd: one program, or the services of a file", options: &[&FILE, &OF_USER, &RUN_AS, &MANAGER, &ROOT, &TRY, &NO_START, &OVER, &JSON], settings: true },
+    Verb { name: "uninstall", arguments: "NAME", meaning: "stop such a service and take its unit away", options: &[&OF_USER, &ROOT, &TRY, &JSON], settings: false },
     Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[], settings: false },
     Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[], settings: false },
 ];
@@ -100,7 +118,7 @@ pub(crate) static HIDDEN: Verb = Verb {
 };
 
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 5] = ["top", "install", "uninstall", "upgrade", "drill"];
+pub(crate) const LATER: [&str; 3] = ["top", "upgrade", "drill"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {

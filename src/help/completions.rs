@@ -84,7 +84,7 @@ fn bash() -> String {
         };
         let _ = writeln!(script, "        {}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;", setting.flag());
     }
-    for (option, kind) in [("dir", "-d"), ("file", "-f"), ("for", ""), ("output", "")] {
+    for (option, kind) in [("dir", "-d"), ("root", "-d"), ("file", "-f"), ("for", ""), ("output", ""), ("format", "")] {
         let words = VERBS.iter().flat_map(|v| v.options).find(|o| o.long == option).map(|o| option_words(o));
         let words = words.unwrap_or_default().join(" ");
         let reply = if kind.is_empty() { format!("-W \"{words}\"") } else { kind.to_string() };

@@ -81,6 +81,9 @@ pub(crate) fn verb(verb: &Verb) -> String {
         "run-until-ready" => {
             "\nexit status: 0 all were ready; 1 not, and it says who and why; 125 a file that is wrong; 2 usage\n"
         }
+        "install" | "uninstall" => {
+            "\nexit status: 0 done; 1 no, and it says why; 2 usage; 4 refused: no right to it, or somebody else's unit\n"
+        }
         "check" => "\nexit status: 0 valid; 1 not, or no such file; 2 usage\n",
         _ => "\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n",
     });

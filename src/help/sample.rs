@@ -139,6 +139,7 @@ fn example(key: &str) -> &'static str {
         "hook" => "[\"exit+gave-up:logger -t watchdog\"]",
         "control" => "\"/run/watchdog/shop.sock\"",
         "events_file" => "\"/var/log/events.jsonl\"",
+        "termination_message" => "\"/dev/termination-log\"",
         "die_with_parent" => "\"off\"",
         "state" => "\"/var/lib/watchdog/shop.state\"",
         _ => "\"\"",

@@ -43,6 +43,13 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// For the services of a file.
+    pub(crate) fn for_many(world: &'a World) -> Shared<'a> {
+        let mut shared = Shared::new(world);
+        environ::without_listeners(&mut shared.inherited);
+        shared
+    }
+
     /// One allocation for all environments that are equal: a thousand services mostly have the same.
     fn interned(&mut self, env: Vec<Variable>) -> Arc<Vec<Variable>> {
         if let Some(known) = self.environments.get(&env) {
@@ -144,6 +151,8 @@ impl Draft {
             version: env!("CARGO_PKG_VERSION").to_string(),
             report_dir,
             report_keep,
+            termination_message: self.termination_message.clone(),
+            upward: environ::upward(&world.environment, world.pid),
         }
     }
 

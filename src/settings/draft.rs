@@ -86,6 +86,8 @@ pub(crate) struct Draft {
     pub(crate) control: ControlWish,
     /// `events_file`.
     pub(crate) events_file: Option<PathBuf>,
+    /// `termination_message`.
+    pub(crate) termination_message: Option<PathBuf>,
     /// `die_with_parent`.
     pub(crate) die_with_parent: Option<SignalNumber>,
     /// `command` of a file.
@@ -143,6 +145,7 @@ impl Default for Draft {
             report_keep: 20,
             control: ControlWish::Usual,
             events_file: None,
+            termination_message: None,
             die_with_parent: None,
             command: None,
             shell: false,

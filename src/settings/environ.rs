@@ -4,6 +4,8 @@ use super::users::Resolved;
 use super::{later, table};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+use watchdog_engine::spec::Upward;
 
 /// One environment variable, byte for byte.
 pub(crate) type Variable = (OsString, OsString);
@@ -72,6 +74,28 @@ pub(crate) fn inherited(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
     ours.iter().filter(|(name, _)| stays(name)).cloned().collect()
 }
 
+/// How many listeners were passed to us and meant for us.
+pub(crate) fn listeners(ours: &[Variable], own_pid: u32) -> u32 {
+    let value = |name: &str| ours.iter().find(|(k, _)| k == name).and_then(|(_, v)| v.to_str());
+    let mine = value("LISTEN_PID").is_some_and(|pid| pid == own_pid.to_string());
+    value("LISTEN_FDS").filter(|_| mine).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// The same without listeners: of many services none is more meant than another, and no descriptor passes on to them.
+pub(crate) fn without_listeners(variables: &mut Vec<Variable>) {
+    variables.retain(|(name, _)| !LISTEN.iter().any(|l| name == *l));
+}
+
+/// Whoever started us and listens. Signs of life it wants of us only where they are meant for this very process
+/// (sd_watchdog_enabled(3)): a shell between us may have been told to give them.
+pub(crate) fn upward(ours: &[Variable], own_pid: u32) -> Option<Upward> {
+    let value = |name: &str| ours.iter().find(|(k, _)| k == name).map(|(_, v)| v).filter(|v| !v.is_empty());
+    let socket = value("NOTIFY_SOCKET")?.clone();
+    let mine = value("WATCHDOG_PID").is_none_or(|pid| *pid == *own_pid.to_string());
+    let within = value("WATCHDOG_USEC").filter(|_| mine).and_then(|usec| usec.to_str()?.parse().ok());
+    Some(Upward { socket, watchdog: within.filter(|usec| *usec > 0).map(Duration::from_micros) })
+}
+
 /// Lays what was asked for over what is inherited: the login of a user, then the files, then `env`.
 pub(crate) fn compose(
     mut base: Vec<Variable>,
@@ -137,6 +161,25 @@ mod tests {
         assert_eq!(inherited(&ours, 42), ours);
         assert_eq!(inherited(&ours, 43), []);
         assert_eq!(inherited(&environment(&[("LISTEN_FDS", "1")]), 43), []);
+    }
+
+    #[test]
+    fn signs_of_life_are_given_only_where_this_very_process_was_asked() {
+        let told = |more: &[(&str, &str)]| {
+            let mut all = vec![("NOTIFY_SOCKET", "@x")];
+            all.extend(more);
+            upward(&environment(&all), 42).map(|u| u.watchdog)
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(upward(&environment(&[("WATCHDOG_USEC", "1000000")]), 42), None);
+        assert_eq!(upward(&environment(&[("NOTIFY_SOCKET", "")]), 42), None);
+        assert_eq!(told(&[]), Some(None));
+        assert_eq!(told(&[("WATCHDOG_USEC", "1000000")]), Some(second));
+        assert_eq!(told(&[("WATCHDOG_USEC", "1000000"), ("WATCHDOG_PID", "42")]), Some(second));
+        assert_eq!(told(&[("WATCHDOG_USEC", "1000000"), ("WATCHDOG_PID", "41")]), Some(None));
+        for usec in ["0", "-1", "1s", "99999999999999999999999"] {
+            assert_eq!(told(&[("WATCHDOG_USEC", usec)]), Some(None), "{usec}");
+        }
     }
 
     #[test]

@@ -311,6 +311,9 @@ pub(crate) static TABLE: &[Setting] = &[
         }) },
     Setting { scope: Scope::Instance, ..service("events_file", Group::Watchdog, "PATH", Words("off"),
         "file for all events, JSON lines", |d, r| { d.events_file = given(r).then(|| r.path()).transpose()?; Ok(()) }) },
+    Setting { scope: Scope::Instance, ..service("termination_message", Group::Watchdog, "PATH", Words("off"),
+        "file for the reason and the last lines when it gives up, such as /dev/termination-log",
+        |d, r| { d.termination_message = given(r).then(|| r.path()).transpose()?; Ok(()) }) },
     Setting { scope: Scope::Instance, shape: Shape::Optional("TERM"),
         ..service("die_with_parent", Group::Watchdog, "SIGNAL", Words("off"),
         "signal the watchdog gets when its parent dies; the bare flag means TERM", |d, r| {

@@ -128,6 +128,21 @@ pub(crate) fn tcp(args: &Args) -> i32 {
     0
 }
 
+/// `activated ANSWERS`: takes the first descriptor of LISTEN_FDS, answers each connection with its pid and the names, and
+/// crashes after so many answers.
+pub(crate) fn activated(args: &Args) -> i32 {
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    assert_eq!(variable("LISTEN_PID"), sys::pid().to_string(), "meant for this very process");
+    assert_eq!(variable("LISTEN_FDS"), "2");
+    // SAFETY: what the protocol says is there, and nobody else here has it.
+    let listener: TcpListener = unsafe { std::os::fd::FromRawFd::from_raw_fd(3) };
+    let answers: usize = args.word(0).parse().unwrap();
+    for stream in listener.incoming().take(answers) {
+        let _ = writeln!(stream.unwrap(), "{} {}", sys::pid(), variable("LISTEN_FDNAMES"));
+    }
+    3
+}
+
 /// `hold FILE [--port N] [--v6] [--udp] [--user UID] [--children N] [--log FILE] [--ignore-term] [--closes]`: holds a port until TERM
 /// (noted in --log): as another user, with children that have the same socket, deaf to TERM, or only closing it then.
 pub(crate) fn hold(args: &Args) -> i32 {

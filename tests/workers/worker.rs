@@ -103,6 +103,7 @@ fn main() {
         "port" => tree::port(&args),
         "http-server" => serve::http(&args),
         "tcp-server" => serve::tcp(&args),
+        "activated" => serve::activated(&args),
         "hold" => serve::hold(&args),
         "play" => play::play(&args),
         "talk" => talk::talk(&args),

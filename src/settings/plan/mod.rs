@@ -18,7 +18,7 @@ use super::file::{self, Contents};
 use super::raw::Raw;
 use super::source::{self, Source, placed};
 use super::table::Setting;
-use super::{Flag, World, collect, env_file, values};
+use super::{Flag, World, collect, env_file, environ, values};
 use links::Links;
 use members::Member;
 use std::collections::HashSet;
@@ -63,6 +63,7 @@ impl Fixed {
             ("name", (&old.name, old.name_given) != (&new.name, new.name_given)),
             ("control", old.control != new.control),
             ("events_file", old.events_file != new.events_file),
+            ("termination_message", old.termination_message != new.termination_message),
             ("report_dir", old.report_dir != new.report_dir),
             ("report_keep", old.report_keep != new.report_keep),
             ("state", old.state != new.state),
@@ -223,6 +224,13 @@ impl Said {
         files.sort_unstable();
         files.dedup();
         warnings.extend(files.into_iter().filter_map(|path| env_file::warning(path)));
+        let listeners = environ::listeners(&world.environment, world.pid);
+        if listeners > 0 {
+            warnings.push(format!(
+                "LISTEN_FDS={listeners}: listeners of whoever started the watchdog go to no service of a file: \
+                 watchdog -- PROGRAM passes them on"
+            ));
+        }
         warnings
     }
 

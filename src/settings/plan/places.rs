@@ -17,8 +17,9 @@ pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault
         ReportWish::Path(path) => Some(path),
         ReportWish::Usual | ReportWish::Off => None,
     };
-    let named: [(&'static str, Option<&PathBuf>); 4] = [
+    let named: [(&'static str, Option<&PathBuf>); 5] = [
         ("events_file", above.events_file.as_ref()),
+        ("termination_message", above.termination_message.as_ref()),
         ("report_dir", reports),
         ("control", control),
         ("state", above.state.as_ref()),

@@ -32,7 +32,7 @@ pub(super) fn all(
     world: &World,
     faults: &mut Vec<Fault>,
 ) -> Vec<Box<Spec>> {
-    let mut shared = Shared::new(world);
+    let mut shared = Shared::for_many(world);
     let mut logs: HashMap<PathBuf, &str> = HashMap::new();
     let mut specs = Vec::with_capacity(around.names.iter().map(Vec::len).sum());
     let said = around.said;

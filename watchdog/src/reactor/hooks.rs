@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Longest run of a hook; then its process group is killed.
@@ -91,6 +92,7 @@ impl Reactor {
     fn next_hook(&mut self, at: usize, n: usize) {
         let now = self.clock.now();
         let mark = self.mark_of_hooks();
+        let reports = self.report_dir();
         let Reactor { machine, spawner, workers, server, .. } = self;
         let Some(spec) = machine.services().get(at).map(|s| &s.spec) else { return };
         let (Some(runner), Some(hook)) = (workers[at].hooks.get_mut(n), spec.hooks.get(n)) else { return };
@@ -104,8 +106,8 @@ impl Reactor {
                 continue;
             }
             runner.started.push_back(now);
-            let control = server.as_ref().map(|s| s.path());
-            match start(spawner, spec, hook, (event, &text), control, &mark) {
+            let places = [server.as_ref().map(|s| s.path()), reports.as_deref()];
+            match start(spawner, spec, hook, (event, &text), places, &mark) {
                 Ok(pid) => runner.running = Some(Running { pid, until: now + TIMEOUT, killed: false }),
                 Err(why) => log::error!("hook {:?}: {why}", hook.command.first().cloned().unwrap_or_default()),
             }
@@ -117,6 +119,10 @@ impl Reactor {
                 std::mem::take(&mut runner.dropped)
             );
         }
+    }
+
+    fn report_dir(&self) -> Option<PathBuf> {
+        self.instance.report_dir.clone().filter(|_| self.instance.report_keep > 0)
     }
 
     // --- before a start ---
@@ -133,14 +139,15 @@ impl Reactor {
         let hooks = &self.machine.services().get(at)?.spec.hooks;
         let n = hooks.iter().enumerate().skip(from).find(|(_, h)| h.pre_start)?.0;
         let mark = self.mark_of_hooks();
+        let reports = self.report_dir();
         let Reactor { machine, spawner, workers, server, .. } = self;
         let spec = &machine.services().get(at)?.spec;
         let hook = spec.hooks.get(n)?;
         let text = serde_json::json!({
             "event": "pre-start", "service": spec.name, "generation": generation.0,
         });
-        let control = server.as_ref().map(|s| s.path());
-        Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), control, &mark) {
+        let places = [server.as_ref().map(|s| s.path()), reports.as_deref()];
+        Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), places, &mark) {
             Ok(pid) => {
                 let running = Running { pid, until: now + TIMEOUT, killed: false };
                 workers[at].held = Some(Held { generation, hook: n, running });
@@ -259,6 +266,7 @@ impl Reactor {
         let mut events = Events::with_capacity(16);
         let until = self.clock.now() + TIMEOUT;
         while self.hook_pids().next().is_some() {
+            self.beat_upward();
             while let Ok(dead) = reap::reap_one() {
                 let _ = self.hook_ended(&dead) || self.try_ended(&dead);
             }
@@ -315,7 +323,7 @@ fn start(
     spec: &crate::spec::Spec,
     hook: &Hook,
     (event, text): (&str, &str),
-    control: Option<&std::path::Path>,
+    [control, reports]: [Option<&Path>; 2],
     mark: &str,
 ) -> Result<i32, String> {
     let input = pipe_with(text).map_err(|e| format!("pipe: {e}"))?;
@@ -323,7 +331,9 @@ fn start(
     let more = [
         ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
         ("WATCHDOG_EVENT", Some(OsStr::new(event))),
-        ("WATCHDOG_SOCKET", control.map(std::path::Path::as_os_str)),
+        ("WATCHDOG_SOCKET", control.map(Path::as_os_str)),
+        // Where a report is read that is not to be asked for: the end of the watchdog may be what the hook is told of.
+        ("WATCHDOG_REPORT_DIR", reports.map(Path::as_os_str)),
         (MARK, Some(OsStr::new(mark))),
     ];
     plan.env.extend(more.iter().filter_map(|(key, value)| spawn::entry(OsStr::new(key), (*value)?)));

@@ -9,6 +9,7 @@ mod exec_probe;
 mod handle;
 mod hooks;
 mod inspect;
+mod last_words;
 mod launch;
 mod link;
 mod links;
@@ -23,6 +24,7 @@ mod reload;
 mod requests;
 mod screen;
 mod setup;
+mod upward;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
 use crate::logs::Sink;
@@ -206,6 +208,8 @@ struct Reactor {
     /// Files of variables, and when a change of them is acted upon.
     env_files: Option<crate::sys::watch::Watch>,
     env_due: Option<Duration>,
+    /// Whoever started us and listens.
+    upward: Option<upward::Upward>,
 }
 
 impl Reactor {
@@ -219,6 +223,7 @@ impl Reactor {
         self.machine.begin(self.now(), &mut out);
         self.perform(out);
         self.turn_shown();
+        self.speak_upward();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
@@ -269,6 +274,7 @@ impl Reactor {
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
             .chain(self.orphans.next_deadline())
+            .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
@@ -330,6 +336,7 @@ impl Reactor {
             self.tell_own(What::Stall { late: took });
         }
         self.turn_shown();
+        self.speak_upward();
         // Lines of our own that stderr did not take before.
         log::logger().flush();
         self.awake = looked;
@@ -391,6 +398,7 @@ impl Reactor {
     fn tell(&mut self, notice: Notice) {
         self.log(&notice);
         self.show_notice(&notice);
+        self.upward.iter_mut().for_each(upward::Upward::note);
         let service = notice.service;
         let name = notice.what.name();
         let hooked = self.hooks_want(service, name);
@@ -493,13 +501,14 @@ impl Reactor {
     fn leave(&mut self) {
         self.end_all_tries();
         self.read_the_rest();
+        self.write_reports();
+        self.leave_message();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {
             let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
             log::error!("{name} was not ready: {reason}");
         }
         self.linger();
-        self.write_reports();
         self.await_hooks();
         self.flush_files();
         for worker in &mut self.workers {

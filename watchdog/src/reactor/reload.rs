@@ -19,6 +19,9 @@ const STATE_MAX: u64 = 1024 * 1024;
 impl Reactor {
     /// Reads the services again and applies what differs; whoever asked is told.
     pub(super) fn read_again(&mut self, ticket: Option<Ticket>, restart: bool) {
+        if self.loader.is_some() {
+            self.say_reloading();
+        }
         let Some(loader) = self.loader.as_mut() else {
             return self.answer_reload(ticket, Err(("refused", "there is no file to read again".into())));
         };

@@ -1,6 +1,7 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, measure, reload};
+use super::upward::Upward;
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, measure, reload};
 use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
@@ -32,10 +33,13 @@ const OWN_FAILURE: u8 = 125;
 #[must_use]
 pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
     panic::install_hook();
+    let message = watchdog.instance.termination_message.clone();
+    message.iter().for_each(|path| panic::remember_message(path));
     match Reactor::new(watchdog) {
         Ok(reactor) => reactor.run(),
         Err(why) => {
             log::error!("{why}");
+            last_words::of_a_start(message.as_deref(), &why);
             OWN_FAILURE
         }
     }
@@ -88,6 +92,7 @@ impl Reactor {
         specs.iter_mut().for_each(|spec| measure::resolve_auto(spec));
         let store = Store::new(instance.report_dir.clone(), instance.report_keep);
         let reports = vec![None; specs.len()];
+        let upward = Upward::of(&instance);
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let mut reactor = Reactor {
             clock: Clock::start(),
@@ -147,6 +152,7 @@ impl Reactor {
             descriptors,
             env_files: None,
             env_due: None,
+            upward,
         };
         reactor.register_sinks();
         reactor.note_rare();

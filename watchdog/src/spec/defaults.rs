@@ -80,6 +80,8 @@ impl Instance {
             version: env!("CARGO_PKG_VERSION").into(),
             report_dir: None,
             report_keep: 20,
+            termination_message: None,
+            upward: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the instance should be: one watchdog process.
 
 use super::{SignalNumber, Strategy};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +34,19 @@ pub struct Instance {
     pub report_dir: Option<PathBuf>,
     /// Reports kept for each service. Default 20; 0 writes none.
     pub report_keep: u32,
+    /// File for the reason and the last lines when the end is a failure. Default none.
+    pub termination_message: Option<PathBuf>,
+    /// Whoever started the watchdog and wants to hear of it as of any other service. Default nobody.
+    pub upward: Option<Upward>,
+}
+
+/// A service manager above us that listens as sd_notify(3) has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upward {
+    /// The value of its NOTIFY_SOCKET: a path, or `@` and an abstract name.
+    pub socket: OsString,
+    /// It wants a sign of life within this time. `None`: it wants none.
+    pub watchdog: Option<Duration>,
 }
 
 /// Where the control socket is to be.

@@ -31,6 +31,12 @@ pub(crate) fn slept_offset() -> Duration {
     boot.saturating_sub(clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(boot, Duration::from))
 }
 
+/// The kernel's CLOCK_MONOTONIC itself, for others who compare with it. Zero where it is missing.
+#[must_use]
+pub(crate) fn since_start() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Time since the machine was started, its sleep included: the clock by which the kernel notes when a process began. Zero
 /// where it is missing.
 #[must_use]

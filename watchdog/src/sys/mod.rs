@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod evidence;
 #[allow(unsafe_code, reason = "getxattr has no safe wrapper; descriptors that arrive in a message are owned here")]
 pub(crate) mod fds;
+pub(crate) mod message;
 pub(crate) mod owners;
 pub(crate) mod panic;
 pub(crate) mod proc;
@@ -20,6 +21,7 @@ pub(crate) mod sockets;
 pub(crate) mod spawn;
 pub(crate) mod tree;
 pub(crate) mod tty;
+pub(crate) mod upward;
 pub(crate) mod watch;
 
 use nix::errno::Errno;

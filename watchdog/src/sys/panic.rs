@@ -1,17 +1,18 @@
 //! A panic of the watchdog: one line, the workers stopped as `on_watchdog_death` says, status 125.
 
-use super::{reap, signals};
+use super::{message, reap, signals};
 use nix::poll::{PollTimeout, poll};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// What a panic has to know. The loop may be in any state then, so it is kept here as well.
-static WORLD: Mutex<World> = Mutex::new(World { workers: Vec::new(), socket: None });
+static WORLD: Mutex<World> = Mutex::new(World { workers: Vec::new(), socket: None, message: None });
 
 struct World {
     /// Main processes that are not reaped yet, and their parent-death signal (0: they are to go on).
     workers: Vec<(i32, i32)>,
     socket: Option<PathBuf>,
+    message: Option<PathBuf>,
 }
 
 /// Between the signal and SIGKILL, in steps of the second.
@@ -37,6 +38,11 @@ pub(crate) fn remember_socket(path: &Path) {
     world(|w| w.socket = Some(path.to_owned()));
 }
 
+/// The file for the reason of the end.
+pub(crate) fn remember_message(path: &Path) {
+    world(|w| w.message = Some(path.to_owned()));
+}
+
 /// One line instead of a backtrace, then the end of the workers, then ours (case DEA-04).
 pub(crate) fn install_hook() {
     std::panic::set_hook(Box::new(|info| {
@@ -44,11 +50,10 @@ pub(crate) fn install_hook() {
         let what = what.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_default();
         let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
         let what: String = what.chars().filter(|c| !c.is_control()).take(200).collect();
+        let line = format!("watchdog: internal error{place}: {what}; the worker is stopped\n");
         // Not through the log: it may be what panicked. A closed stderr is nobody's problem any more.
-        let _ = std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("watchdog: internal error{place}: {what}; the worker is stopped\n").as_bytes(),
-        );
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        let _ = world(|w| w.message.take()).map(|path| message::leave(&path, &line));
         stop_all();
         #[expect(clippy::disallowed_methods, reason = "the one place that must end without returning")]
         std::process::exit(125);
