@@ -43,6 +43,7 @@ fn main() -> ExitCode {
 fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let text = info.payload_as_str().unwrap_or("no words");
     let place = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
+    client::top::give_back();
     logging::let_go();
     logging::say(&format!("a defect of the watchdog: {text}{place}"));
     std::process::exit(i32::from(settings::BROKEN));

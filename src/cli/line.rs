@@ -90,6 +90,7 @@ impl Line {
             "why-not" => self.control.why_not = true,
             "timestamps" => self.control.timestamps = true,
             "no-dependents" => self.control.no_dependents = true,
+            "once" => self.control.once = true,
             "no-restart" => self.control.no_restart = true,
             "dry-run" => self.up.dry_run = true,
             "no-progress" => self.up.view.no_progress = true,

@@ -136,6 +136,8 @@ pub(crate) struct Control {
     pub(crate) instance: Option<OsString>,
     /// `--json`
     pub(crate) json: bool,
+    /// `--once`
+    pub(crate) once: bool,
     /// Services.
     pub(crate) names: Vec<String>,
     /// `--timeout`

@@ -59,6 +59,7 @@ static NO_PROGRESS: Opt =
     opt("no-progress", None, "", "no view of who is waited for; also by the variable NO_PROGRESS");
 static NO_DEPENDENTS: Opt = opt("no-dependents", None, "", "leave those alone that need it");
 static NO_RESTART: Opt = opt("no-restart", None, "", "restart nobody: what needs a restart waits for the next one");
+static ONCE: Opt = opt("once", None, "", "print a plain page once instead");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 
 /// The verbs of this version, in the order of `--help`.
@@ -71,6 +72,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "schema", arguments: "", meaning: "print a JSON schema of the file, for editors", options: &[], settings: false },
     Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON], settings: false },
     Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "top", arguments: "[NAME..]", meaning: "the same on the whole terminal as it changes, with keys to act", options: &[&ONCE, &INSTANCE, &JSON], settings: false },
     Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&TIMEOUT, &INSTANCE, &JSON], settings: false },
     Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON], settings: false },
     Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &NO_DEPENDENTS, &INSTANCE, &JSON], settings: false },
@@ -100,7 +102,7 @@ pub(crate) static HIDDEN: Verb = Verb {
 };
 
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 5] = ["top", "install", "uninstall", "upgrade", "drill"];
+pub(crate) const LATER: [&str; 4] = ["install", "uninstall", "upgrade", "drill"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {

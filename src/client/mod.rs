@@ -9,6 +9,7 @@ mod late;
 mod print;
 mod report;
 mod stream;
+pub(crate) mod top;
 mod tree;
 
 use crate::cli::Control;
@@ -58,6 +59,7 @@ pub(crate) fn run(control: &Control, world: &World) -> u8 {
     let done = match control.verb {
         "ls" => list(control, world),
         "report" => report::run(control, world),
+        "top" => top::run(control, world),
         _ => ask(control, world),
     };
     done.unwrap_or_else(|failure| {

@@ -148,6 +148,12 @@ impl Server {
         }
     }
 
+    /// Whether there is no client.
+    #[must_use]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Whether this token is one of the clients.
     #[must_use]
     pub(crate) fn knows(&self, token: usize) -> bool {
