@@ -285,10 +285,12 @@ impl Client {
         if self.dead {
             return;
         }
-        self.outbox.extend_from_slice(&line(value));
+        // What it has not read counts, not how long this answer is: that of a thousand services is longer.
         if self.outbox.len() > MAX_UNREAD {
             self.dead = true;
+            return;
         }
+        self.outbox.extend_from_slice(&line(value));
     }
 
     fn write(&mut self) {
