@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod client;
+mod drill;
 mod help;
 mod logging;
 mod output;
@@ -59,6 +60,8 @@ fn run(command: Command) -> u8 {
         Command::Init { file } => init(&file),
         Command::Schema => output::page(&help::schema()),
         Command::UntilReady { of, timeout, view, json } => up::until_ready(of, timeout, view, json, World::real()),
+        Command::Drill(of) => drill::run(&of, &World::real()),
+        Command::StartLate { delay, command } => drill::start_late(delay, &command),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -60,6 +60,11 @@ static NO_PROGRESS: Opt =
 static NO_DEPENDENTS: Opt = opt("no-dependents", None, "", "leave those alone that need it");
 static NO_RESTART: Opt = opt("no-restart", None, "", "restart nobody: what needs a restart waits for the next one");
 static ONCE: Opt = opt("once", None, "", "print a plain page once instead");
+static ONLY: Opt = opt("only", None, "CASE,..", "these cases: ready, term, leftovers, crash, hang, slow-start, flood");
+static CASE_TIMEOUT: Opt = opt("timeout", None, "DURATION", "most that one case may take [2m]");
+static SETTLE: Opt = opt("settle", None, "DURATION", "how long the program has to stay once it is ready [1s]");
+static SLOW: Opt = opt("slow", None, "DURATION", "how much later the program begins in slow-start [3s]");
+static JUNIT: Opt = opt("junit", None, "FILE", "write the result as JUnit XML, too");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 
 /// The verbs of this version, in the order of `--help`.
@@ -88,6 +93,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON], settings: false },
     Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON], settings: false },
     Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON], settings: true },
+    Verb { name: "drill", arguments: "[SETTINGS] -- PROGRAM [ARGS]...", meaning: "run the failure catalogue against a program; for people and for CI", options: &[&ONLY, &CASE_TIMEOUT, &SETTLE, &SLOW, &JUNIT, &JSON], settings: true },
     Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[], settings: false },
     Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[], settings: false },
 ];
@@ -101,10 +107,19 @@ pub(crate) static HIDDEN: Verb = Verb {
     settings: false,
 };
 
+/// For the case of `drill` in which a program begins late: `start-late DURATION -- PROGRAM`; not shown.
+pub(crate) static START_LATE: Verb = Verb {
+    name: "start-late",
+    arguments: "DURATION -- PROGRAM [ARGS]...",
+    meaning: "wait, then become the program",
+    options: &[],
+    settings: false,
+};
+
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 4] = ["install", "uninstall", "upgrade", "drill"];
+pub(crate) const LATER: [&str; 3] = ["install", "uninstall", "upgrade"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().chain([&HIDDEN]).find(|v| v.name == name)
+    VERBS.iter().chain([&HIDDEN, &START_LATE]).find(|v| v.name == name)
 }

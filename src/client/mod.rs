@@ -2,9 +2,9 @@
 
 mod account;
 pub(crate) mod base64;
-mod connection;
+pub(crate) mod connection;
 mod find;
-mod form;
+pub(crate) mod form;
 mod late;
 mod print;
 mod report;
@@ -19,6 +19,7 @@ use crate::settings::World;
 use connection::Connection;
 use serde_json::{Value, json};
 use std::time::Duration;
+pub(crate) use stream::content;
 
 /// Yes, or done.
 pub(crate) const OK: u8 = 0;
