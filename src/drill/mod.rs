@@ -10,11 +10,12 @@ mod cases;
 mod life;
 mod marks;
 mod report;
+mod steps;
 
 use crate::cli::Drill;
 use crate::settings::{self, Fault, Flag, Resolved, World, nearest, table};
 use crate::{complain, logging};
-use cases::{CASES, Case, Result as Seen};
+use cases::{CASES, Case, Seen};
 use life::{Bench, Ground, Trouble};
 use report::Report;
 use std::ffi::OsString;
@@ -130,7 +131,7 @@ fn go(bench: &Bench, picked: &[&'static Case], report: &mut Report) -> Option<Tr
 }
 
 /// The cases of `--only`, in their own order; all where nobody says so.
-fn picked(only: &[String]) -> std::result::Result<Vec<&'static Case>, Fault> {
+fn picked(only: &[String]) -> Result<Vec<&'static Case>, Fault> {
     for name in only {
         if !CASES.iter().any(|case| case.name == name) {
             let all: Vec<&str> = CASES.iter().map(|case| case.name).collect();
@@ -153,7 +154,7 @@ fn flags(drill: &Drill, world: &World) -> Vec<Flag> {
     quick.chain(drill.flags.iter().cloned()).chain(captured).collect()
 }
 
-fn bench(drill: &Drill, flags: &[Flag], resolved: Resolved) -> std::result::Result<Bench, String> {
+fn bench(drill: &Drill, flags: &[Flag], resolved: Resolved) -> Result<Bench, String> {
     let program = drill.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Bench {
         program,
