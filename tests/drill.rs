@@ -205,6 +205,8 @@ fn who_leaves_somebody_behind_fails_leftovers_and_who_takes_all_along_does_not()
         "failed",
         "outlived",
     );
+    let short = &["escape-tree", "pids", "--how", "child", "--ignore-term"];
+    Drill::victim("--stop-timeout 300ms", short).case("leftovers", "failed", "outlived");
     let quits = "sleep 1000 & trap 'kill $!; wait; exit 0' TERM; while :; do sleep 0.05; done";
     Drill::script("", quits).case("leftovers", "passed", "none afterwards");
 }

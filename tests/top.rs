@@ -5,12 +5,13 @@ mod common;
 use common::file::{SLEEPS, says, victim};
 use common::procs::marked;
 use common::tmux::Tmux;
-use common::{Dog, PATIENCE, Run, skip, stays, wait_for, watchdog};
+use common::{Dog, Run, skip, stays, wait_for, watchdog};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{Read, Write};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Services of every kind of interest.
 fn shop() -> String {
@@ -268,47 +269,72 @@ fn nothing_is_measured_but_for_who_asks_and_looking_changes_no_judgement() {
     dog.stop();
 }
 
+/// Whoever reads a terminal that was not read for a while.
+fn read_on(mut person: std::fs::File) -> (Arc<Mutex<Vec<u8>>>, std::thread::JoinHandle<()>) {
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let all = shown.clone();
+    let reader = std::thread::spawn(move || {
+        let mut piece = [0; 4096];
+        while let Ok(n @ 1..) = person.read(&mut piece) {
+            all.lock().unwrap().extend_from_slice(&piece[..n]);
+        }
+    });
+    (shown, reader)
+}
+
 #[test]
 fn a_terminal_that_takes_nothing_costs_pictures_and_no_key() {
-    let dog = Run::quick_file(&shop()).spawn();
-    dog.wait_ready("orders");
+    let many = "while [ ! -e go ]; do sleep 0.02; done; i=0; while [ $i -lt 300 ]; do i=$((i+1)); \
+                echo $((i*7919)) $((i*104729)) $((i*1299709)) $((i*15485863)); sleep 0.01; done; echo THE END; touch over";
+    let dog = Run::quick_file(&format!("[service.a]\n{}[service.b]\n{SLEEPS}", says(many))).spawn();
+    dog.wait_ready("b");
     let run = beside(&dog);
-    let pty = nix::pty::openpty(Some(&nix::pty::Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 }), None)
-        .unwrap();
+    let size = nix::pty::Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(Some(&size), None).unwrap();
     let (mut person, side) = (std::fs::File::from(pty.master), std::fs::File::from(pty.slave));
     let end = || Stdio::from(side.try_clone().unwrap());
     let mut command = run.command(&[watchdog().into(), "top".into()]);
     let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
     drop((command, side));
-    // nobody reads; meanwhile much happens that would be drawn
-    for _ in 0..4 {
-        dog.verb(&["restart", "orders"]).code(0);
-        std::thread::sleep(Duration::from_millis(700));
-    }
-    person.write_all(b"jjjx").unwrap();
-    std::thread::sleep(Duration::from_millis(300));
-    person.write_all(b"nq").unwrap();
-    let reader = std::thread::spawn(move || {
-        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        while let Ok(n @ 1..) = person.read(&mut piece) {
-            all.extend_from_slice(&piece[..n]);
-        }
-        all
+    // nobody reads; meanwhile keys are pressed, again until there is somebody to stop, and much happens that would be drawn
+    wait_for("a stop by its key", || {
+        person.write_all(b"xy").unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        (dog.service("a")["state"] == "stopped").then_some(())
     });
-    let began = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if began.elapsed() > PATIENCE {
-            let _ = child.kill();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let shown = reader.join().unwrap();
-    assert_eq!(status.code(), Some(0), "{:?}", String::from_utf8_lossy(&shown));
-    assert!(shown.ends_with(b"\x1b[?1049l"), "{:?}", String::from_utf8_lossy(&shown));
-    assert!(shown.len() < 64 * 1024, "old pictures are not sent one after the other: {}", shown.len());
+    std::fs::write(dog.path("go"), "").unwrap();
+    person.write_all(b"s").unwrap();
+    // and everything is asked for anew, again and again: far more than the kernel keeps for a terminal
+    for _ in 0..300 {
+        person.write_all(b"\x0c").unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    wait_for("the last of many lines", || dog.path("over").exists().then_some(()));
+    let (shown, reader) = read_on(person.try_clone().unwrap());
+    let text = || String::from_utf8_lossy(&shown.lock().unwrap()).into_owned();
+    wait_for("the picture of what is so now", || text().contains("THE END").then_some(()));
+    assert!(text().len() < 100 * 1024, "old pictures are not sent one after the other: {}", text().len());
+    person.write_all(b"q").unwrap();
+    let status = wait_for("its end", || child.try_wait().unwrap());
+    drop(person);
+    reader.join().unwrap();
+    assert_eq!(status.code(), Some(0), "{:?}", text());
+    assert!(text().ends_with("\u{1b}[?1049l"), "{:?}", text());
+    dog.stop();
+}
+
+#[test]
+fn output_that_is_not_captured_is_said_in_its_place() {
+    if !Tmux::is_there() {
+        return skip("no tmux");
+    }
+    let dog = Run::quick().program(["sleep", "1000"]).spawn();
+    dog.event("ready", 1);
+    let tmux = top(&dog, "100", "30");
+    tmux.wait("why there are no lines", |t| t.contains("output of sleep is not captured (log = inherit)"));
+    tmux.say(&["send-keys", "q"]);
+    given_back(&tmux);
+    drop(tmux);
     dog.stop();
 }
 

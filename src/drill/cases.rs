@@ -4,7 +4,8 @@ use super::Outcome;
 use super::life::{ANSWER, Bench, Life, Trouble};
 use super::marks;
 use super::steps::{
-    Began, OURS, Step, becomes_ready, begin, comes_back, how, is, named_pids, open_output, over, short, stop, unclean,
+    Began, OURS, Step, becomes_ready, begin, comes_back, how, is, last_breath, named_pids, open_output, over, short,
+    stop, unclean,
 };
 use crate::client::form::{bytes, cell};
 use serde_json::{Value, json};
@@ -153,8 +154,11 @@ fn leftovers(bench: &Bench, until: Instant) -> Verdict {
     let Some(stopped) = stop(&mut life, at, until)? else {
         return Seen::failed(&life, "it did not end in the time of the case".to_string());
     };
-    let named = named_pids(&mut life, stopped.at, until)?;
-    let still = |p: &&marks::Process| named.contains(&i64::from(p.pid)) && (untold(p) || marks::lives(p));
+    let breath = last_breath(bench);
+    let named = named_pids(&mut life, stopped.at, until.min(Instant::now() + breath))?;
+    let still = |p: &&marks::Process| {
+        named.contains(&i64::from(p.pid)) && (untold(p) || (!breath.is_zero() && marks::lives(p)))
+    };
     let left: Vec<String> = before
         .iter()
         .filter(|p| Some(i64::from(p.pid)) != main)

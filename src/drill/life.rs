@@ -147,6 +147,10 @@ impl<'a> Life<'a> {
             command.arg(&ours).arg("start-late").arg(format!("{}ms", delay.as_millis())).arg("--");
         }
         command.args(&bench.command).env(marks::VARIABLE, &mark);
+        // Whoever waits for our own caller to be ready is not told of a drill.
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
         // A key on our terminal is for us: we end it in order.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(told).process_group(0);
         let watchdog = spawn(&mut command).map_err(|e| broken(&ours, &e))?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
+use watchdog_engine::spec::SWEEP_GRACE;
 use watchdog_engine::{signal_name, signal_number};
 
 /// What a step has seen, or what ends the drill.
@@ -179,9 +180,13 @@ pub(super) fn comes_back(
     })
 }
 
+/// How long whoever was told to end has for it: before the watchdog kills, and none where it gives none.
+pub(super) fn last_breath(bench: &Bench) -> Duration {
+    LAST_BREATH.min(bench.spec.stop.timeout.min(SWEEP_GRACE) / 2)
+}
+
 /// Whom the watchdog found when the main process was gone, after a moment in which whoever was told may go.
-pub(super) fn named_pids(life: &mut Life<'_>, at: usize, until: Instant) -> Step<Vec<i64>> {
-    let breath = until.min(Instant::now() + LAST_BREATH);
+pub(super) fn named_pids(life: &mut Life<'_>, at: usize, breath: Instant) -> Step<Vec<i64>> {
     let found = life.wait(at, breath, |e| e["event"] == "leftover-killed")?;
     let Some((_, event)) = found else { return Ok(Vec::new()) };
     let pids = event["pids"].as_array().into_iter().flatten().filter_map(Value::as_i64).collect();

@@ -220,7 +220,8 @@ impl Top {
         if heard && self.talk.hear(&mut self.model) {
             self.stale = true;
         }
-        if writable && !self.terminal.backend_mut().pass_on() {
+        // With nothing to write only its end is told of.
+        if writable && (!behind || !self.terminal.backend_mut().pass_on()) {
             return Some(End::Signal(Signal::SIGHUP as i32));
         }
         if signalled && let Some(end) = self.on_signals() {
