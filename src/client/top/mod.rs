@@ -112,6 +112,8 @@ struct Top {
     /// Something is to be seen that was not drawn yet; at once: a person waits for it.
     stale: bool,
     at_once: bool,
+    /// Nothing of what is on the screen is believed.
+    anew: bool,
 }
 
 /// Why the loop ends.
@@ -146,6 +148,7 @@ impl Top {
             drawn: now,
             stale: true,
             at_once: true,
+            anew: false,
         })
     }
 
@@ -184,7 +187,10 @@ impl Top {
         if !self.stale || !due || self.terminal.backend().is_behind() {
             return;
         }
-        let Top { terminal, model, paint, .. } = self;
+        let Top { terminal, model, paint, anew, .. } = self;
+        if std::mem::take(anew) {
+            let Ok(()): Result<_, Infallible> = terminal.clear();
+        }
         let Ok(_): Result<_, Infallible> = terminal.draw(|frame| draw::picture(frame, model, *paint));
         (self.drawn, self.stale, self.at_once) = (now, false, false);
     }
@@ -262,8 +268,7 @@ impl Top {
 
     /// Whatever is on the screen, all of it is drawn.
     fn redraw(&mut self) {
-        let Ok(()): Result<_, Infallible> = self.terminal.clear();
-        (self.stale, self.at_once) = (true, true);
+        (self.stale, self.at_once, self.anew) = (true, true, true);
     }
 
     fn on_input(&mut self, typed: bool) -> Option<End> {

@@ -19,8 +19,8 @@ use std::sync::{Mutex, PoisonError};
 const PIECE: usize = 256;
 /// How long the end waits for a terminal that takes nothing.
 const LAST_WAIT: u16 = 1000;
-/// Another screen, no cursor, no line breaks of its own.
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
+/// The end of whatever was being sent; another screen, no cursor, no line breaks of its own.
+const ENTER: &[u8] = b"\x18\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J";
 /// The end of whatever was being sent, then all of it back.
 const LEAVE: &[u8] = b"\x18\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l";
 
