@@ -245,7 +245,7 @@ fn a_start_that_is_given_too_little_time_fails_slow_start() {
 
 #[test]
 fn who_ends_in_the_flood_or_cannot_be_flooded_is_told() {
-    Drill::script("", "sleep 1; exit 6").case("flood", "failed", "it exited with code 6 in the flood");
+    Drill::script("", "sleep 1.5; exit 6").case("flood", "failed", "it exited with code 6 in the flood");
     Drill::script("", "exec sleep 1000 >/dev/null").case("flood", "skipped", "a place of its own");
 }
 
