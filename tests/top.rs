@@ -5,13 +5,14 @@ mod common;
 use common::file::{SLEEPS, says, victim};
 use common::procs::marked;
 use common::tmux::Tmux;
-use common::{Dog, Run, skip, stays, wait_for, watchdog};
+use common::{Control, Dog, Run, skip, stays, wait_for, watchdog};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::io::{Read, Write};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Services of every kind of interest.
 fn shop() -> String {
@@ -265,6 +266,17 @@ fn nothing_is_measured_but_for_who_asks_and_looking_changes_no_judgement() {
     }
     assert!(dog.events_of("threshold").is_empty(), "far above the limit, and its interval is an hour");
     assert!(dog.service("b")["memory"]["rss_bytes"].is_null(), "who does not ask is told of nothing");
+    let mut client = Control::connect(&dog.socket());
+    let mut percent = || {
+        client.ask(&json!({"id": 1, "verb": "status", "args": {"sample": true}}));
+        client.answer()["result"]["services"][1]["cpu"]["percent"].as_f64()
+    };
+    let began = Instant::now();
+    let (first, second) = (percent(), percent());
+    // only a machine that stood still for a second may have measured twice
+    assert!((first, second) == (None, None) || began.elapsed() > Duration::from_millis(900), "{first:?} {second:?}");
+    wait_for("the second measurement", &mut percent);
+    drop(client);
     let switches = || common::procs::status_field(dog.pid(), "voluntary_ctxt_switches");
     std::thread::sleep(Duration::from_millis(200));
     let before = switches();

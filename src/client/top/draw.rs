@@ -90,8 +90,9 @@ fn services(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     });
     let widths = std::iter::once(name).chain(columns.iter().map(|c| c.width)).map(Constraint::Length);
     let table = Table::new(rows, widths).header(head.style(paint.head())).row_highlight_style(paint.selected());
-    let mut state = TableState::new().with_selected(model.row());
+    let mut state = TableState::new().with_selected(model.row()).with_offset(model.first.get());
     frame.render_stateful_widget(table, area, &mut state);
+    model.first.set(state.offset());
 }
 
 fn aligned(column: &Column, text: &str) -> String {
@@ -261,5 +262,9 @@ mod tests {
         model.go(29);
         let page = drawn(&model, 80, 24);
         assert!(page.contains("web29:") && page.matches("web29").count() == 3, "{page}");
+        let first = page.lines().nth(2).unwrap().to_string();
+        model.go(-5);
+        let page = drawn(&model, 80, 24);
+        assert_eq!(page.lines().nth(2), Some(first.as_str()), "rows stand still as long as they can: {page}");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::client::form::clean;
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 
 /// Samples kept of each service: more than any column is wide.
@@ -66,6 +67,8 @@ pub(super) struct Model {
     services: Vec<Value>,
     curves: HashMap<String, Curve>,
     pub(super) selected: Option<String>,
+    /// The first row that is shown: kept by whoever draws, so that rows stand still as long as they can.
+    pub(super) first: Cell<usize>,
     pub(super) filter: String,
     pub(super) mode: Mode,
     pub(super) below: Below,
@@ -87,6 +90,7 @@ impl Model {
             services: Vec::new(),
             curves: HashMap::new(),
             selected: None,
+            first: Cell::new(0),
             filter: String::new(),
             mode: Mode::Look,
             below: Below::Both,
