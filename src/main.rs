@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod client;
+mod drill;
 mod help;
 mod install;
 mod logging;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
 fn panicked(info: &std::panic::PanicHookInfo<'_>) {
     let text = info.payload_as_str().unwrap_or("no words");
     let place = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
+    client::top::give_back();
     logging::let_go();
     logging::say(&format!("a defect of the watchdog: {text}{place}"));
     std::process::exit(i32::from(settings::BROKEN));
@@ -61,6 +63,8 @@ fn run(command: Command) -> u8 {
         Command::UntilReady { of, timeout, view, json } => up::until_ready(of, timeout, view, json, World::real()),
         Command::Install(line) => install::run(&line, &World::real()),
         Command::Uninstall(line) => install::remove(&line, &World::real()),
+        Command::Drill(of) => drill::run(&of, &World::real()),
+        Command::StartLate { delay, command } => drill::start_late(delay, &command),
         Command::Help(None) => output::page(&help::page()),
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),

@@ -38,7 +38,8 @@ pub(crate) fn write(bytes: &[u8]) -> Written {
     }
 }
 
-/// Whether colours are welcome: a terminal, and nobody said NO_COLOR.
+/// Whether colours are welcome: a terminal that knows any, and nobody said NO_COLOR.
 pub(crate) fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+    let plain = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stdout().is_terminal() && !plain && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }

@@ -366,3 +366,15 @@ fn a_worker_that_says_nothing_is_ready_when_spawned() {
         dog.stop();
     }
 }
+
+/// One answer may be longer than what a client may leave unread.
+#[test]
+fn status_of_a_thousand_services_arrives_whole() {
+    let text: String = (0..1000).map(|n| format!("[service.target-of-many-{n}]\ntype = \"target\"\n")).collect();
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_ready("target-of-many-999");
+    let answer = dog.verb(&["status", "--json"]).code(0);
+    assert!(answer.out.len() > 600 * 1024, "{}", answer.out.len());
+    assert_eq!(answer.json()["services"].as_array().unwrap().len(), 1000);
+    dog.stop();
+}

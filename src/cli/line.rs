@@ -2,8 +2,8 @@
 
 use super::verbs::{Opt, Verb};
 use super::{
-    Command, Control, FileLine, Format, Given, Install, Output, Report, Shell, Uninstall, Up, at_dashes, next, setting,
-    value,
+    Command, Control, Drill, FileLine, Format, Given, Install, Output, Report, Shell, Uninstall, Up, at_dashes, next,
+    setting, value,
 };
 use crate::settings::plan::USUAL_FILE;
 use crate::settings::{Fault, Flag, nearest, signals, values};
@@ -25,6 +25,7 @@ struct Line {
     file: Option<PathBuf>,
     up: Up,
     install: Install,
+    drill: Drill,
     markdown: bool,
 }
 
@@ -32,27 +33,43 @@ struct Line {
 pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Fault> {
     let control = Control { verb: verb.name, ..Control::default() };
     let (words, flags, up) = (Vec::new(), Vec::new(), Up::default());
-    let install = Install::default();
-    let mut line = Line { verb, parser, control, words, flags, exits: None, file: None, up, install, markdown: false };
+    let (install, drill) = (Install::default(), Drill::default());
+    let mut line =
+        Line { verb, parser, control, words, flags, exits: None, file: None, up, install, drill, markdown: false };
     loop {
         if verb.takes_a_program() && at_dashes(&mut line.parser) {
-            line.install.command = behind_dashes(&mut line.parser)?;
+            let command = behind_dashes(&mut line.parser)?;
+            match verb.name {
+                "install" => line.install.command = command,
+                _ => line.drill.command = command,
+            }
             break;
         }
-        let Some(given) = next(&mut line.parser)? else { break };
+        match next(&mut line.parser)? {
+            Some(Given::Short('h')) => return Ok(Command::Help(Some(verb))),
+            Some(Given::Long(name)) if name == "help" => return Ok(Command::Help(Some(verb))),
+            Some(given) => line.given(given)?,
+            None => break,
+        }
+    }
+    line.command()
+}
+
+impl Line {
+    /// One flag or word.
+    fn given(&mut self, given: Given) -> Result<(), Fault> {
+        let verb = self.verb;
         match given {
-            Given::Short('h') => return Ok(Command::Help(Some(verb))),
-            Given::Long(name) if name == "help" => return Ok(Command::Help(Some(verb))),
-            Given::Word(word) => line.words.push(utf8(word)?),
+            Given::Word(word) => self.words.push(utf8(word)?),
             Given::Short(c) => match verb.options.iter().find(|o| o.short == Some(c)) {
-                Some(option) => line.option(option)?,
+                Some(option) => self.option(option)?,
                 None => return Err(Fault::usage(format!("{}: -{c}: unknown flag", verb.name))),
             },
             Given::Long(name) => match verb.options.iter().find(|o| o.long == name) {
-                Some(option) => line.option(option)?,
+                Some(option) => self.option(option)?,
                 None if verb.settings => {
-                    let flag = setting(&mut line.parser, &name)?;
-                    line.flags.push(flag);
+                    let flag = setting(&mut self.parser, &name)?;
+                    self.flags.push(flag);
                 }
                 None => {
                     let known = verb.options.iter().map(|o| o.long);
@@ -61,11 +78,9 @@ pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Faul
                 }
             },
         }
+        Ok(())
     }
-    line.command()
-}
 
-impl Line {
     /// One option and its value.
     fn option(&mut self, option: &Opt) -> Result<(), Fault> {
         if option.value.is_empty() {
@@ -77,6 +92,8 @@ impl Line {
         match option.long {
             "instance" => self.control.instance = Some(given),
             "dir" => self.control.dir = Some(given),
+            "junit" if given.is_empty() => return Err(Fault::usage("drill: --junit: an empty path")),
+            "junit" => self.drill.junit = Some(given.into()),
             "file" if given.is_empty() => {
                 return Err(Fault::usage(format!("{}: --file: an empty path", self.verb.name)));
             }
@@ -101,6 +118,7 @@ impl Line {
             "why-not" => self.control.why_not = true,
             "timestamps" => self.control.timestamps = true,
             "no-dependents" => self.control.no_dependents = true,
+            "once" => self.control.once = true,
             "no-restart" => self.control.no_restart = true,
             "dry-run" => self.up.dry_run = true,
             "no-progress" => self.up.view.no_progress = true,
@@ -113,6 +131,9 @@ impl Line {
     fn text(&mut self, name: &str, text: String) -> Result<(), Fault> {
         match name {
             "timeout" => self.control.timeout = Some(values::duration(&text)?),
+            "settle" => self.drill.settle = Some(values::duration(&text)?),
+            "slow" => self.drill.slow = Some(values::duration(&text)?),
+            "only" => self.drill.only = text.split(',').map(|name| name.trim().to_string()).collect(),
             "lines" => self.control.lines = Some(values::count(&text, 0, 1_000_000)? as u64),
             "for" => {
                 let words = [("ready", "ready"), ("stopped", "stopped"), ("completed", "completed")];
@@ -131,7 +152,7 @@ impl Line {
 
     /// The whole line as what it asks for.
     fn command(self) -> Result<Command, Fault> {
-        let Line { verb, control, words, flags, exits, file, up, install, markdown, .. } = self;
+        let Line { verb, control, words, flags, exits, file, up, install, drill, markdown, .. } = self;
         match verb.name {
             "up" if control.json && !up.dry_run => {
                 let what = "up: --json goes with --dry-run: lines of services are JSON by --output json";
@@ -172,6 +193,21 @@ impl Line {
                 let needs = "simulate: needs --exits, such as --exits 'crash@2s x6, ok 40s'";
                 let exits = exits.ok_or_else(|| Fault::usage(needs))?;
                 Ok(Command::Simulate { flags, exits, json: control.json })
+            }
+            "drill" => {
+                let needs = "drill: no program: it stands behind the settings and --, as in watchdog drill -- ./server";
+                match words.first() {
+                    Some(word) if drill.command.is_empty() => Err(Fault::usage(format!(
+                        "drill: {word:?} is no setting: did you mean: watchdog drill -- {word}"
+                    ))),
+                    Some(word) => Err(Fault::usage(format!("drill: {word:?} is one word too many before --"))),
+                    None if drill.command.is_empty() => Err(Fault::usage(needs)),
+                    None => Ok(Command::Drill(Drill { flags, timeout: control.timeout, json: control.json, ..drill })),
+                }
+            }
+            "start-late" => {
+                let delay = values::duration(words.first().map(String::as_str).unwrap_or_default())?;
+                Ok(Command::StartLate { delay, command: drill.command })
             }
             "man" => no_more(verb, &words, 0).map(|()| Command::Man),
             "help-settings" => no_more(verb, &words, 0).map(|()| Command::Settings { markdown }),

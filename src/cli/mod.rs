@@ -64,6 +64,15 @@ pub(crate) enum Command {
     Install(Install),
     /// `uninstall`
     Uninstall(Uninstall),
+    /// `drill`
+    Drill(Drill),
+    /// `start-late`
+    StartLate {
+        /// How long nothing happens.
+        delay: Duration,
+        /// What follows, byte for byte.
+        command: Vec<OsString>,
+    },
     /// `--help`, or that of a verb.
     Help(Option<&'static Verb>),
     /// `--version`
@@ -86,6 +95,27 @@ pub(crate) struct FileLine {
     pub(crate) file: Option<PathBuf>,
     /// Settings, in the order they were given.
     pub(crate) flags: Vec<Flag>,
+}
+
+/// `drill`, with everything it was given.
+#[derive(Debug, Default)]
+pub(crate) struct Drill {
+    /// Settings, in the order they were given.
+    pub(crate) flags: Vec<Flag>,
+    /// The program, byte for byte.
+    pub(crate) command: Vec<OsString>,
+    /// `--only`; none for all.
+    pub(crate) only: Vec<String>,
+    /// `--timeout`
+    pub(crate) timeout: Option<Duration>,
+    /// `--settle`
+    pub(crate) settle: Option<Duration>,
+    /// `--slow`
+    pub(crate) slow: Option<Duration>,
+    /// `--junit`
+    pub(crate) junit: Option<PathBuf>,
+    /// Print one JSON object.
+    pub(crate) json: bool,
 }
 
 /// `up`, with everything it was given.
@@ -203,6 +233,8 @@ pub(crate) struct Control {
     pub(crate) instance: Option<OsString>,
     /// `--json`
     pub(crate) json: bool,
+    /// `--once`
+    pub(crate) once: bool,
     /// Services.
     pub(crate) names: Vec<String>,
     /// `--timeout`

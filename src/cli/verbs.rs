@@ -75,6 +75,12 @@ static ROOT: Opt =
 static TRY: Opt = opt("dry-run", None, "", "print it, and touch nothing");
 static NO_START: Opt = opt("no-start", None, "", "do not start it now");
 static OVER: Opt = opt("force", None, "", "also over a unit that watchdog install did not write");
+static ONCE: Opt = opt("once", None, "", "print a plain page once instead");
+static ONLY: Opt = opt("only", None, "CASE,..", "these cases: ready, term, leftovers, crash, hang, slow-start, flood");
+static CASE_TIMEOUT: Opt = opt("timeout", None, "DURATION", "most that one case may take [2m]");
+static SETTLE: Opt = opt("settle", None, "DURATION", "how long the program has to stay once it is ready [1s]");
+static SLOW: Opt = opt("slow", None, "DURATION", "how much later the program begins in slow-start [3s]");
+static JUNIT: Opt = opt("junit", None, "FILE", "write the result as JUnit XML, too");
 static MARKDOWN: Opt = opt("markdown", None, "", "as a table for the README");
 
 /// The verbs of this version, in the order of `--help`.
@@ -87,6 +93,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "schema", arguments: "", meaning: "print a JSON schema of the file, for editors", options: &[], settings: false },
     Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON], settings: false },
     Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON], settings: false },
+    Verb { name: "top", arguments: "[NAME..]", meaning: "the same on the whole terminal as it changes, with keys to act", options: &[&ONCE, &INSTANCE, &JSON], settings: false },
     Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&TIMEOUT, &INSTANCE, &JSON], settings: false },
     Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON], settings: false },
     Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &NO_DEPENDENTS, &INSTANCE, &JSON], settings: false },
@@ -104,6 +111,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON], settings: true },
     Verb { name: "install", arguments: "[SETTINGS] [-- PROGRAM [ARGS]..]", meaning: "as a service of systemd: one program, or the services of a file", options: &[&FILE, &OF_USER, &RUN_AS, &MANAGER, &ROOT, &TRY, &NO_START, &OVER, &JSON], settings: true },
     Verb { name: "uninstall", arguments: "NAME", meaning: "stop such a service and take its unit away", options: &[&OF_USER, &ROOT, &TRY, &JSON], settings: false },
+    Verb { name: "drill", arguments: "[SETTINGS] -- PROGRAM [ARGS]...", meaning: "run the failure catalogue against a program; for people and for CI", options: &[&ONLY, &CASE_TIMEOUT, &SETTLE, &SLOW, &JUNIT, &JSON], settings: true },
     Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[], settings: false },
     Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[], settings: false },
 ];
@@ -117,10 +125,19 @@ pub(crate) static HIDDEN: Verb = Verb {
     settings: false,
 };
 
+/// For the case of `drill` in which a program begins late: `start-late DURATION -- PROGRAM`; not shown.
+pub(crate) static START_LATE: Verb = Verb {
+    name: "start-late",
+    arguments: "DURATION -- PROGRAM [ARGS]...",
+    meaning: "wait, then become the program",
+    options: &[],
+    settings: false,
+};
+
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 3] = ["top", "upgrade", "drill"];
+pub(crate) const LATER: [&str; 1] = ["upgrade"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().chain([&HIDDEN]).find(|v| v.name == name)
+    VERBS.iter().chain([&HIDDEN, &START_LATE]).find(|v| v.name == name)
 }

@@ -6,6 +6,7 @@ use super::{Failure, NO, NONE, REFUSED, USAGE};
 use crate::settings::reason;
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +19,12 @@ pub(crate) struct Connection {
     path: PathBuf,
     socket: UnixStream,
     buffer: Vec<u8>,
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// What came next on the connection.
@@ -63,9 +70,44 @@ impl Connection {
 
     /// The next line, as what it is.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
-        let Some(line) = self.line(deadline)? else { return Ok(Next::Closed) };
+        match self.line(deadline)? {
+            Some(line) => self.read_as(&line),
+            None => Ok(Next::Closed),
+        }
+    }
+
+    /// From now on nothing waits: for [`Connection::at_hand`], in a loop of one's own.
+    pub(crate) fn at_once(self) -> Result<Connection, Failure> {
+        self.socket.set_nonblocking(true).map_err(|e| self.broken(&e))?;
+        Ok(self)
+    }
+
+    /// The next line, if it is there already. `None`: not yet.
+    pub(crate) fn at_hand(&mut self) -> Result<Option<Next>, Failure> {
+        let mut piece = [0; 16 * 1024];
+        let mut searched = 0;
+        loop {
+            if let Some(line) = self.whole_line(searched) {
+                return self.read_as(&line).map(Some);
+            }
+            searched = self.buffer.len();
+            if searched > LONGEST {
+                return Err(self.endless());
+            }
+            match self.socket.read(&mut piece) {
+                Ok(0) => return Ok(Some(Next::Closed)),
+                Ok(n) => self.buffer.extend_from_slice(&piece[..n]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(Some(Next::Closed)),
+                Err(e) => return Err(self.broken(&e)),
+            }
+        }
+    }
+
+    fn read_as(&self, line: &[u8]) -> Result<Next, Failure> {
         let strange = || Failure::new(NO, format!("{}: the answer is none of a watchdog", self.path.display()));
-        let mut message: Value = serde_json::from_slice(&line).map_err(|_| strange())?;
+        let mut message: Value = serde_json::from_slice(line).map_err(|_| strange())?;
         if let Some(item) = message.get_mut("item") {
             return Ok(Next::Item(item.take()));
         }
@@ -85,13 +127,12 @@ impl Connection {
         let mut searched = 0;
         let mut piece = [0; 16 * 1024];
         loop {
-            if let Some(end) = self.buffer[searched..].iter().position(|b| *b == b'\n') {
-                let rest = self.buffer.split_off(searched + end + 1);
-                return Ok(Some(std::mem::replace(&mut self.buffer, rest)));
+            if let Some(line) = self.whole_line(searched) {
+                return Ok(Some(line));
             }
             searched = self.buffer.len();
             if searched > LONGEST {
-                return Err(Failure::new(NO, format!("{}: a line without an end", self.path.display())));
+                return Err(self.endless());
             }
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -109,6 +150,17 @@ impl Connection {
                 Err(e) => return Err(self.broken(&e)),
             }
         }
+    }
+
+    /// The first line of what was read, searched for behind this place.
+    fn whole_line(&mut self, searched: usize) -> Option<Vec<u8>> {
+        let end = self.buffer[searched..].iter().position(|b| *b == b'\n')?;
+        let rest = self.buffer.split_off(searched + end + 1);
+        Some(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    fn endless(&self) -> Failure {
+        Failure::new(NO, format!("{}: a line without an end", self.path.display()))
     }
 
     fn silent(&self) -> Failure {

@@ -3,9 +3,18 @@
 use crate::output;
 use serde_json::Value;
 
+/// Colours by what they mean, as a terminal is told.
+pub(crate) const GOOD: u8 = 32;
+/// The same.
+pub(crate) const WARN: u8 = 33;
+/// The same.
+pub(crate) const BAD: u8 = 31;
+/// The head of a table; stands out without a colour.
+const HEAD: u8 = 1;
+
 /// Columns as wide as their widest cell; nothing behind the last one.
 pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let head: Vec<String> = head.iter().map(|h| h.to_string()).collect();
+    let head: Vec<String> = head.iter().map(|h| painted(h, HEAD)).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&head).chain(&rows).collect();
     let width = |column: usize| all.iter().map(|row| visible(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
@@ -40,12 +49,17 @@ fn visible(cell: &str) -> usize {
 /// A state in its colour, on a terminal that wants one.
 pub(crate) fn coloured(state: &str) -> String {
     let colour = match state {
-        "running" | "done" => 32,
-        "failed" | "stuck" | "unhealthy" => 31,
-        "backoff" | "crash-loop" | "starting" | "stopping" | "waiting" | "degraded" => 33,
+        "running" | "done" | "healthy" => GOOD,
+        "failed" | "stuck" | "unhealthy" => BAD,
+        "backoff" | "crash-loop" | "starting" | "stopping" | "waiting" | "degraded" => WARN,
         _ => return state.to_string(),
     };
-    if output::colours() { format!("\u{1b}[{colour}m{state}\u{1b}[0m") } else { state.to_string() }
+    painted(state, colour)
+}
+
+/// A text in this colour, on a terminal that wants one.
+pub(crate) fn painted(text: &str, colour: u8) -> String {
+    if output::colours() { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_string() }
 }
 
 /// A member as people read it; unknown is a dash.

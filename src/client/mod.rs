@@ -2,13 +2,14 @@
 
 mod account;
 pub(crate) mod base64;
-mod connection;
+pub(crate) mod connection;
 mod find;
-mod form;
+pub(crate) mod form;
 mod late;
 mod print;
 mod report;
 mod stream;
+pub(crate) mod top;
 mod tree;
 
 use crate::cli::Control;
@@ -18,6 +19,7 @@ use crate::settings::World;
 use connection::Connection;
 use serde_json::{Value, json};
 use std::time::Duration;
+pub(crate) use stream::content;
 
 /// Yes, or done.
 pub(crate) const OK: u8 = 0;
@@ -58,6 +60,7 @@ pub(crate) fn run(control: &Control, world: &World) -> u8 {
     let done = match control.verb {
         "ls" => list(control, world),
         "report" => report::run(control, world),
+        "top" => top::run(control, world),
         _ => ask(control, world),
     };
     done.unwrap_or_else(|failure| {

@@ -1,7 +1,7 @@
 //! Answers for people: plain tables, plain sentences. What came from a worker reaches no terminal as an escape sequence.
 
 use super::find::Found;
-use super::form::{bytes, cell, clean, coloured, table, time};
+use super::form::{BAD, GOOD, WARN, bytes, cell, clean, coloured, painted, table, time};
 use super::{stream, tree};
 use serde_json::{Value, json};
 
@@ -102,18 +102,15 @@ fn status(answer: &Value) -> String {
     text
 }
 
-/// What it uses, where that is measured.
+/// What it uses of its limits; the table has what it uses.
 fn usage(service: &Value) -> Option<String> {
     let (memory, cpu) = (&service["memory"], &service["cpu"]);
-    let of = |limit: &Value, text: String| if limit.is_null() { String::new() } else { format!(" of {text}") };
     let mut facts = Vec::new();
-    if !memory["rss_bytes"].is_null() {
-        let limit = of(&memory["limit_bytes"], bytes(&memory["limit_bytes"]));
-        facts.push(format!("memory {}{limit}", bytes(&memory["rss_bytes"])));
+    if !memory["rss_bytes"].is_null() && !memory["limit_bytes"].is_null() {
+        facts.push(format!("memory {} of {}", bytes(&memory["rss_bytes"]), bytes(&memory["limit_bytes"])));
     }
-    if let Some(percent) = cpu["percent"].as_f64() {
-        let limit = of(&cpu["limit_percent"], format!("{}%", cell(&cpu["limit_percent"])));
-        facts.push(format!("cpu {percent:.0}%{limit}"));
+    if let Some(percent) = cpu["percent"].as_f64().filter(|_| !cpu["limit_percent"].is_null()) {
+        facts.push(format!("cpu {percent:.0}% of {}%", cell(&cpu["limit_percent"])));
     }
     (!facts.is_empty()).then(|| facts.join(", "))
 }
@@ -141,9 +138,9 @@ fn last_report(service: &Value) -> Option<String> {
 
 /// The table of services.
 fn services(answer: &Value) -> String {
-    let head = ["NAME", "STATE", "READY", "HEALTH", "PID", "UP", "RESTARTS", "NEXT", "LAST EXIT"];
+    let head = ["NAME", "STATE", "READY", "HEALTH", "PID", "UP", "RESTARTS", "MEMORY", "CPU", "NEXT", "LAST EXIT"];
     let rows = answer["services"].as_array().into_iter().flatten().map(|s| {
-        let ready = if s["ready"] == Value::Bool(true) { "yes" } else { "no" };
+        let ready = if s["ready"] == Value::Bool(true) { painted("yes", GOOD) } else { "no".to_string() };
         let next = if s["next_restart_in_ms"].is_null() {
             "-".to_string()
         } else {
@@ -152,16 +149,26 @@ fn services(answer: &Value) -> String {
         vec![
             cell(&s["name"]),
             coloured(&cell(&s["state"])),
-            ready.to_string(),
+            ready,
             coloured(&cell(&s["health"])),
             cell(&s["pid"]),
             time(&s["uptime_ms"]),
-            cell(&s["restarts"]),
+            if s["restarts"].as_u64() > Some(0) { painted(&cell(&s["restarts"]), WARN) } else { cell(&s["restarts"]) },
+            bytes(&s["memory"]["rss_bytes"]),
+            s["cpu"]["percent"].as_f64().map_or("-".to_string(), |percent| format!("{percent:.0}%")),
             next,
-            last_exit(&s["last_exit"]),
+            exit_cell(&s["last_exit"]),
         ]
     });
     table(&head, rows.collect())
+}
+
+/// How it ended last; an end that was a failure is seen.
+fn exit_cell(exit: &Value) -> String {
+    let text = last_exit(exit);
+    let failed = exit["signal"].is_string() || exit["code"].as_i64().is_some_and(|code| code != 0);
+    // An end that was asked for is none, whatever the code.
+    if failed && exit["cause"] != "requested" { painted(&text, BAD) } else { text }
 }
 
 /// How something ended.

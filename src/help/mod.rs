@@ -26,6 +26,20 @@ terminal a view below them says who waits for whom until all are ready. --output
 const UP_STATUS: &str = "\nexit status: 0 after a requested stop or when all are done; with give_up = stop-all that of \
 the first\nfailed; 125 a file that is wrong or cannot be read; 2 usage, or a NAME that is not in the file\n";
 
+/// Of `drill`.
+const DRILL: &str = "\ncases: ready (in start_timeout, and it stays), term (the stop signal ends it in stop_timeout with a status of\n\
+success_on), leftovers (nobody outlives it), crash (after a KILL it comes back), hang (after a STOP it is noticed and\n\
+comes back, if it beats), slow-start (it begins later and is not killed), flood (its output is flooded; it stays, and\n\
+the watchdog answers). What cannot be tried here is skipped, and says why.\n\
+\nexit status: 0 all passed or were skipped; 1 something failed; 2 usage; 125 the drill could not go on; 128+N it was\n\
+broken off by signal N, and everything that it had started is ended\n";
+
+/// Of `top`.
+const TOP: &str = "\nkeys: up and down choose, s starts, x stops, r restarts, / filters, tab gives the explanation or the lines more\n\
+room, ? shows all keys, q leaves. Memory and CPU are measured once a second while it runs. Without colours by NO_COLOR.\n\
+\nexit status: 0 left; 1 no; 2 usage, or no terminal (--once needs none); 3 no such watchdog or service; 4 refused;\n\
+128+N ended by signal N\n";
+
 /// `watchdog --help`
 pub(crate) fn page() -> String {
     let mut page = String::from(
@@ -84,6 +98,8 @@ pub(crate) fn verb(verb: &Verb) -> String {
         "install" | "uninstall" => {
             "\nexit status: 0 done; 1 no, and it says why; 2 usage; 4 refused: no right to it, or somebody else's unit\n"
         }
+        "drill" => DRILL,
+        "top" => TOP,
         "check" => "\nexit status: 0 valid; 1 not, or no such file; 2 usage\n",
         _ => "\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n",
     });

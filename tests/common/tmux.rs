@@ -16,13 +16,18 @@ impl Tmux {
 
     /// With this run in it, which says `ended` when it is over.
     pub fn with(run: Run, width: &str, height: &str) -> Tmux {
-        let socket = run.at("tmux");
         let line: Vec<String> = run.line().iter().map(|w| w.to_string_lossy().into_owned()).collect();
+        Tmux::of(run, &line.iter().map(String::as_str).collect::<Vec<_>>(), width, height)
+    }
+
+    /// With another command in the surroundings of this run, which is not started itself.
+    pub fn of(run: Run, line: &[&str], width: &str, height: &str) -> Tmux {
+        let socket = run.at("tmux");
         let tmux = Tmux { run, socket };
         // The shell hears the keys too, and has to live on.
         let script = "trap : INT; \"$@\"; echo ended; exec sleep 1000";
         let words = ["new-session", "-d", "-x", width, "-y", height, "sh", "-c", script, "sh"];
-        tmux.say(&words.into_iter().chain(line.iter().map(String::as_str)).collect::<Vec<_>>());
+        tmux.say(&words.into_iter().chain(line.iter().copied()).collect::<Vec<_>>());
         tmux
     }
 

@@ -148,6 +148,12 @@ impl Server {
         }
     }
 
+    /// Whether there is no client.
+    #[must_use]
+    pub(crate) fn is_alone(&self) -> bool {
+        self.clients.is_empty()
+    }
+
     /// Whether this token is one of the clients.
     #[must_use]
     pub(crate) fn knows(&self, token: usize) -> bool {
@@ -279,10 +285,12 @@ impl Client {
         if self.dead {
             return;
         }
-        self.outbox.extend_from_slice(&line(value));
+        // What it has not read counts, not how long this answer is: that of a thousand services is longer.
         if self.outbox.len() > MAX_UNREAD {
             self.dead = true;
+            return;
         }
+        self.outbox.extend_from_slice(&line(value));
     }
 
     fn write(&mut self) {

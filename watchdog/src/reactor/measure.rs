@@ -70,7 +70,7 @@ impl Reactor {
     }
 
     /// Whose memory and time count for this service.
-    fn measured(&self, id: ServiceId, generation: Generation, strangers: &[i32]) -> Option<Vec<i32>> {
+    pub(super) fn measured(&self, id: ServiceId, generation: Generation, strangers: &[i32]) -> Option<Vec<i32>> {
         let worker = self.workers.get(id.0 as usize)?;
         let main = worker.proc.as_ref().filter(|p| p.generation == generation)?.pid;
         let scope = self.machine.services().get(id.0 as usize)?.spec.limits.scope;
@@ -93,6 +93,7 @@ impl Reactor {
         if let Some(sampler) = self.sampler.as_mut() {
             sampler.forget(id);
         }
+        self.forget_watched(id);
     }
 
     /// How things stood when the first worker was started, to compare with. Read while that worker is still loading.

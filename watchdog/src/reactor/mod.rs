@@ -25,6 +25,7 @@ mod requests;
 mod screen;
 mod setup;
 mod upward;
+mod usage;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
 use crate::logs::Sink;
@@ -154,6 +155,8 @@ struct Reactor {
     /// Reports that were ordered in this turn.
     pending: Vec<record::Pending>,
     sampler: Option<crate::sys::sample::Sampler<ServiceId>>,
+    /// What those use whom a client watches.
+    watched: Option<usage::Watched>,
     oom_before: Option<measure::OomCount>,
     /// Such kills since then that explain no death yet; looked up once for all that died together.
     oom_round: Option<measure::OomCount>,
@@ -486,6 +489,9 @@ impl Reactor {
     fn forget_clients(&mut self, gone: &[usize]) {
         if gone.is_empty() {
             return;
+        }
+        if self.server.as_ref().is_none_or(Server::is_alone) {
+            self.nobody_watches();
         }
         self.followers.retain(|f| !gone.contains(&f.client));
         let lost: Vec<Ticket> =

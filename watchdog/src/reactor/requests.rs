@@ -73,9 +73,16 @@ impl Reactor {
         let by = By { kind: ByKind::Control, signal: None, pid: Some(pid), uid: Some(uid) };
         let request = match ask.verb {
             Verb::Status => {
+                let watched = ask.switch("sample")?;
+                if watched {
+                    self.look_at_usage(&services);
+                }
                 let path = self.server.as_ref().map(|s| s.path());
                 let ending = self.machine.is_ending();
-                let value = control::status(&self.frame(), &self.instance, path, ending, &services);
+                let mut value = control::status(&self.frame(), &self.instance, path, ending, &services);
+                if watched {
+                    self.show_usage(&services, &mut value);
+                }
                 return Ok(Some(ok(&ask.id, value)));
             }
             Verb::Explain => {

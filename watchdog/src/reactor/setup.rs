@@ -120,6 +120,7 @@ impl Reactor {
             store,
             pending: Vec::new(),
             sampler: None,
+            watched: None,
             oom_before: None,
             oom_round: None,
             null: None,
