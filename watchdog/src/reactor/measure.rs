@@ -70,7 +70,7 @@ impl Reactor {
     }
 
     /// Whose memory and time count for this service.
-    fn measured(&self, id: ServiceId, generation: Generation, strangers: &[i32]) -> Option<Vec<i32>> {
+    pub(super) fn measured(&self, id: ServiceId, generation: Generation, strangers: &[i32]) -> Option<Vec<i32>> {
         let worker = self.workers.get(id.0 as usize)?;
         let main = worker.proc.as_ref().filter(|p| p.generation == generation)?.pid;
         let scope = self.machine.services().get(id.0 as usize)?.spec.limits.scope;

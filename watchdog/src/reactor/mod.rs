@@ -23,6 +23,7 @@ mod reload;
 mod requests;
 mod screen;
 mod setup;
+mod web;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
 use crate::logs::Sink;
@@ -54,6 +55,7 @@ const SIGNALS: Token = Token(0);
 const CONTROL: Token = Token(1);
 const SINKS: [Token; 2] = [Token(2), Token(3)];
 const ENV_FILES: Token = Token(5);
+const HTTP: Token = Token(6);
 /// Tokens from here on are given out once and never again, so that a late event meets nobody.
 const FIRST_TOKEN: usize = 16;
 
@@ -206,6 +208,8 @@ struct Reactor {
     /// Files of variables, and when a change of them is acted upon.
     env_files: Option<crate::sys::watch::Watch>,
     env_due: Option<Duration>,
+    /// Health and metrics over HTTP.
+    web: Option<web::Web>,
 }
 
 impl Reactor {
@@ -269,6 +273,7 @@ impl Reactor {
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
             .chain(self.orphans.next_deadline())
+            .chain(self.web.as_ref().and_then(web::Web::next_deadline))
             .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
@@ -310,6 +315,7 @@ impl Reactor {
             self.serve_try(token.0);
         }
         self.on_requests(tokens);
+        self.on_web(tokens);
         if tokens.contains(&crate::api::WAKER) {
             self.on_wishes();
         }
@@ -337,6 +343,7 @@ impl Reactor {
 
     /// One event to the machine, and what follows from it.
     fn feed(&mut self, event: Event) {
+        self.count(&event);
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle(self.now(), event, &mut out);
         self.perform(out);
@@ -348,6 +355,7 @@ impl Reactor {
         self.call_off(&mut todo);
         while let Some(action) = todo.pop_front() {
             if let Some(event) = self.act(action) {
+                self.count(&event);
                 let mut more = Actions::new();
                 self.machine.handle(self.now(), event, &mut more);
                 let called_off = more.iter().any(|action| matches!(action, Action::CancelSpawn { .. }));
@@ -391,6 +399,9 @@ impl Reactor {
     fn tell(&mut self, notice: Notice) {
         self.log(&notice);
         self.show_notice(&notice);
+        if let Some(web) = self.web.as_mut() {
+            web.note(&notice);
+        }
         let service = notice.service;
         let name = notice.what.name();
         let hooked = self.hooks_want(service, name);
@@ -509,6 +520,9 @@ impl Reactor {
         log::logger().flush();
         if let Some(server) = self.server.take() {
             server.close();
+        }
+        if let Some(web) = &self.web {
+            web.close();
         }
     }
 

@@ -71,8 +71,8 @@ impl Reactor {
         let request = match ask.verb {
             Verb::Status => {
                 let path = self.server.as_ref().map(|s| s.path());
-                let ending = self.machine.is_ending();
-                let value = control::status(&self.frame(), &self.instance, path, ending, &services);
+                let (http, ending) = (self.web.as_ref().map(super::web::Web::at), self.machine.is_ending());
+                let value = control::status(&self.frame(), &self.instance, path, http, ending, &services);
                 return Ok(Some(ok(&ask.id, value)));
             }
             Verb::Explain => {
