@@ -9,12 +9,15 @@ use crate::machine::*;
 use crate::spec::{Http, MemoryLimit};
 use crate::sys::reading;
 use mio::Poll;
+use nix::sys::socket::{Backlog, listen};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 /// Requests of one connection in one turn.
 const REQUESTS_PER_TURN: usize = 8;
+/// Connections that the kernel holds for us until we take them.
+const QUEUE: i32 = 4096;
 /// Measuring goes on in the next turn after this time.
 const PORTION: Duration = Duration::from_millis(2);
 
@@ -62,6 +65,11 @@ fn tcp(address: SocketAddr) -> Result<Opened, String> {
         format!("http {address}: {why}: take another port, or --http off")
     };
     let listener = mio::net::TcpListener::bind(address).map_err(wrong)?;
+    // Whoever finds the queue full is dropped by the kernel and tries again a second later: a crowd that leaves as fast as
+    // it comes must not do that to others.
+    if let Ok(backlog) = Backlog::new(QUEUE) {
+        let _ = listen(&listener, backlog);
+    }
     let at = listener.local_addr().unwrap_or(address);
     let hosts = if address.ip().is_loopback() { Hosts::Loopback } else { Hosts::Any };
     if hosts == Hosts::Any {
