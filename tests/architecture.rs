@@ -101,6 +101,8 @@ fn may_know(room: &str) -> Option<&'static [&'static str]> {
         "logs" => &["sys", "machine", "spec", "logs"],
         // Of the logs the control room takes lines and the rotating file, not the pipes: see the test below.
         "control" => &["sys", "machine", "spec", "control", "logs"],
+        // And the pages over HTTP take the shapes of the control room, not its clients: see the test below.
+        "http" => &["sys", "machine", "spec", "http", "control"],
         _ => return None,
     })
 }
@@ -130,6 +132,22 @@ fn the_control_room_takes_only_lines_and_a_file_from_the_logs() {
             let rest = &source.code[at + path.len()..];
             let names = rest.strip_prefix('{').map_or_else(|| vec![first_name(rest)], top_level_names);
             assert!(names.iter().all(|n| allowed.contains(&n.as_str())), "{}: {names:?} of the logs", source.path);
+        }
+    }
+}
+
+#[test]
+fn the_http_room_takes_only_shapes_from_the_control_room() {
+    let allowed = ["Frame", "health_of", "health_word", "millis", "status"];
+    for source in sources().iter().filter(|s| s.path.starts_with("watchdog/src/http/")) {
+        for (at, path) in source.code.match_indices("crate::control::") {
+            let rest = &source.code[at + path.len()..];
+            let names = rest.strip_prefix('{').map_or_else(|| vec![first_name(rest)], top_level_names);
+            assert!(
+                names.iter().all(|n| allowed.contains(&n.as_str())),
+                "{}: {names:?} of the control room",
+                source.path
+            );
         }
     }
 }

@@ -138,6 +138,7 @@ fn example(key: &str) -> &'static str {
         "report_dir" => "\"/var/lib/watchdog\"",
         "hook" => "[\"exit+gave-up:logger -t watchdog\"]",
         "control" => "\"/run/watchdog/shop.sock\"",
+        "http" => "\"127.0.0.1:9090\"",
         "events_file" => "\"/var/log/events.jsonl\"",
         "termination_message" => "\"/dev/termination-log\"",
         "die_with_parent" => "\"off\"",

@@ -141,6 +141,7 @@ impl Draft {
                 ControlWish::Off => Control::Off,
                 ControlWish::Path(path) => Control::Path(path.clone()),
             },
+            http: self.http.clone(),
             events_file: self.events_file.clone(),
             die_with_parent: self.die_with_parent,
             file: None,

@@ -6,7 +6,6 @@ pub(crate) static KEYS: &[(&str, &str)] = &[
     ("update", "rolling restarts come later"),
     ("drain_notice", "rolling restarts come later"),
     ("drain_timeout", "rolling restarts come later"),
-    ("http", "the page over HTTP comes later"),
 ];
 
 /// Words of other supervisors, taken in the file.

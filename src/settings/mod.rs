@@ -35,6 +35,7 @@ pub(crate) mod source;
 pub(crate) mod table;
 mod users;
 pub(crate) mod values;
+mod web;
 
 pub(crate) use draft::LogFormat;
 pub(crate) use environ::Variable;

@@ -4,7 +4,7 @@
 use super::draft::{ControlWish, Draft, LogFormat, ReportWish};
 use super::fault::Fault;
 use super::raw::Raw;
-use super::{alive, commands, hooks, later, levels, limits, needs, probes, rlimit, signals, values};
+use super::{alive, commands, hooks, later, levels, limits, needs, probes, rlimit, signals, values, web};
 use std::time::Duration;
 use watchdog_engine::spec::{
     HeartbeatMode, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin, Strategy,
@@ -309,6 +309,9 @@ pub(crate) static TABLE: &[Setting] = &[
             d.control = if given(r) { ControlWish::Path(r.path()?) } else { ControlWish::Off };
             Ok(())
         }) },
+    Setting { scope: Scope::Instance, ..service("http", Group::Watchdog, "ADDR:PORT|unix:PATH", Words("off"),
+        "health and metrics over HTTP; a port alone is at 127.0.0.1",
+        |d, r| { d.http = web::http(r)?; Ok(()) }) },
     Setting { scope: Scope::Instance, ..service("events_file", Group::Watchdog, "PATH", Words("off"),
         "file for all events, JSON lines", |d, r| { d.events_file = given(r).then(|| r.path()).transpose()?; Ok(()) }) },
     Setting { scope: Scope::Instance, ..service("termination_message", Group::Watchdog, "PATH", Words("off"),

@@ -17,6 +17,7 @@ pub mod procs;
 pub mod talk;
 pub mod terminal;
 pub mod tmux;
+pub mod web;
 
 pub use control::{Control, Verb};
 pub use file::victim;

@@ -5,7 +5,7 @@
 //!
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
 //! `stopping`, `reloading`, `extend:MS`, `health:NAME=pass,NAME=WHY`,
-//! `metrics:NAME=N`, `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
+//! `metrics:NAME=N`, `histogram:NAME=N,M` (so many up to 0.5, so many above), `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
 //! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `close`,
 //! `heir` and `thief` (children with the channel); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
 //! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
@@ -39,6 +39,15 @@ fn frame(variant: u32, fields: &[u8]) -> Vec<u8> {
 
 fn text(words: &str) -> Vec<u8> {
     [&(words.len() as u64).to_le_bytes()[..], words.as_bytes()].concat()
+}
+
+fn histogram(words: &str) -> Vec<u8> {
+    let (name, counts) = words.split_once('=').unwrap();
+    let counts: Vec<u64> = counts.split(',').map(|n| n.parse().unwrap()).collect();
+    let list = |n: usize| (n as u64).to_le_bytes().to_vec();
+    let numbers: Vec<u8> = counts.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let bound = 0.5_f64.to_le_bytes().to_vec();
+    [list(1), text(name), list(1), bound.clone(), list(counts.len()), numbers, bound].concat()
 }
 
 fn pong(nonce: u64) -> Vec<u8> {
@@ -113,6 +122,7 @@ impl Talker<'_> {
             "takes" => self.send(&frame(12, &[])),
             "health" => self.send(&frame(8, &checks(value))),
             "metrics" => self.send(&frame(9, &metrics(value))),
+            "histogram" => self.send(&frame(14, &histogram(value))),
             "panic" => self.send(&frame(10, &text(value))),
             "stack" => {
                 let (thread, frames) = value.split_once(':').unwrap();

@@ -2,6 +2,7 @@
 
 use crate::control::Ask;
 use crate::dialect::{node::Node, notify};
+use crate::http::{Hosts, Read, page, read};
 use crate::probe::judged;
 use crate::spec::HttpCheck;
 
@@ -69,4 +70,32 @@ pub fn answer(bytes: &[u8]) {
         (!piece.is_empty()).then_some(piece)
     });
     assert_eq!(whole, judged(&check, cut));
+}
+
+/// What comes over a connection to the pages over HTTP: the first byte says to whom it may be addressed, the rest are
+/// requests. Where reads end must make no difference, and every request is some page.
+///
+/// # Panics
+/// If it does, or if what is kept is not bounded: that is a finding.
+pub fn request(bytes: &[u8]) {
+    let Some((said, wire)) = bytes.split_first() else { return };
+    let hosts = if said & 1 == 0 { Hosts::Loopback } else { Hosts::Any };
+    let mut left = wire;
+    // No more than a connection answers in some turns.
+    for _ in 0..64 {
+        let whole = read(left, hosts);
+        let first = (0..=left.len()).step_by(usize::from(said >> 1).max(1)).map(|n| read(&left[..n], hosts));
+        let first = first.take(4096).find(|found| *found != Read::More);
+        match (first, &whole) {
+            (None, _) => {}
+            // Earlier, and perhaps for another reason.
+            (Some(Read::Wrong(_)), found) => assert!(matches!(found, Read::Wrong(_)), "{found:?}"),
+            (Some(found), _) => assert_eq!(found, whole),
+        }
+        let Read::Whole(request, length) = whole else { return };
+        let clean = |c: char| !c.is_ascii_control() && c != ' ';
+        assert!(request.path.len() <= 8192 && request.path.starts_with('/') && request.path.chars().all(clean));
+        let _ = page(&request.path);
+        left = &left[length..];
+    }
 }

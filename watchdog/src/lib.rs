@@ -8,6 +8,7 @@ mod dialect;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod http;
 mod logs;
 pub mod machine;
 mod ports;

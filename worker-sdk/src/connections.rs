@@ -106,6 +106,8 @@ pub struct ConnectionTotals {
     pub accepted: u64,
     /// Turned away since the start.
     pub refused: u64,
+    /// Ended by themselves during a drain, before its force.
+    pub drained: u64,
     /// Connections now, by kind.
     pub by_kind: BTreeMap<String, usize>,
     /// Age of the oldest; zero without any.

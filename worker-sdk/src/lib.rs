@@ -104,7 +104,7 @@ pub use connections::{
 };
 pub use lanes::Lane;
 pub use listeners::Listeners;
-pub use metrics::{Counter, Gauge};
+pub use metrics::{Counter, Gauge, Histogram};
 pub use requests::{LATENCY_BOUNDS_MS, Request, RequestError, RequestRecorder, RequestTotals};
 pub use supervised::Supervised;
 pub use worker::{Helper, WatchdogGone, Worker};

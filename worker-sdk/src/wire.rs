@@ -39,6 +39,10 @@ pub const SMALL: usize = 16;
 pub const CHECKS_MAX: usize = 128;
 /// Most counters in one [`ToWatchdog::Metrics`], and most gauges. The decoder refuses more.
 pub const METRICS_MAX: usize = 384;
+/// Most distributions in one [`ToWatchdog::Histograms`]. The decoder refuses more.
+pub const HISTOGRAMS_MAX: usize = 32;
+/// Most bounds of one distribution. The decoder refuses more.
+pub const BOUNDS_MAX: usize = 32;
 /// Most lanes of a worker.
 pub const LANES_MAX: u32 = 64;
 /// Bytes of a name that are kept (checks, counters, gauges): the SDK cuts longer ones.
@@ -112,6 +116,11 @@ pub enum ToWatchdog {
         /// The frames in lines, the innermost first; at most [`STACK_MAX`] bytes.
         text: String,
     },
+    /// How its values are distributed; follows [`ToWatchdog::Metrics`] where there are any.
+    Histograms {
+        /// At most [`HISTOGRAMS_MAX`].
+        histograms: Vec<Distribution>,
+    },
 }
 
 /// What a watchdog says. The order is the variant number, from 0.
@@ -176,6 +185,20 @@ pub struct Level {
     pub value: f64,
 }
 
+/// How values are distributed.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub struct Distribution {
+    /// Its name.
+    pub name: String,
+    /// Upper bounds, ascending; at most [`BOUNDS_MAX`].
+    pub bounds: Vec<f64>,
+    /// For each bound how many values were at most as large, but larger than the bound before it; then how many were larger
+    /// than all: one more than there are bounds.
+    pub counts: Vec<u64>,
+    /// The sum of all values.
+    pub sum: f64,
+}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::ToWatchdog {}
@@ -194,13 +217,17 @@ pub trait Message: sealed::Sealed + Encode + Decode<()> {
 }
 
 impl Message for ToWatchdog {
-    const VARIANTS: u32 = 14;
+    const VARIANTS: u32 = 15;
 
     fn fits(&self) -> bool {
         match self {
             ToWatchdog::Health { checks } => checks.len() <= CHECKS_MAX,
             ToWatchdog::Metrics { counters, gauges } => counters.len() <= METRICS_MAX && gauges.len() <= METRICS_MAX,
             ToWatchdog::Lanes { count } => *count <= LANES_MAX,
+            ToWatchdog::Histograms { histograms } => {
+                let fits = |d: &Distribution| d.bounds.len() <= BOUNDS_MAX && d.counts.len() <= BOUNDS_MAX + 1;
+                histograms.len() <= HISTOGRAMS_MAX && histograms.iter().all(fits)
+            }
             ToWatchdog::Hello { .. }
             | ToWatchdog::Ready
             | ToWatchdog::Status { .. }

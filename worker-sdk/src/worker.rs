@@ -10,7 +10,7 @@ use crate::clock;
 use crate::connections::{ConnectionTracker, DrainPlan};
 use crate::env;
 use crate::lanes::{Lane, LaneFile};
-use crate::metrics::{Counter, Gauge, Registry};
+use crate::metrics::{Counter, Gauge, Histogram, Registry};
 use crate::requests::RequestRecorder;
 use crate::stacks::{self, Hold};
 use crate::wire::{LANES_MAX, PROTOCOL, TEXT_MAX, ToWatchdog, cut};
@@ -283,6 +283,20 @@ impl Worker {
     #[must_use]
     pub fn gauge(&self, name: &str) -> Gauge {
         self.0.metrics.gauge(name)
+    }
+
+    /// The histogram of this name, with these upper bounds, told when the watchdog asks; the bounds of the first call hold.
+    /// At most 31 of them, with 32 bounds each.
+    ///
+    /// ```
+    /// let worker = worker_sdk::Worker::from_env()?;
+    /// let sizes = worker.histogram("upload_bytes", &[1e3, 1e6, 1e9]);
+    /// sizes.observe(52_000.0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn histogram(&self, name: &str, bounds: &[f64]) -> Histogram {
+        self.0.metrics.histogram(name, bounds)
     }
 
     /// The recorder of requests. From the first call on it is part of health and numbers.

@@ -174,6 +174,7 @@ fn health_and_numbers_are_told_when_asked() {
     worker.health_check("db", || Err("x".repeat(1000)));
     worker.counter("jobs").add(3);
     worker.gauge("depth").set(1.5);
+    worker.histogram("sizes", &[10.0, 100.0]).observe(11.0);
     (0..5).for_each(|_| worker.requests().record(500, Duration::from_millis(3), None));
     drop(worker.connections());
     fake.expect(&ToWatchdog::TakesShutdown);
@@ -190,6 +191,11 @@ fn health_and_numbers_are_told_when_asked() {
     assert_eq!((counter("requests_5xx_total"), counter("requests_2xx_total")), (Some(5), Some(0)));
     assert_eq!((counter("requests_within_2_ms_total"), counter("requests_within_10_ms_total")), (Some(0), Some(5)));
     assert!(gauges.iter().any(|g| g.name == "depth" && g.value == 1.5));
+    let Some(ToWatchdog::Histograms { histograms }) = fake.hear() else { panic!("no histograms") };
+    let sizes = histograms.iter().find(|h| h.name == "sizes").expect("its own");
+    assert_eq!((sizes.counts.as_slice(), sizes.sum), (&[0, 1, 0][..], 11.0));
+    let took = histograms.iter().find(|h| h.name == "request_duration_seconds").expect("that of requests");
+    assert_eq!((took.bounds[2], took.counts[2]), (0.005, 5), "3 ms each");
 }
 
 #[test]
@@ -200,6 +206,7 @@ fn the_fullest_health_and_numbers_fit_into_a_frame() {
         worker.health_check(&name, || Ok("x".repeat(1000)));
         worker.counter(&name).add(1);
         worker.gauge(&name).set(1.0);
+        worker.histogram(&name, &[1.0; 100]).observe(2.0);
     }
     drop((worker.requests(), worker.connections()));
     fake.expect(&ToWatchdog::TakesShutdown);
@@ -208,6 +215,8 @@ fn the_fullest_health_and_numbers_fit_into_a_frame() {
     worker.look();
     assert!(matches!(fake.hear(), Some(ToWatchdog::Health { checks }) if checks.len() == wire::CHECKS_MAX));
     assert!(matches!(fake.hear(), Some(ToWatchdog::Metrics { counters, .. }) if counters.len() > 344));
+    let full = wire::HISTOGRAMS_MAX;
+    assert!(matches!(fake.hear(), Some(ToWatchdog::Histograms { histograms }) if histograms.len() == full));
     assert_eq!(worker.dropped(), 0);
 }
 

@@ -138,6 +138,9 @@ fn the_http_server_parts_from_its_clients_in_order() {
     fake.say(&ToWorker::AskMetrics);
     let Some(ToWatchdog::Metrics { counters, .. }) = fake.hear() else { panic!("no numbers") };
     assert!(counters.contains(&Count { name: "requests_total".into(), value: 2 }), "{counters:?}");
+    let Some(ToWatchdog::Histograms { histograms }) = fake.hear() else { panic!("no histograms") };
+    let took = histograms.iter().find(|h| h.name == "request_duration_seconds").expect("that of requests");
+    assert_eq!((took.counts.iter().sum::<u64>(), took.counts.len()), (2, took.bounds.len() + 1), "{took:?}");
 
     // Slow enough to be under way when the end is asked for.
     write!(client, "GET /slow HTTP/1.1\r\n\r\n").expect("sent");

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use worker_sdk::wire::{
-    self, BODY_MAX, CHECKS_MAX, Check, Count, Decoder, FrameError, HEADER, Level, METRICS_MAX, Message, PROTOCOL,
-    ToWatchdog, ToWorker,
+    self, BODY_MAX, CHECKS_MAX, Check, Count, Decoder, Distribution, FrameError, HEADER, Level, METRICS_MAX, Message,
+    PROTOCOL, ToWatchdog, ToWorker,
 };
 
 const DOC: &str = include_str!("../../docs/protocol.md");
@@ -16,6 +16,10 @@ fn frame<M: Message>(message: &M) -> Vec<u8> {
 
 fn check(name: &str, pass: bool, message: &str) -> Check {
     Check { name: name.into(), pass, message: message.into() }
+}
+
+fn spread(name: &str, bounds: Vec<f64>, counts: Vec<u64>, sum: f64) -> Distribution {
+    Distribution { name: name.into(), bounds, counts, sum }
 }
 
 /// One of each variant, in order, as the document has them.
@@ -38,6 +42,7 @@ fn from_worker() -> Vec<ToWatchdog> {
         ToWatchdog::Lanes { count: 64 },
         ToWatchdog::TakesShutdown,
         ToWatchdog::Stack { thread: "eat".into(), text: "0:f".into() },
+        ToWatchdog::Histograms { histograms: vec![spread("t", vec![0.5], vec![3, 1], 0.75)] },
     ]
 }
 
@@ -163,6 +168,14 @@ fn encoding_keeps_the_limits_too() {
     let gauges = vec![Level { name: "n".repeat(wire::NAME_MAX), value: f64::MAX }; METRICS_MAX];
     let fullest = frame(&ToWatchdog::Metrics { counters, gauges });
     assert_eq!(all(&mut greeted::<ToWatchdog>(), &fullest), (fullest.clone(), None));
+    let name = "n".repeat(wire::NAME_MAX);
+    let widest = || spread(&name, vec![f64::MAX; wire::BOUNDS_MAX], vec![u64::MAX; wire::BOUNDS_MAX + 1], f64::MAX);
+    let fullest = frame(&ToWatchdog::Histograms { histograms: vec![widest(); wire::HISTOGRAMS_MAX] });
+    assert_eq!(all(&mut greeted::<ToWatchdog>(), &fullest), (fullest.clone(), None));
+    let many = ToWatchdog::Histograms { histograms: vec![widest(); wire::HISTOGRAMS_MAX + 1] };
+    let wide = spread(&name, vec![0.0; wire::BOUNDS_MAX + 1], vec![], 0.0);
+    assert_eq!(wire::append(&many, &mut out), Err(FrameError::TooMany));
+    assert_eq!(wire::append(&ToWatchdog::Histograms { histograms: vec![wide] }, &mut out), Err(FrameError::TooMany));
     assert_eq!(wire::encode_into(&ToWorker::Ping { nonce: 1 }, &mut [0; 15]), Err(FrameError::NoRoom));
     assert_eq!(wire::encode_into(&ToWorker::Ping { nonce: 1 }, &mut [0; wire::SMALL]), Ok(16));
     assert_eq!(wire::encode_into(&ToWorker::Reload, &mut [0; 3]), Err(FrameError::NoRoom));

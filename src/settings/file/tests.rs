@@ -38,14 +38,14 @@ fn each_table_has_its_settings_and_services_keep_the_order_of_the_file() {
 
 #[test]
 fn everything_wrong_is_said_together_with_its_place() {
-    let text = "[defaults]\nstop_timeuot = \"5s\"\n  command = \"x\"\nhttp = 1\ncontrol = \"off\"\n[defualts]\n\
+    let text = "[defaults]\nstop_timeuot = \"5s\"\n  command = \"x\"\nupdate = 1\ncontrol = \"off\"\n[defualts]\n\
                 [service.web]\nconfig = \"x\"\nname = \"y\"\n[service]\nx = 1\n";
     let all = faults(text);
     assert_eq!(all.len(), 8, "{all:?}");
     for part in [
         "w.toml:2:1: defaults.stop_timeuot: unknown key: did you mean \"stop_timeout\"?",
         "w.toml:3:3: defaults.command: stands in [service.NAME]",
-        "w.toml:4:1: defaults.http: not in this version",
+        "w.toml:4:1: defaults.update: not in this version",
         "w.toml:5:1: defaults.control: stands in [watchdog]",
         "w.toml:6:2: defualts: unknown table or key: did you mean \"defaults\"?",
         "w.toml:8:1: service.web.config: stands in the command line",

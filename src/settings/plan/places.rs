@@ -6,6 +6,7 @@ use crate::settings::fault::Fault;
 use crate::settings::reason;
 use crate::settings::source::placed;
 use std::path::{Path, PathBuf};
+use watchdog_engine::spec::Http;
 
 /// The files of the watchdog itself. What nobody named is made where it is missing.
 pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault>) {
@@ -17,7 +18,12 @@ pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault
         ReportWish::Path(path) => Some(path),
         ReportWish::Usual | ReportWish::Off => None,
     };
-    let named: [(&'static str, Option<&PathBuf>); 5] = [
+    let http = match &above.http {
+        Http::Unix(path) => Some(path),
+        Http::Tcp(_) | Http::Off => None,
+    };
+    let named: [(&'static str, Option<&PathBuf>); 6] = [
+        ("http", http),
         ("events_file", above.events_file.as_ref()),
         ("termination_message", above.termination_message.as_ref()),
         ("report_dir", reports),

@@ -78,7 +78,7 @@ impl Server {
     /// Where it listens.
     #[must_use]
     pub(crate) fn path(&self) -> &std::path::Path {
-        &self.bound.path
+        &self.bound.home.path
     }
 
     /// When the next silent client is to be dropped.
@@ -247,7 +247,7 @@ impl Server {
         for client in self.clients.values_mut() {
             client.write();
         }
-        self.bound.unlink();
+        self.bound.home.unlink();
     }
 }
 

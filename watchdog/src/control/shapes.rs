@@ -46,6 +46,7 @@ pub(crate) fn status(
     frame: &Frame<'_>,
     instance: &Instance,
     control: Option<&std::path::Path>,
+    http: Option<&str>,
     ending: bool,
     pick: &[ServiceId],
 ) -> Value {
@@ -59,6 +60,7 @@ pub(crate) fn status(
             "state": if ending { "stopping" } else { "running" },
             "uptime_ms": millis(frame.now.0),
             "control": control.map(|p| p.to_string_lossy()),
+            "http": http,
             "file": instance.file.as_ref().map(|p| p.to_string_lossy()),
         },
         "services": services,
@@ -197,7 +199,8 @@ pub(crate) fn oom_shape(oom: Oom) -> Value {
     }
 }
 
-fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
+/// How well it is, in one word.
+pub(crate) fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
     let run = s.run.as_ref().filter(|r| r.alive);
     match s.state {
         State::Running { .. } if run.is_some_and(|r| r.hang.is_some() || r.talk.failing().next().is_some()) => {

@@ -18,6 +18,13 @@ pub(crate) struct Bound {
     /// Listening.
     pub listener: UnixListener,
     /// Where.
+    pub home: Home,
+}
+
+/// The path of a socket that is ours.
+#[derive(Debug)]
+pub(crate) struct Home {
+    /// The path.
     pub path: PathBuf,
     id: (u64, u64),
 }
@@ -66,12 +73,12 @@ pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
     Ok(())
 }
 
-/// Binds and listens; `unique`: nobody else can want this path. A socket that nobody answers on is replaced; anything else at the path is left alone.
+/// Binds and listens; `what` it is for is said in errors; `unique`: nobody else can want this path. A socket that nobody answers on is replaced; anything else at the path is left alone.
 ///
 /// # Errors
 /// In use, not a socket, somebody else's, too long, or what the kernel says.
-pub(crate) fn bind(path: &Path, unique: bool) -> Result<Bound, BindError> {
-    let place = |why: String| BindError::Place(format!("control socket {}: {why}", path.display()));
+pub(crate) fn bind(what: &str, path: &Path, unique: bool) -> Result<Bound, BindError> {
+    let place = |why: String| BindError::Place(format!("{what} {}: {why}", path.display()));
     let length = path.as_os_str().len();
     if length > PATH_LIMIT {
         return Err(place(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
@@ -121,9 +128,11 @@ fn clear_stale(path: &Path) -> Result<(), String> {
 impl Bound {
     fn new(listener: UnixListener, path: &Path) -> Result<Bound, String> {
         let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
-        Ok(Bound { listener, path: path.to_owned(), id: (meta.dev(), meta.ino()) })
+        Ok(Bound { listener, home: Home { path: path.to_owned(), id: (meta.dev(), meta.ino()) } })
     }
+}
 
+impl Home {
     /// Removes the socket if the path still leads to ours.
     pub(crate) fn unlink(&self) {
         if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.id) {
@@ -140,19 +149,19 @@ mod tests {
     fn private_stale_and_taken() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
-        let first = bind(&path, false).unwrap();
+        let first = bind("control socket", &path, false).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(bind(&path, true).unwrap_err().to_string().contains("in use"));
+        assert!(bind("control socket", &path, true).unwrap_err().to_string().contains("in use"));
         drop(first.listener);
-        let second = bind(&path, false).unwrap();
-        second.unlink();
+        let second = bind("control socket", &path, false).unwrap();
+        second.home.unlink();
         assert!(!path.exists());
         fs::write(&path, "mine").unwrap();
-        assert!(bind(&path, true).unwrap_err().to_string().contains("not a socket"));
-        second.unlink();
+        assert!(bind("control socket", &path, true).unwrap_err().to_string().contains("not a socket"));
+        second.home.unlink();
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
         let long = dir.path().join("x".repeat(120));
-        assert!(bind(&long, false).unwrap_err().to_string().contains("at most 107"));
+        assert!(bind("control socket", &long, false).unwrap_err().to_string().contains("at most 107"));
     }
 
     #[test]

@@ -7,8 +7,9 @@ pub(crate) mod native;
 pub(crate) mod node;
 pub(crate) mod notify;
 
-use crate::machine::News;
+use crate::machine::{News, Spread};
 use std::time::Duration;
+use worker_sdk::wire::{BOUNDS_MAX, NAME_MAX};
 
 /// Longest time that a worker can ask for or announce: sums with it do not overflow, and nobody means a longer one.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -51,6 +52,13 @@ fn millis(ms: u64) -> Duration {
 /// A time as milliseconds on a wire.
 fn as_millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A distribution that is one: bounds ascend, and there is one count more than bounds. Its name is cut.
+fn spread(name: &str, bounds: Vec<f64>, counts: Vec<u64>, sum: f64) -> Option<Spread> {
+    let ascend = bounds.windows(2).all(|two| two[0] < two[1]) && bounds.iter().all(|bound| bound.is_finite());
+    let fits = ascend && counts.len() == bounds.len() + 1 && bounds.len() <= BOUNDS_MAX;
+    fits.then(|| Spread { name: line_of(name, NAME_MAX), bounds, counts, sum })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The dialect of `worker-sdk`: frames on a stream, as docs/protocol.md specifies them.
 
-use super::{Said, as_millis, line_of, lines_of, millis};
+use super::{Said, as_millis, line_of, lines_of, millis, spread};
 use crate::machine::{HealthCheck, News, Numbers, Word};
 use worker_sdk::wire::{
     self, BODY_MAX, Check, Decoder, FrameError, MESSAGE_MAX, NAME_MAX, PROTOCOL, STACK_MAX, TEXT_MAX, ToWatchdog,
@@ -53,6 +53,9 @@ fn said(message: ToWatchdog) -> Said {
         ToWatchdog::Stack { thread, text } => {
             News::Stack { thread: line_of(&thread, NAME_MAX), text: lines_of(&text, STACK_MAX) }
         }
+        ToWatchdog::Histograms { histograms } => News::Histograms(
+            histograms.into_iter().filter_map(|h| spread(&h.name, h.bounds, h.counts, h.sum)).collect(),
+        ),
         ToWatchdog::Lanes { .. } => return Said::LanesFile,
     })
 }
@@ -94,9 +97,10 @@ fn append(message: &ToWorker, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Spread;
     use proptest::prelude::*;
     use std::time::Duration;
-    use worker_sdk::wire::{Count, Level};
+    use worker_sdk::wire::{Count, Distribution, Level};
 
     fn bytes(messages: &[ToWatchdog]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -127,6 +131,16 @@ mod tests {
                 counters: vec![Count { name: "n".into(), value: 3 }],
                 gauges: vec![Level { name: "load".into(), value: 0.5 }],
             },
+            ToWatchdog::Histograms {
+                histograms: [vec![0.5], vec![2.0, 1.0], vec![f64::NAN]]
+                    .map(|bounds| Distribution {
+                        name: "t".into(),
+                        counts: vec![1; bounds.len() + 1],
+                        bounds,
+                        sum: 0.5,
+                    })
+                    .into(),
+            },
             ToWatchdog::Panic { message: "a\nb\x1b".into() },
             ToWatchdog::TakesShutdown,
             ToWatchdog::Stack { thread: "consumer\n".into(), text: "0: f\n1: g\x1b".into() },
@@ -153,6 +167,7 @@ mod tests {
             News::Extend(super::super::LONGEST),
             News::Health(vec![HealthCheck { name: "db".into(), pass: true, message: "ok".into() }]),
             News::Metrics(Numbers { counters: vec![("n".into(), 3)], gauges: vec![("load".into(), 0.5)] }),
+            News::Histograms(vec![Spread { name: "t".into(), bounds: vec![0.5], counts: vec![1; 2], sum: 0.5 }]),
             News::Panic("a\nb".into()),
             News::TakesShutdown,
             News::Stack { thread: "consumer".into(), text: "0: f\n1: g".into() },

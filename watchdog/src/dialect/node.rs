@@ -1,13 +1,13 @@
 //! Node's own channel, as `child_process.fork` makes it (serialization "json"): one JSON value a line, both ways. A worker
 //! in Node speaks it with `process.send` and `process.on("message")`, without a package; any other language can.
 
-use super::{as_millis, line_of, lines_of, millis};
-use crate::machine::{HealthCheck, News, Numbers, Word};
+use super::{as_millis, line_of, lines_of, millis, spread};
+use crate::machine::{HealthCheck, News, Numbers, Spread, Word};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
-use worker_sdk::wire::{CHECKS_MAX, MESSAGE_MAX, METRICS_MAX, NAME_MAX, TEXT_MAX};
+use worker_sdk::wire::{BOUNDS_MAX, CHECKS_MAX, HISTOGRAMS_MAX, MESSAGE_MAX, METRICS_MAX, NAME_MAX, TEXT_MAX};
 
 /// Bytes of a line without its newline.
 pub(crate) const LINE_MAX: usize = 64 * 1024;
@@ -108,6 +108,9 @@ fn understand(line: &[u8], out: &mut Vec<News>) -> Result<bool, NodeError> {
             if kind == "ready" && object.get("shutdown") == Some(&Value::Bool(true)) {
                 out.push(News::TakesShutdown);
             }
+            if kind == "metrics" {
+                out.push(News::Histograms(histograms(object.get("histograms"))));
+            }
             message(kind, object)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
@@ -170,6 +173,20 @@ fn numbers(object: &Map<String, Value>) -> Option<Numbers> {
         counters: named(object.get("counters"), whole)?,
         gauges: named(object.get("gauges"), Value::as_f64)?,
     })
+}
+
+/// `{NAME: {bounds: [..], counts: [..], sum: N}}`; one that is none is left out.
+fn histograms(group: Option<&Value>) -> Vec<Spread> {
+    let Some(group) = group.and_then(Value::as_object).filter(|group| group.len() <= HISTOGRAMS_MAX) else {
+        return Vec::new();
+    };
+    let one = |(name, value): (&String, &Value)| {
+        let list = |key: &str| value.get(key)?.as_array().filter(|list| list.len() <= BOUNDS_MAX + 1);
+        let bounds = list("bounds")?.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>()?;
+        let counts = list("counts")?.iter().map(whole).collect::<Option<Vec<u64>>>()?;
+        spread(name, bounds, counts, value.get("sum")?.as_f64()?)
+    };
+    group.iter().filter_map(one).collect()
 }
 
 /// A missing group is empty; a value that is no number of its kind is left out.

@@ -193,6 +193,7 @@ impl Service {
             | News::TakesShutdown
             | News::Health(_)
             | News::Metrics(_)
+            | News::Histograms(_)
             | News::Panic(_)
             | News::Stack { .. } => {}
         }

@@ -240,6 +240,8 @@ pub struct Trips {
     buckets: Vec<u32>,
     /// Answers in all.
     pub count: u64,
+    /// The sum of their times, in microseconds.
+    pub sum_us: u64,
 }
 
 impl Trips {
@@ -251,6 +253,25 @@ impl Trips {
             *bucket = bucket.saturating_add(1);
         }
         self.count = self.count.saturating_add(1);
+        self.sum_us = self.sum_us.saturating_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Those of another run as well.
+    pub(super) fn add(&mut self, other: &Trips) {
+        if self.buckets.is_empty() {
+            self.buckets.clone_from(&other.buckets);
+        } else {
+            for (n, more) in self.buckets.iter_mut().zip(&other.buckets) {
+                *n = n.saturating_add(*more);
+            }
+        }
+        self.count = self.count.saturating_add(other.count);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+
+    /// How many took less than 2^`octave` microseconds.
+    pub fn below(&self, octave: usize) -> u64 {
+        self.buckets.iter().take(octave * PARTS).map(|n| u64::from(*n)).sum()
     }
 
     /// The time in which so many percent of the answers came: the upper end of its bucket.
@@ -385,6 +406,11 @@ mod tests {
         }
         let (p50, p99) = (trips.quantile(50).expect("some"), trips.quantile(99).expect("some"));
         assert!((500..=640).contains(&p50.as_micros()) && (990..=1280).contains(&p99.as_micros()), "{p50:?} {p99:?}");
+        assert_eq!([0, 4, 9, 10, 36].map(|octave| trips.below(octave)), [0, 15, 511, 1000, 1000]);
+        let mut twice = Trips::default();
+        twice.add(&trips);
+        twice.add(&trips);
+        assert_eq!((twice.below(4), twice.count, twice.sum_us), (30, 2000, 1_001_000));
         trips.record(Duration::MAX);
         trips.record(Duration::ZERO);
     }

@@ -73,6 +73,8 @@ pub enum News {
     Health(Vec<HealthCheck>),
     /// Its numbers.
     Metrics(Numbers),
+    /// How its values are distributed.
+    Histograms(Vec<Spread>),
     /// Last words of a panic.
     Panic(String),
     /// The stack of one of its threads.
@@ -94,6 +96,15 @@ pub struct HealthCheck {
 pub struct Numbers {
     pub counters: Vec<(String, u64)>,
     pub gauges: Vec<(String, f64)>,
+}
+
+/// How values of a worker are distributed: bounds ascend, and there is one count more than bounds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Spread {
+    pub name: String,
+    pub bounds: Vec<f64>,
+    pub counts: Vec<u64>,
+    pub sum: f64,
 }
 
 /// A loop of a worker, as its memory file shows it.

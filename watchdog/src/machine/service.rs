@@ -2,6 +2,7 @@
 //! can fail; an event that means nothing in a state is answered with nothing.
 
 use super::ends::{RESCAN, STUCK_LOOK, SWEEP_LOOK};
+use super::heartbeat::Trips;
 use super::restart::{Book, jittered};
 use super::sentences::{errno_name, human};
 use super::state::{EarlyEnd, Ended, Goal, Run, State, StopStep};
@@ -71,6 +72,8 @@ pub struct Service {
     pub last: Generation,
     /// The current run, or the last one.
     pub run: Option<Run>,
+    /// Round trips of the runs before.
+    pub trips: Trips,
     /// How the last run ended.
     pub ended: Option<Ended>,
     /// A start that is free of limits and delay, as soon as nothing of the old tree lives.
@@ -140,6 +143,7 @@ impl Service {
             since: MonoTime::ZERO,
             last: Generation(0),
             run: None,
+            trips: Trips::default(),
             ended: None,
             free_start: None,
             pending: None,
@@ -258,6 +262,9 @@ impl Service {
             self.spec = next;
         }
         self.last = Generation(self.last.0.saturating_add(1));
+        if let Some(before) = &self.run {
+            self.trips.add(&before.beats.trips);
+        }
         self.run = Some(Run::new(self.last, cx.now));
         self.free_start = None;
         self.left.clear();

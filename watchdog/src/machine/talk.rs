@@ -1,6 +1,6 @@
 //! What a worker has said of itself, as far as it is not a sign of life.
 
-use super::news::{Dialect, HealthCheck, News, Numbers};
+use super::news::{Dialect, HealthCheck, News, Numbers, Spread};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Talk {
     pub health: Option<Vec<HealthCheck>>,
     /// Its numbers.
     pub numbers: Option<Numbers>,
+    /// How its values are distributed.
+    pub histograms: Vec<Spread>,
     /// The last words of a panic.
     pub panic: Option<String>,
     /// Stacks of its threads, by name.
@@ -51,6 +53,7 @@ impl Talk {
             News::TakesShutdown => self.takes_shutdown = true,
             News::Health(checks) => self.health = Some(checks.clone()),
             News::Metrics(numbers) => self.numbers = Some(numbers.clone()),
+            News::Histograms(all) => self.histograms.clone_from(all),
             News::Panic(message) => self.panic = Some(message.clone()),
             News::Stack { thread, text } if self.stacks.len() < STACKS => {
                 self.stacks.push((thread.clone(), text.clone()));

@@ -26,6 +26,7 @@ mod screen;
 mod setup;
 mod upward;
 mod usage;
+mod web;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
 use crate::logs::Sink;
@@ -57,6 +58,7 @@ const SIGNALS: Token = Token(0);
 const CONTROL: Token = Token(1);
 const SINKS: [Token; 2] = [Token(2), Token(3)];
 const ENV_FILES: Token = Token(5);
+const HTTP: Token = Token(6);
 /// Tokens from here on are given out once and never again, so that a late event meets nobody.
 const FIRST_TOKEN: usize = 16;
 
@@ -213,6 +215,8 @@ struct Reactor {
     env_due: Option<Duration>,
     /// Whoever started us and listens.
     upward: Option<upward::Upward>,
+    /// Health and metrics over HTTP.
+    web: Option<web::Web>,
 }
 
 impl Reactor {
@@ -278,6 +282,7 @@ impl Reactor {
             .chain(self.tries.next_deadline())
             .chain(self.orphans.next_deadline())
             .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
+            .chain(self.web.as_ref().and_then(web::Web::next_deadline))
             .min();
         let timeout = if busy { Some(Duration::ZERO) } else { due.map(|at| at.saturating_sub(now)) };
         // With every signal blocked, EINTR means that we were stopped and continued: `awake` stays what it was, so that
@@ -319,6 +324,7 @@ impl Reactor {
             self.serve_try(token.0);
         }
         self.on_requests(tokens);
+        self.on_web(tokens);
         if tokens.contains(&crate::api::WAKER) {
             self.on_wishes();
         }
@@ -347,6 +353,7 @@ impl Reactor {
 
     /// One event to the machine, and what follows from it.
     fn feed(&mut self, event: Event) {
+        self.count(&event);
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle(self.now(), event, &mut out);
         self.perform(out);
@@ -358,6 +365,7 @@ impl Reactor {
         self.call_off(&mut todo);
         while let Some(action) = todo.pop_front() {
             if let Some(event) = self.act(action) {
+                self.count(&event);
                 let mut more = Actions::new();
                 self.machine.handle(self.now(), event, &mut more);
                 let called_off = more.iter().any(|action| matches!(action, Action::CancelSpawn { .. }));
@@ -402,6 +410,9 @@ impl Reactor {
         self.log(&notice);
         self.show_notice(&notice);
         self.upward.iter_mut().for_each(upward::Upward::note);
+        if let Some(web) = self.web.as_mut() {
+            web.note(&notice);
+        }
         let service = notice.service;
         let name = notice.what.name();
         let hooked = self.hooks_want(service, name);
@@ -524,6 +535,9 @@ impl Reactor {
         log::logger().flush();
         if let Some(server) = self.server.take() {
             server.close();
+        }
+        if let Some(web) = &self.web {
+            web.close();
         }
     }
 

@@ -179,7 +179,8 @@ impl Reactor {
 
     /// Takes the descriptors of idle clients back. False where there was none to take.
     fn shed_clients(&mut self) -> bool {
-        let Some(server) = self.server.as_mut() else { return false };
+        let web = self.shed_web();
+        let Some(server) = self.server.as_mut() else { return web };
         let gone = server.shed(self.poll.registry());
         self.forget_clients(&gone);
         true

@@ -96,6 +96,9 @@ impl Reactor {
         if somebody_else {
             // The place of one that is gone.
             self.journal.leave(ServiceId(at as u32), &worker.name);
+            if let Some(web) = self.web.as_mut() {
+                web.leave(ServiceId(at as u32));
+            }
             worker.name.clone_from(&spec.name);
             worker.ring = Ring::new(lines(spec));
             self.reports[at] = None;

@@ -78,8 +78,8 @@ impl Reactor {
                     self.look_at_usage(&services);
                 }
                 let path = self.server.as_ref().map(|s| s.path());
-                let ending = self.machine.is_ending();
-                let mut value = control::status(&self.frame(), &self.instance, path, ending, &services);
+                let (http, ending) = (self.web.as_ref().map(super::web::Web::at), self.machine.is_ending());
+                let mut value = control::status(&self.frame(), &self.instance, path, http, ending, &services);
                 if watched {
                     self.show_usage(&services, &mut value);
                 }

@@ -1,7 +1,7 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
 use super::upward::Upward;
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, measure, reload};
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, measure, reload, web};
 use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
@@ -78,6 +78,7 @@ impl Reactor {
             workers.push(worker(spec).map_err(|e| file_error(&log_file_of(spec, instance.form), &e))?);
         }
         let server = control(&instance, &poll, me)?;
+        let web = web::open(&instance.http, &poll)?;
         // Of many services none has the terminal.
         let shared_group = instance.form == Form::Prefix && tty::is_ours();
         let setup = Setup {
@@ -154,6 +155,7 @@ impl Reactor {
             env_files: None,
             env_due: None,
             upward,
+            web,
         };
         reactor.register_sinks();
         reactor.note_rare();
@@ -260,7 +262,7 @@ fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, 
 
 /// `unique`: the name holds our pid, so that nobody else can be about to take it.
 fn listen(path: &Path, unique: bool, poll: &Poll) -> Result<Server, String> {
-    let bound = bind(path, unique).map_err(|e| e.to_string())?;
+    let bound = bind("control socket", path, unique).map_err(|e| e.to_string())?;
     panic::remember_socket(path);
     Server::new(bound, poll.registry(), CONTROL).map_err(|e| format!("control socket: {e}"))
 }

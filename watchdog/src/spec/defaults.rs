@@ -70,6 +70,7 @@ impl Instance {
             name: name.into(),
             name_given: true,
             control: Control::Off,
+            http: Http::Off,
             events_file: None,
             die_with_parent: None,
             file: None,

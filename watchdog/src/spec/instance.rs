@@ -2,6 +2,7 @@
 
 use super::{SignalNumber, Strategy};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ pub struct Instance {
     pub name_given: bool,
     /// Where the control socket is to be.
     pub control: Control,
+    /// Where health and metrics are shown over HTTP. Default nowhere.
+    pub http: Http,
     /// JSON lines of every event. Default none.
     pub events_file: Option<PathBuf>,
     /// Parent-death signal for the watchdog itself. Default none.
@@ -59,6 +62,27 @@ pub enum Control {
     RuntimeDir(PathBuf),
     /// At this path.
     Path(PathBuf),
+}
+
+/// Where health and metrics are shown over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// Nowhere.
+    Off,
+    /// At this address; port 0: one that is free, shown in `status`.
+    Tcp(SocketAddr),
+    /// At a Unix socket with this path.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Http::Off => f.write_str("off"),
+            Http::Tcp(address) => address.fmt(f),
+            Http::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// What the watchdog is to its caller.

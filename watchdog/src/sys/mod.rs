@@ -11,6 +11,7 @@ pub(crate) mod message;
 pub(crate) mod owners;
 pub(crate) mod panic;
 pub(crate) mod proc;
+pub(crate) mod reading;
 #[allow(unsafe_code, reason = "wait4 with rusage has no safe wrapper")]
 pub(crate) mod reap;
 pub(crate) mod sample;

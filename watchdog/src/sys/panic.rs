@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// What a panic has to know. The loop may be in any state then, so it is kept here as well.
-static WORLD: Mutex<World> = Mutex::new(World { workers: Vec::new(), socket: None, message: None });
+static WORLD: Mutex<World> = Mutex::new(World { workers: Vec::new(), sockets: Vec::new(), message: None });
 
 struct World {
     /// Main processes that are not reaped yet, and their parent-death signal (0: they are to go on).
     workers: Vec<(i32, i32)>,
-    socket: Option<PathBuf>,
+    sockets: Vec<PathBuf>,
     message: Option<PathBuf>,
 }
 
@@ -33,9 +33,9 @@ pub(crate) fn forget(pid: i32) {
     world(|w| w.workers.retain(|(p, _)| *p != pid));
 }
 
-/// The control socket, to be removed.
+/// A socket of ours, to be removed.
 pub(crate) fn remember_socket(path: &Path) {
-    world(|w| w.socket = Some(path.to_owned()));
+    world(|w| w.sockets.push(path.to_owned()));
 }
 
 /// The file for the reason of the end.
@@ -62,7 +62,7 @@ pub(crate) fn install_hook() {
 
 /// The signal to each, a grace, SIGKILL to who is left. Waiting is right here: there is no loop any more.
 fn stop_all() {
-    let (workers, socket) = world(|w| (std::mem::take(&mut w.workers), w.socket.take()));
+    let (workers, sockets) = world(|w| (std::mem::take(&mut w.workers), std::mem::take(&mut w.sockets)));
     let mut left: Vec<i32> = workers.iter().filter(|(_, signal)| *signal != 0).map(|(pid, _)| *pid).collect();
     for (pid, signal) in workers.iter().filter(|(_, signal)| *signal != 0) {
         let _ = signals::kill(*pid, *signal);
@@ -79,7 +79,7 @@ fn stop_all() {
     for pid in left {
         let _ = signals::kill(pid, libc::SIGKILL);
     }
-    if let Some(path) = socket {
+    for path in sockets {
         let _ = std::fs::remove_file(path);
     }
 }

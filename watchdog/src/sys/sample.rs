@@ -146,6 +146,11 @@ fn resident(pid: i32, process: &Process) -> Option<u64> {
     if process.status() != ProcessStatus::Zombie || process.memory() > 0 {
         return Some(process.memory());
     }
+    of_threads(pid)
+}
+
+/// Memory of a process as one of its threads has it.
+pub(super) fn of_threads(pid: i32) -> Option<u64> {
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten()?;
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let pages = threads.flatten().take(MAX_THREADS).find_map(|thread| {

@@ -29,6 +29,7 @@ pub(super) struct Table {
     entries: BTreeMap<u64, Entry>,
     accepted: u64,
     refused: u64,
+    drained: u64,
     most: usize,
     drain: Option<(Instant, DrainPlan)>,
     /// The phase that was told last.
@@ -53,7 +54,10 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
-        self.entries.remove(&id)
+        let gone = self.entries.remove(&id)?;
+        // One whose end by force was taken up did not part by itself; nor does one count that ends while all are welcome.
+        self.drained += u64::from(self.drain.is_some() && self.told != Some(DrainPhase::Forcing));
+        Some(gone)
     }
 
     pub(super) fn drain(&mut self, now: Instant, plan: DrainPlan) {
@@ -112,6 +116,7 @@ impl Table {
             most: self.most,
             accepted: self.accepted,
             refused: self.refused,
+            drained: self.drained,
             by_kind,
             oldest: ages().max().unwrap_or_default(),
             mean_age: u32::try_from(open).ok().and_then(|n| sum.checked_div(n)).unwrap_or_default(),
@@ -172,6 +177,20 @@ mod tests {
         table.remove(id);
         assert_eq!(table.turn(start + 31 * S).0, DrainPhase::Drained);
         assert_eq!(table.totals(start).refused, 1);
+    }
+
+    #[test]
+    fn who_leaves_by_itself_during_a_drain_has_drained_and_who_is_forced_has_not() {
+        let start = clock::now();
+        let mut table = Table::default();
+        let [before, during, forced] = [0; 3].map(|_| table.add(start, "http", "::1").expect("welcome"));
+        table.remove(before);
+        table.drain(start, DrainPlan::default());
+        table.turn(start + S);
+        table.remove(during);
+        table.turn(start + 30 * S);
+        table.remove(forced);
+        assert_eq!((table.totals(start).drained, table.totals(start).accepted), (1, 3));
     }
 
     #[test]

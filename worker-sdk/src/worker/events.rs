@@ -3,7 +3,7 @@
 use super::{WatchdogGone, Worker};
 use crate::connections::DrainPlan;
 use crate::requests::LATENCY_BOUNDS_MS;
-use crate::wire::{CHECKS_MAX, Check, Count, Level, MESSAGE_MAX, NAME_MAX, ToWatchdog, ToWorker, cut};
+use crate::wire::{CHECKS_MAX, Check, Count, Distribution, Level, MESSAGE_MAX, NAME_MAX, ToWatchdog, ToWorker, cut};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -190,6 +190,10 @@ impl Worker {
             Event::AskMetrics => {
                 let (counters, gauges) = self.numbers();
                 self.say(&ToWatchdog::Metrics { counters, gauges });
+                let histograms = self.histograms();
+                if !histograms.is_empty() {
+                    self.say(&ToWatchdog::Histograms { histograms });
+                }
             }
         }
     }
@@ -219,11 +223,27 @@ impl Worker {
             let totals = connections.totals();
             count("connections_accepted_total", totals.accepted);
             count("connections_refused_total", totals.refused);
+            count("connections_drained_total", totals.drained);
             level("connections_open", totals.open as f64);
             level("connections_oldest_seconds", totals.oldest.as_secs_f64());
             level("connections_alarms", connections.alarms().len() as f64);
         }
         (counters, gauges)
+    }
+
+    /// The worker's own histograms, then that of its requests.
+    fn histograms(&self) -> Vec<Distribution> {
+        let mut all = self.0.metrics.distributions();
+        if let Some(requests) = self.0.requests.get() {
+            let totals = requests.totals();
+            all.push(Distribution {
+                name: "request_duration_seconds".to_string(),
+                bounds: LATENCY_BOUNDS_MS.iter().map(|ms| *ms as f64 / 1000.0).collect(),
+                counts: totals.latency.to_vec(),
+                sum: totals.took.as_secs_f64(),
+            });
+        }
+        all
     }
 }
 

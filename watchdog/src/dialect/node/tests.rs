@@ -57,9 +57,13 @@ fn checks_come_as_a_list_or_by_name() {
 fn numbers_are_counters_and_gauges() {
     let line = r#"{"type":"metrics","counters":{"n":3,"bad":"x","neg":-1},"gauges":{"load":0.5}}"#;
     let want = Numbers { counters: vec![("n".into(), 3)], gauges: vec![("load".into(), 0.5)] };
-    assert_eq!(news(line), [News::Metrics(want)]);
-    assert_eq!(news(r#"{"type":"metrics"}"#), [News::Metrics(Numbers::default())]);
-    assert_eq!(news(r#"{"type":"metrics","gauges":[1]}"#), []);
+    let none = News::Histograms(vec![]);
+    assert_eq!(news(line), [none.clone(), News::Metrics(want)]);
+    assert_eq!(news(r#"{"type":"metrics"}"#), [none.clone(), News::Metrics(Numbers::default())]);
+    assert_eq!(news(r#"{"type":"metrics","gauges":[1]}"#), [none]);
+    let line = r#"{"type":"metrics","histograms":{"t":{"bounds":[0.5],"counts":[3,1],"sum":2},"few":{"bounds":[1],"counts":[1],"sum":1},"x":7}}"#;
+    let spread = Spread { name: "t".into(), bounds: vec![0.5], counts: vec![3, 1], sum: 2.0 };
+    assert_eq!(news(line), [News::Histograms(vec![spread]), News::Metrics(Numbers::default())]);
 }
 
 #[test]

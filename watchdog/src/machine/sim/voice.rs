@@ -251,6 +251,7 @@ impl Voice {
             News::Health(vec![check]),
             News::Health(vec![]),
             News::Metrics(Numbers::default()),
+            News::Histograms(Vec::new()),
             News::Panic("index out of bounds".into()),
             News::Stack { thread: "main".into(), text: "at loop".into() },
             News::Ready,

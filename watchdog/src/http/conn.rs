@@ -1,0 +1,299 @@
+//! One connection: reads a request, writes its answer, and only then reads the next one. Whoever asks faster than it reads
+//! waits in its own socket.
+
+use super::request::{HEAD_MAX, Hosts, Read, Request, read};
+use super::response::Response;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use std::io::{self, ErrorKind};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// From the first byte of a request to the end of its head; also for the first byte on a new connection.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Between two requests.
+const IDLE: Duration = Duration::from_secs(30);
+/// For an answer to be taken, whatever its size.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// After our last word: what the other side still sends is read and dropped, for a socket that is closed with unread bytes
+/// takes our last word back.
+const PARTING: Duration = Duration::from_secs(1);
+/// Bytes of one answer in one turn.
+const WRITE_PER_TURN: usize = 256 * 1024;
+/// Bytes that are dropped in one turn.
+const DROP_PER_TURN: usize = 64 * 1024;
+/// Bytes of requests that are held.
+const INBOX_MAX: usize = HEAD_MAX + 4096;
+
+/// How far it got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It can do no more before something happens.
+    Rest,
+    /// There is more to do at once.
+    More,
+    /// It waits for this answer ([`Conn::bring`]).
+    Asked(Request),
+    /// What came was refused with this status.
+    Refused(u16),
+}
+
+/// TCP or Unix: no difference from here on.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    pub(super) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Stream::Tcp(s) => s,
+            Stream::Unix(s) => s,
+        }
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(s) => io::Read::read(s, into),
+            Stream::Unix(s) => io::Read::read(s, into),
+        }
+    }
+
+    pub(super) fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(s) => io::Write::write(s, from),
+            Stream::Unix(s) => io::Write::write(s, from),
+        }
+    }
+
+    fn say_no_more(&self) {
+        let _ = match self {
+            Stream::Tcp(s) => s.shutdown(Shutdown::Write),
+            Stream::Unix(s) => s.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+/// What it is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing of a request has come.
+    Idle,
+    /// Part of one has.
+    Reading,
+    /// Its answer is being made.
+    Waiting,
+    /// The answer is on its way.
+    Writing,
+    /// We have said our last word.
+    Parting,
+    /// To be closed.
+    Gone,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) stream: Stream,
+    pub(super) phase: Phase,
+    /// Since when it is in this phase. Bytes that only drip are no progress.
+    pub(super) since: Duration,
+    inbox: Vec<u8>,
+    /// The other side will say no more.
+    ended: bool,
+    /// It was answered before: between two requests it may rest longer.
+    served: bool,
+    request: Option<Request>,
+    head: Vec<u8>,
+    body: Rc<[u8]>,
+    sent: usize,
+    keep: bool,
+    /// All that was asked for was answered, and taken as far as can be seen.
+    pub(super) ordered: bool,
+}
+
+impl Conn {
+    pub(super) fn new(stream: Stream, now: Duration) -> Conn {
+        Conn {
+            stream,
+            phase: Phase::Idle,
+            since: now,
+            inbox: Vec::new(),
+            ended: false,
+            served: false,
+            request: None,
+            head: Vec::new(),
+            body: Rc::new([]),
+            sent: 0,
+            keep: false,
+            ordered: false,
+        }
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: usize) -> io::Result<()> {
+        registry.register(self.stream.source(), Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// When its time is over.
+    pub(super) fn deadline(&self) -> Duration {
+        self.since
+            + match self.phase {
+                Phase::Idle if self.served => IDLE,
+                Phase::Idle | Phase::Reading => HEAD_TIME,
+                Phase::Waiting | Phase::Writing => WRITE_TIME,
+                Phase::Parting => PARTING,
+                Phase::Gone => Duration::ZERO,
+            }
+    }
+
+    fn enter(&mut self, phase: Phase, now: Duration) {
+        (self.phase, self.since) = (phase, now);
+    }
+
+    /// Goes on as far as it can.
+    pub(super) fn serve(&mut self, now: Duration, hosts: Hosts) -> Step {
+        loop {
+            match self.phase {
+                Phase::Idle | Phase::Reading => return self.next_request(now, hosts),
+                Phase::Writing => match self.send() {
+                    Some(true) => self.answered(now),
+                    Some(false) => return Step::More,
+                    None => return Step::Rest,
+                },
+                Phase::Parting => return if self.drop_the_rest() { Step::More } else { Step::Rest },
+                Phase::Waiting | Phase::Gone => return Step::Rest,
+            }
+        }
+    }
+
+    /// Reads what there is, as far as the first request of it.
+    fn next_request(&mut self, now: Duration, hosts: Hosts) -> Step {
+        self.fill();
+        if self.phase == Phase::Gone {
+            return Step::Rest;
+        }
+        match read(&self.inbox, hosts) {
+            Read::More if self.ended => {
+                self.ordered = self.served && self.inbox.is_empty();
+                self.phase = Phase::Gone;
+                Step::Rest
+            }
+            Read::More => {
+                if self.phase == Phase::Idle && !self.inbox.is_empty() {
+                    self.enter(Phase::Reading, now);
+                }
+                Step::Rest
+            }
+            Read::Wrong(refusal) => {
+                self.say_last(&Response::refused(&refusal), now);
+                Step::Refused(refusal.status)
+            }
+            Read::Whole(request, length) => {
+                self.inbox.drain(..length);
+                self.request = Some(request.clone());
+                self.enter(Phase::Waiting, now);
+                Step::Asked(request)
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        let mut piece = [0; 4096];
+        while !self.ended && self.inbox.len() < INBOX_MAX {
+            match self.stream.read(&mut piece) {
+                Ok(0) => self.ended = true,
+                Ok(n) => self.inbox.extend_from_slice(piece.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.phase = Phase::Gone;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The answer that it was waiting for.
+    pub(super) fn bring(&mut self, response: &Response, now: Duration) {
+        if let Some(request) = self.request.take().filter(|_| self.phase == Phase::Waiting) {
+            self.begin(&request, response, now);
+        }
+    }
+
+    fn begin(&mut self, request: &Request, response: &Response, now: Duration) {
+        self.keep = request.keep && !self.ended;
+        self.head = response.head(self.keep);
+        self.body = if request.head_only { Rc::new([]) } else { response.body.clone() };
+        self.sent = 0;
+        self.enter(Phase::Writing, now);
+    }
+
+    /// An answer after which nothing follows.
+    pub(super) fn say_last(&mut self, response: &Response, now: Duration) {
+        let last = Request { path: String::new(), head_only: false, keep: false };
+        self.inbox.clear();
+        self.begin(&last, response, now);
+    }
+
+    /// Some(true): all of it is sent; Some(false): enough for this turn; None: the other side takes no more now.
+    fn send(&mut self) -> Option<bool> {
+        let mut left = WRITE_PER_TURN;
+        loop {
+            let from = match self.sent.checked_sub(self.head.len()) {
+                Some(at) => self.body.get(at..).unwrap_or_default(),
+                None => self.head.get(self.sent..).unwrap_or_default(),
+            };
+            let piece = &from[..from.len().min(left)];
+            if from.is_empty() {
+                return Some(true);
+            }
+            if piece.is_empty() {
+                return Some(false);
+            }
+            match self.stream.write(piece) {
+                Ok(n) if n > 0 => {
+                    self.sent += n;
+                    left -= n;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
+                Ok(_) | Err(_) => {
+                    self.phase = Phase::Gone;
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, now: Duration) {
+        (self.head, self.body) = (Vec::new(), Rc::new([]));
+        self.served = true;
+        if self.keep {
+            return self.enter(Phase::Idle, now);
+        }
+        self.ordered = true;
+        self.stream.say_no_more();
+        let next = if self.ended { Phase::Gone } else { Phase::Parting };
+        self.enter(next, now);
+    }
+
+    fn drop_the_rest(&mut self) -> bool {
+        let mut piece = [0; 4096];
+        let mut taken = 0;
+        while taken < DROP_PER_TURN {
+            match self.stream.read(&mut piece) {
+                Ok(n) if n > 0 => taken += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
+                Ok(_) | Err(_) => {
+                    self.phase = Phase::Gone;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,295 @@
+//! Which page a path is, and what stands on it. Pure: a function of the path and of what is known.
+
+use super::metrics;
+use super::response::Response;
+use super::server::Counts;
+use super::tally::{Readings, Tally};
+use crate::control::{Frame, health_of, millis, status};
+use crate::machine::*;
+use crate::spec::Instance;
+use crate::sys::reading::Reading;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// `/health`, `/health/NAME`
+    Health(Who),
+    /// `/health/detailed`
+    Detailed,
+    /// `/ready`, `/ready/NAME`
+    Ready(Who),
+    /// `/alive`, `/alive/NAME`
+    Alive(Who),
+    /// `/metrics`
+    Metrics,
+    /// Any other.
+    Nowhere,
+}
+
+/// Of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The watchdog with all its services.
+    All,
+    /// A service, or all replicas of one.
+    Named(String),
+}
+
+/// What pages are made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// The services, and now.
+    pub frame: Frame<'a>,
+    /// The watchdog.
+    pub instance: &'a Instance,
+    /// Its control socket.
+    pub control: Option<&'a Path>,
+    /// Where these pages are.
+    pub http: &'a str,
+    /// The end has begun.
+    pub ending: bool,
+    /// What has been counted.
+    pub tally: &'a Tally,
+    /// What was measured last.
+    pub readings: &'a Readings,
+    /// The same of the watchdog itself.
+    pub own: Option<Reading>,
+    /// What has been of connections.
+    pub counts: &'a Counts,
+    /// How many there are.
+    pub active: usize,
+}
+
+/// The page of a path.
+#[must_use]
+pub(crate) fn page(path: &str) -> Page {
+    let mut parts = path.strip_prefix('/').unwrap_or_default().split('/');
+    let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
+    let who = match second {
+        _ if third.is_some() => return Page::Nowhere,
+        None => Who::All,
+        Some(text) => match decoded(text) {
+            Some(name) if !name.is_empty() => Who::Named(name),
+            _ => return Page::Nowhere,
+        },
+    };
+    match (first, who) {
+        ("health", Who::Named(name)) if name == "detailed" => Page::Detailed,
+        ("health", who) => Page::Health(who),
+        ("ready", who) => Page::Ready(who),
+        ("alive", who) => Page::Alive(who),
+        ("metrics", Who::All) => Page::Metrics,
+        _ => Page::Nowhere,
+    }
+}
+
+/// `%40` is an at sign. `None`: not well formed, or no text.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
+        bytes.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+impl Page {
+    /// Whether the services are measured before it is made.
+    #[must_use]
+    pub(crate) fn wants_readings(&self) -> bool {
+        match self {
+            Page::Metrics | Page::Detailed => true,
+            Page::Health(_) | Page::Ready(_) | Page::Alive(_) | Page::Nowhere => false,
+        }
+    }
+}
+
+/// The answer of a page.
+#[must_use]
+pub(crate) fn answer(page: &Page, view: &View<'_>) -> Response {
+    let who = match page {
+        Page::Metrics => return Response::metrics(metrics::page(view)),
+        Page::Nowhere => return nothing("not-found", "there is no such page: /health /ready /alive /metrics"),
+        Page::Detailed => return detailed(view),
+        Page::Health(who) | Page::Ready(who) | Page::Alive(who) => who,
+    };
+    let Some(pick) = view.pick(who) else {
+        return nothing("no-such-service", "there is no service of this name");
+    };
+    match page {
+        Page::Health(_) => health(view, &pick),
+        Page::Ready(_) => ready(view, who, &pick),
+        Page::Alive(_) | Page::Detailed | Page::Metrics | Page::Nowhere => alive(view, who, &pick),
+    }
+}
+
+fn nothing(code: &str, message: &str) -> Response {
+    Response::json(404, &json!({"error": {"code": code, "message": message}}))
+}
+
+fn yes_or_no(yes: bool) -> u16 {
+    if yes { 200 } else { 503 }
+}
+
+impl<'a> View<'a> {
+    /// The services that are there.
+    pub(super) fn services(&self) -> impl Iterator<Item = &'a Service> {
+        self.frame.services.iter().filter(|s| !s.removed)
+    }
+
+    /// `None`: nobody has this name.
+    fn pick(&self, who: &Who) -> Option<Vec<&'a Service>> {
+        let is_meant = |s: &&Service| match who {
+            Who::All => true,
+            Who::Named(name) => s.spec.name == *name || (s.spec.replica.is_some() && s.spec.base == *name),
+        };
+        let all: Vec<&Service> = self.services().filter(is_meant).collect();
+        (*who == Who::All || !all.is_empty()).then_some(all)
+    }
+}
+
+/// As `watchdog health` judges.
+fn health(view: &View<'_>, pick: &[&Service]) -> Response {
+    let ids: Vec<ServiceId> = pick.iter().map(|s| s.id).collect();
+    let found = health_of(&view.frame, &ids);
+    Response::json(yes_or_no(found["health"] == "healthy"), &found)
+}
+
+/// `status`, and what there is to say of the watchdog itself.
+fn detailed(view: &View<'_>) -> Response {
+    let all: Vec<ServiceId> = view.services().map(|s| s.id).collect();
+    let mut value = status(&view.frame, view.instance, view.control, Some(view.http), view.ending, &all);
+    if let Some(services) = value["services"].as_array_mut() {
+        for (shown, s) in services.iter_mut().zip(view.services()) {
+            fill(shown, view.readings, s);
+        }
+    }
+    let own = view.own;
+    let found = health_of(&view.frame, &all);
+    value["health"] = found["health"].clone();
+    value["watchdog"] = json!({
+        "version": view.instance.version,
+        "uptime_ms": millis(view.frame.now.0),
+        "memory": {"rss_bytes": own.and_then(|r| r.rss_bytes)},
+        "cpu": {"seconds": own.map(|r| r.cpu.as_secs_f64())},
+        "descriptors": own.and_then(|r| r.descriptors),
+        "connections": {
+            "active": view.active,
+            "accepted": view.counts.accepted,
+            "refused": view.counts.refused,
+            "displaced": view.counts.displaced,
+            "timed_out": view.counts.timed_out,
+        },
+    });
+    Response::json(yes_or_no(found["health"] == "healthy"), &value)
+}
+
+/// What no limit has asked for was measured for this page.
+fn fill(shown: &mut Value, readings: &Readings, s: &Service) {
+    let Some(reading) = readings.of(s) else { return };
+    if shown["memory"]["rss_bytes"].is_null() {
+        shown["memory"]["rss_bytes"] = json!(reading.now.rss_bytes);
+    }
+    if shown["cpu"]["percent"].is_null() {
+        shown["cpu"]["percent"] = json!(reading.cpu_permille.map(|n| f64::from(n) / 10.0));
+    }
+}
+
+/// Why something is not ready, the worst behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum NotReady {
+    /// What its start waits for is not there.
+    Waiting,
+    /// It is on its way up.
+    Starting,
+    /// It is not well, or is down and was to be up.
+    Unhealthy,
+    /// It is on its way down because somebody wants that, or is down for that reason.
+    ShuttingDown,
+}
+
+impl NotReady {
+    fn word(self) -> &'static str {
+        match self {
+            NotReady::Waiting => "waiting",
+            NotReady::Starting => "starting",
+            NotReady::Unhealthy => "unhealthy",
+            NotReady::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+fn not_ready(s: &Service) -> Option<NotReady> {
+    if s.is_ready() {
+        return None;
+    }
+    Some(match s.state {
+        State::Waiting => NotReady::Waiting,
+        State::Starting { .. } => NotReady::Starting,
+        State::Stopping { .. } | State::Stopped if s.goal == Goal::Down => NotReady::ShuttingDown,
+        State::Running { .. }
+        | State::Stopping { .. }
+        | State::Stopped
+        | State::Backoff { .. }
+        | State::CrashLoop { .. }
+        | State::Done
+        | State::Failed
+        | State::Stuck { .. } => NotReady::Unhealthy,
+    })
+}
+
+/// Ready is who is asked for, or everybody who is wanted up and is not done.
+fn ready(view: &View<'_>, who: &Who, pick: &[&Service]) -> Response {
+    let named = *who != Who::All;
+    let wanted = |s: &Service| s.wanted || s.goal == Goal::Up;
+    let minded = |s: &&&Service| named || (wanted(s) && s.state != State::Done);
+    let missing: Vec<(&Service, NotReady)> =
+        pick.iter().filter(minded).filter_map(|s| Some((*s, not_ready(s)?))).collect();
+    let worst = missing.iter().map(|(_, why)| *why).max();
+    let reason = match worst {
+        _ if view.ending => Some(NotReady::ShuttingDown),
+        None if !named && !pick.iter().any(|s| wanted(s)) => Some(NotReady::Waiting),
+        worst => worst,
+    };
+    let listed: Vec<Value> = missing
+        .iter()
+        .map(|(s, why)| {
+            json!({"service": s.spec.name, "state": s.state.word(), "reason": why.word(), "waiting_on": s.waiting_on})
+        })
+        .collect();
+    let service = match who {
+        Who::All => Value::Null,
+        Who::Named(name) => name.as_str().into(),
+    };
+    let value = json!({
+        "service": service, "ready": reason.is_none(), "reason": reason.map(NotReady::word), "not_ready": listed,
+    });
+    Response::json(yes_or_no(reason.is_none()), &value)
+}
+
+/// That this is answered says that the watchdog works; a service lives if its process does.
+fn alive(view: &View<'_>, who: &Who, pick: &[&Service]) -> Response {
+    let Who::Named(name) = who else {
+        let (pid, uptime) = (nix::unistd::getpid().as_raw(), millis(view.frame.now.0));
+        let value = json!({"service": null, "alive": true, "pid": pid, "uptime_ms": uptime});
+        return Response::json(200, &value);
+    };
+    let states: Vec<&str> = pick.iter().map(|s| s.state.word()).collect();
+    let lives = pick.iter().all(|s| lives(s));
+    Response::json(yes_or_no(lives), &json!({"service": name, "alive": lives, "states": states}))
+}
+
+/// Its process is there; of one that has none, whether it is up.
+pub(super) fn lives(s: &Service) -> bool {
+    match s.spec.kind.has_process() {
+        true => s.run.as_ref().is_some_and(|r| r.alive),
+        false => s.active(),
+    }
+}

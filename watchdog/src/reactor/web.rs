@@ -1,0 +1,254 @@
+//! The pages over HTTP, in the one loop: who asks is answered at once, but for the pages for which the services are measured
+//! first. That goes in small portions with everything else between them, at most once a second however many ask, and never
+//! when nobody does.
+
+use super::{HTTP, Reactor};
+use crate::control::{self, Home};
+use crate::http::{self, Counts, Hosts, Listener, Over, Page, Readings, Response, Step, Tally, View};
+use crate::machine::*;
+use crate::spec::{Http, MemoryLimit};
+use crate::sys::reading;
+use mio::Poll;
+use nix::sys::socket::{Backlog, listen};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+/// Requests of one connection in one turn.
+const REQUESTS_PER_TURN: usize = 8;
+/// Connections that the kernel holds for us until we take them.
+const QUEUE: i32 = 4096;
+/// Measuring goes on in the next turn after this time.
+const PORTION: Duration = Duration::from_millis(2);
+
+/// What is kept for the pages.
+pub(super) struct Web {
+    server: http::Server,
+    /// Where they are, as `status` shows it.
+    at: String,
+    home: Option<Home>,
+    tally: Tally,
+    readings: Readings,
+    /// The metrics as they were last written, and when.
+    metrics: Option<(Duration, Response)>,
+    /// Services are being measured: the place of the next one.
+    round: Option<usize>,
+    /// Who waits for that.
+    waiting: Vec<(usize, Page)>,
+}
+
+/// Begins to listen where that was asked for. A place that cannot be had is the end.
+pub(super) fn open(http: &Http, poll: &Poll) -> Result<Option<Web>, String> {
+    let (listener, hosts, at, home) = match http {
+        Http::Off => return Ok(None),
+        Http::Tcp(address) => tcp(*address)?,
+        Http::Unix(path) => unix(path)?,
+    };
+    let server = http::Server::new(listener, hosts, poll.registry(), HTTP).map_err(|e| format!("http {at}: {e}"))?;
+    log::info!("health and metrics at {}", shown(http, &at));
+    let (tally, readings) = Default::default();
+    Ok(Some(Web { server, at, home, tally, readings, metrics: None, round: None, waiting: Vec::new() }))
+}
+
+fn shown(http: &Http, at: &str) -> String {
+    match http {
+        Http::Tcp(_) => format!("http://{at}/"),
+        Http::Unix(_) | Http::Off => at.to_owned(),
+    }
+}
+
+type Opened = (Listener, Hosts, String, Option<Home>);
+
+fn tcp(address: SocketAddr) -> Result<Opened, String> {
+    let wrong = |e: std::io::Error| {
+        let why = errno_name(e.raw_os_error().unwrap_or(0));
+        format!("http {address}: {why}: take another port, or --http off")
+    };
+    let listener = mio::net::TcpListener::bind(address).map_err(wrong)?;
+    // Whoever finds the queue full is dropped by the kernel and tries again a second later: a crowd that leaves as fast as
+    // it comes must not do that to others.
+    if let Ok(backlog) = Backlog::new(QUEUE) {
+        let _ = listen(&listener, backlog);
+    }
+    let at = listener.local_addr().unwrap_or(address);
+    let hosts = if address.ip().is_loopback() { Hosts::Loopback } else { Hosts::Any };
+    if hosts == Hosts::Any {
+        log::warn!("http {at}: whoever reaches this address can read the state of all services");
+    }
+    Ok((Listener::Tcp(listener), hosts, at.to_string(), None))
+}
+
+fn unix(path: &Path) -> Result<Opened, String> {
+    let bound = control::bind("http socket", path, false).map_err(|e| e.to_string())?;
+    crate::sys::panic::remember_socket(path);
+    // Who may open the file may ask.
+    Ok((Listener::Unix(bound.listener), Hosts::Any, format!("unix:{}", path.display()), Some(bound.home)))
+}
+
+impl Web {
+    pub(super) fn at(&self) -> &str {
+        &self.at
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.server.next_deadline()
+    }
+
+    /// Something that is counted.
+    pub(super) fn note(&mut self, notice: &Notice) {
+        self.tally.note(notice);
+    }
+
+    /// The place of a service has been given to another one.
+    pub(super) fn leave(&mut self, id: ServiceId) {
+        self.tally.leave(id);
+    }
+
+    /// The end.
+    pub(super) fn close(&self) {
+        if let Some(home) = &self.home {
+            home.unlink();
+        }
+    }
+}
+
+impl Reactor {
+    pub(super) fn on_web(&mut self, tokens: &[mio::Token]) {
+        let Some(mut web) = self.web.take() else { return };
+        let now = self.clock.now();
+        let mut all = web.server.sweep(self.poll.registry(), now);
+        if tokens.contains(&HTTP) {
+            let (new, more) = web.server.accept(self.poll.registry(), now, &mut self.next_token);
+            all.extend(new);
+            if more {
+                self.again.push(HTTP.0);
+            }
+        }
+        all.extend(tokens.iter().map(|t| t.0).filter(|t| web.server.knows(*t)));
+        for token in all {
+            self.serve_web(&mut web, token, now);
+        }
+        if web.round.is_some() {
+            self.measure_for(&mut web);
+        }
+        web.server.sweep(self.poll.registry(), now);
+        self.web = Some(web);
+    }
+
+    /// One connection, as far as it can go.
+    fn serve_web(&mut self, web: &mut Web, token: usize, now: Duration) {
+        for _ in 0..REQUESTS_PER_TURN {
+            match web.server.serve(token, now) {
+                Step::Asked(request) => {
+                    let page = http::page(&request.path);
+                    if page.wants_readings() && !web.readings.fresh(now) {
+                        web.waiting.push((token, page));
+                        web.round.get_or_insert(0);
+                        return;
+                    }
+                    let response = self.written(web, &page);
+                    web.server.answer(token, &response, now);
+                }
+                Step::More => break,
+                Step::Rest | Step::Refused(_) => return,
+            }
+        }
+        self.again.push(token);
+    }
+
+    /// The next portion; after the last one, the answers that waited for it.
+    fn measure_for(&mut self, web: &mut Web) {
+        let began = self.clock.now();
+        let strangers = self.stranger_children();
+        let count = self.machine.services().len();
+        while let Some(at) = web.round.filter(|at| *at < count) {
+            web.round = Some(at + 1);
+            let id = ServiceId(at as u32);
+            let generation = self.workers.get(at).and_then(|w| w.proc.as_ref()).map(|p| p.generation);
+            if let Some(generation) = generation
+                && let Some(pids) = self.measured(id, generation, &strangers)
+                && let Some(found) = reading::read(&pids)
+            {
+                web.readings.take(id, generation, self.clock.now(), found, &mut web.tally);
+            }
+            if self.clock.now().saturating_sub(began) >= PORTION {
+                // With all that has come meanwhile in between.
+                self.again.push(HTTP.0);
+                return;
+            }
+        }
+        let now = self.clock.now();
+        web.round = None;
+        web.readings.complete(now);
+        for (token, page) in std::mem::take(&mut web.waiting) {
+            let response = self.written(web, &page);
+            web.server.answer(token, &response, now);
+            self.serve_web(web, token, now);
+        }
+    }
+
+    /// A page. The metrics of many services are large: they are written once for all who ask within a second.
+    fn written(&self, web: &mut Web, page: &Page) -> Response {
+        let now = self.clock.now();
+        if let Some((_, response)) = web.metrics.as_ref().filter(|(at, _)| *page == Page::Metrics && young(now, *at)) {
+            return response.clone();
+        }
+        let counts: Counts = web.server.counts().clone();
+        let view = View {
+            frame: self.frame(),
+            instance: &self.instance,
+            control: self.server.as_ref().map(control::Server::path),
+            http: &web.at,
+            ending: self.machine.is_ending(),
+            tally: &web.tally,
+            readings: &web.readings,
+            own: page.wants_readings().then(reading::own).flatten(),
+            counts: &counts,
+            active: web.server.active(),
+        };
+        let response = http::answer(page, &view);
+        if *page == Page::Metrics {
+            web.metrics = Some((now, response.clone()));
+        }
+        response
+    }
+
+    /// What is counted of what happens, before it is judged. Nothing is where nobody can ask.
+    pub(super) fn count(&mut self, event: &Event) {
+        let Some(web) = self.web.as_mut() else { return };
+        let spec = |id: &ServiceId| self.machine.services().get(id.0 as usize).map(|s| &s.spec);
+        if let Event::Probed { service, probe, answer, .. } = event
+            && let Some(spec) = spec(service)
+            && let Some(one) = spec.probes.get(usize::from(*probe))
+        {
+            web.tally.probed(*service, &one.name, spec.probes.len(), answer);
+        }
+        if let Event::Sampled { service, sample, .. } = event
+            && let Some(limits) = spec(service).map(|s| &s.limits)
+        {
+            let above = |limit: u64| sample.rss_bytes.is_some_and(|rss| rss > limit);
+            let memory = match limits.memory {
+                Some(MemoryLimit::Bytes(n)) => above(n),
+                Some(MemoryLimit::Auto) | None => false,
+            };
+            let cpu = limits.cpu.zip(sample.cpu_permille).is_some_and(|(limit, used)| used > limit * 10);
+            let soft = limits.memory_soft.is_some_and(above);
+            for (_, limit) in
+                [(memory, Over::Memory), (soft, Over::SoftMemory), (cpu, Over::Cpu)].iter().filter(|(over, _)| *over)
+            {
+                web.tally.over(*service, *limit);
+            }
+        }
+    }
+
+    /// Takes the descriptors of those who ask back: a worker needs them.
+    pub(super) fn shed_web(&mut self) -> bool {
+        let Some(web) = self.web.as_mut() else { return false };
+        web.server.shed(self.poll.registry());
+        true
+    }
+}
+
+fn young(now: Duration, at: Duration) -> bool {
+    now.saturating_sub(at) < http::FRESH
+}
