@@ -142,6 +142,7 @@ impl Draft {
                 ControlWish::Path(path) => Control::Path(path.clone()),
             },
             http: self.http.clone(),
+            http_control: self.http_control.clone(),
             events_file: self.events_file.clone(),
             die_with_parent: self.die_with_parent,
             file: None,

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
-use watchdog_engine::spec::{Dialects, GiveUp, Http, LogMode, SignalNumber, Spec, Stdin, Strategy};
+use watchdog_engine::spec::{Dialects, GiveUp, Http, HttpControl, LogMode, SignalNumber, Spec, Stdin, Strategy};
 
 /// How the watchdog's own lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub(crate) struct Draft {
     pub(crate) control: ControlWish,
     /// `http`.
     pub(crate) http: Http,
+    /// `http_control`.
+    pub(crate) http_control: HttpControl,
     /// `events_file`.
     pub(crate) events_file: Option<PathBuf>,
     /// `termination_message`.
@@ -147,6 +149,7 @@ impl Default for Draft {
             report_keep: 20,
             control: ControlWish::Usual,
             http: Http::Off,
+            http_control: HttpControl::Off,
             events_file: None,
             termination_message: None,
             die_with_parent: None,

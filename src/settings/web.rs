@@ -5,7 +5,7 @@ use super::raw::Raw;
 use super::values;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use watchdog_engine::spec::Http;
+use watchdog_engine::spec::{Http, HttpControl};
 
 /// sockaddr_un(7): 108 bytes with the NUL.
 const PATH_LIMIT: usize = 107;
@@ -20,6 +20,15 @@ pub(crate) fn http(raw: &Raw) -> Result<Http, Fault> {
         return socket(path);
     }
     address(text).map(Http::Tcp)
+}
+
+/// `off`, `on`, or the file of the token.
+pub(crate) fn control(raw: &Raw) -> Result<HttpControl, Fault> {
+    match raw.text()? {
+        "off" | "false" => Ok(HttpControl::Off),
+        "on" | "true" => Ok(HttpControl::Beside),
+        _ => raw.path().map(HttpControl::File),
+    }
 }
 
 fn socket(path: &str) -> Result<Http, Fault> {

@@ -5,6 +5,7 @@
 //! processes are found wherever they have gone (a new session, another parent, a pid namespace).
 #![allow(dead_code, unreachable_pub, unused_imports, clippy::unwrap_used, clippy::disallowed_methods)]
 
+pub mod browser;
 pub mod cgroup;
 pub mod control;
 pub mod file;

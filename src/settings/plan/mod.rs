@@ -63,6 +63,7 @@ impl Fixed {
             ("name", (&old.name, old.name_given) != (&new.name, new.name_given)),
             ("control", old.control != new.control),
             ("http", old.http != new.http),
+            ("http_control", old.http_control != new.http_control),
             ("events_file", old.events_file != new.events_file),
             ("termination_message", old.termination_message != new.termination_message),
             ("report_dir", old.report_dir != new.report_dir),

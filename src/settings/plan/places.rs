@@ -6,7 +6,7 @@ use crate::settings::fault::Fault;
 use crate::settings::reason;
 use crate::settings::source::placed;
 use std::path::{Path, PathBuf};
-use watchdog_engine::spec::Http;
+use watchdog_engine::spec::{Http, HttpControl};
 
 /// The files of the watchdog itself. What nobody named is made where it is missing.
 pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault>) {
@@ -22,8 +22,13 @@ pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault
         Http::Unix(path) => Some(path),
         Http::Tcp(_) | Http::Off => None,
     };
-    let named: [(&'static str, Option<&PathBuf>); 6] = [
+    let token = match &above.http_control {
+        HttpControl::File(path) => Some(path),
+        HttpControl::Beside | HttpControl::Off => None,
+    };
+    let named: [(&'static str, Option<&PathBuf>); 7] = [
         ("http", http),
+        ("http_control", token),
         ("events_file", above.events_file.as_ref()),
         ("termination_message", above.termination_message.as_ref()),
         ("report_dir", reports),

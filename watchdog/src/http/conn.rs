@@ -2,7 +2,7 @@
 //! waits in its own socket.
 
 use super::request::{HEAD_MAX, Hosts, Read, Request, read};
-use super::response::Response;
+use super::response::{Response, stream_head};
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -22,6 +22,8 @@ const WRITE_TIME: Duration = Duration::from_secs(10);
 const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of one answer in one turn.
 const WRITE_PER_TURN: usize = 256 * 1024;
+/// Bytes of a stream that somebody may leave unread.
+const BEHIND_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that are dropped in one turn.
 const DROP_PER_TURN: usize = 64 * 1024;
 /// Bytes of requests that are held.
@@ -88,6 +90,8 @@ pub(super) enum Phase {
     Waiting,
     /// The answer is on its way.
     Writing,
+    /// The answer goes on.
+    Streaming,
     /// We have said our last word.
     Parting,
     /// To be closed.
@@ -143,7 +147,7 @@ impl Conn {
             + match self.phase {
                 Phase::Idle if self.served => IDLE,
                 Phase::Idle | Phase::Reading => HEAD_TIME,
-                Phase::Waiting | Phase::Writing => WRITE_TIME,
+                Phase::Waiting | Phase::Writing | Phase::Streaming => WRITE_TIME,
                 Phase::Parting => PARTING,
                 Phase::Gone => Duration::ZERO,
             }
@@ -163,6 +167,10 @@ impl Conn {
                     Some(false) => return Step::More,
                     None => return Step::Rest,
                 },
+                Phase::Streaming => {
+                    let more = self.send() == Some(false);
+                    return if self.drop_the_rest() || more { Step::More } else { Step::Rest };
+                }
                 Phase::Parting => return if self.drop_the_rest() { Step::More } else { Step::Rest },
                 Phase::Waiting | Phase::Gone => return Step::Rest,
             }
@@ -231,9 +239,38 @@ impl Conn {
         self.enter(Phase::Writing, now);
     }
 
+    /// The answer begins, and goes on with what is pushed. False: nobody waits for one, or only for its head.
+    pub(super) fn begin_stream(&mut self, now: Duration) -> bool {
+        let Some(request) = self.request.take().filter(|_| self.phase == Phase::Waiting) else { return false };
+        (self.head, self.body, self.sent) = (stream_head(), Rc::new([]), 0);
+        self.inbox.clear();
+        self.keep = false;
+        self.enter(if request.head_only { Phase::Writing } else { Phase::Streaming }, now);
+        !request.head_only
+    }
+
+    /// The next piece. Whoever is too far behind is not waited for: a page connects again.
+    pub(super) fn push(&mut self, bytes: &[u8], now: Duration) {
+        if self.phase != Phase::Streaming {
+            return;
+        }
+        if self.sent == self.head.len() {
+            // Its time is that of the oldest piece that it has not taken.
+            (self.sent, self.since) = (0, now);
+            self.head.clear();
+        }
+        if self.head.len() - self.sent + bytes.len() > BEHIND_MAX {
+            return self.phase = Phase::Gone;
+        }
+        if self.sent > WRITE_PER_TURN {
+            self.head.drain(..std::mem::take(&mut self.sent));
+        }
+        self.head.extend_from_slice(bytes);
+    }
+
     /// An answer after which nothing follows.
     pub(super) fn say_last(&mut self, response: &Response, now: Duration) {
-        let last = Request { path: String::new(), head_only: false, keep: false };
+        let last = Request { path: String::new(), head_only: false, keep: false, post: None };
         self.inbox.clear();
         self.begin(&last, response, now);
     }

@@ -10,7 +10,7 @@ const LINE_MAX: usize = 4 * 1024;
 /// Headers of one head.
 const HEADERS: usize = 64;
 /// Methods that mean something elsewhere.
-const KNOWN: [&str; 7] = ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+const KNOWN: [&str; 6] = ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
 
 /// A request that is well formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,17 @@ pub(crate) struct Request {
     pub head_only: bool,
     /// Another one may follow on this connection.
     pub keep: bool,
+    /// A deed that is asked for.
+    pub post: Option<Post>,
+}
+
+/// What comes with a deed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Post {
+    /// `Authorization: Bearer TOKEN`
+    pub token: Option<String>,
+    /// It comes from a page of somebody else.
+    pub foreign: bool,
 }
 
 /// One that is not. The connection ends with the answer, for nobody knows what would come next.
@@ -113,8 +124,8 @@ fn parse(head: &[u8], hosts: Hosts) -> Result<Request, Refusal> {
     };
     let body = has_body(request.headers)?;
     match method {
-        "GET" | "HEAD" if body => return Err(refusal(413, "a request has no body here")),
-        "GET" | "HEAD" => {}
+        "GET" | "HEAD" | "POST" if body => return Err(refusal(413, "a request has no body here")),
+        "GET" | "HEAD" | "POST" => {}
         _ if KNOWN.contains(&method) => return Err(refusal(405, "GET and HEAD are answered here, nothing else")),
         _ => return Err(refusal(501, "an unknown method")),
     }
@@ -122,7 +133,18 @@ fn parse(head: &[u8], hosts: Hosts) -> Result<Request, Refusal> {
     addressed(request.headers, authority, version, hosts)?;
     let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
     let keep = version == 1 && !says_close(request.headers);
-    Ok(Request { path, head_only: method == "HEAD", keep })
+    let post = (method == "POST").then(|| posted(request.headers));
+    Ok(Request { path, head_only: method == "HEAD", keep, post })
+}
+
+/// A browser says from whose page a request comes; a program does not, and needs not.
+fn posted(headers: &[Header<'_>]) -> Post {
+    let text = |name| all(headers, name).next().and_then(|value| std::str::from_utf8(value).ok());
+    let token = text("authorization").and_then(|said| said.strip_prefix("Bearer ")).map(|t| t.trim().to_owned());
+    let ours = |origin: &str| text("host").is_some_and(|host| origin.strip_prefix("http://") == Some(host));
+    let origin = all(headers, "origin").next().is_some() && !text("origin").is_some_and(ours);
+    let site = text("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    Post { token, foreign: origin || site }
 }
 
 /// Whether a body follows. All that could be understood in two ways is refused.
@@ -219,7 +241,7 @@ mod tests {
     fn a_request_is_its_path_and_whether_another_may_follow() {
         let text = b"\r\nHEAD /ready/web%400?x=1 HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nContent-Length: 0\r\n\r\nGET";
         let Read::Whole(request, length) = read(text, Hosts::Loopback) else { panic!("no request") };
-        assert_eq!(request, Request { path: "/ready/web%400".into(), head_only: true, keep: true });
+        assert_eq!(request, Request { path: "/ready/web%400".into(), head_only: true, keep: true, post: None });
         assert_eq!(&text[length..], b"GET");
         for last in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: [::1]\r\nConnection: x, Close\r\n\r\n"] {
             let Read::Whole(request, _) = read(last.as_bytes(), Hosts::Loopback) else { panic!("{last}") };
@@ -262,7 +284,8 @@ mod tests {
     fn methods_versions_and_sizes_have_their_own_answers() {
         let asked = |method: &str| status(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert!(KNOWN.iter().all(|method| asked(method) == 405));
-        assert_eq!((asked("GET"), asked("HEAD"), asked("get"), asked("BREW")), (200, 200, 501, 501));
+        assert_eq!((asked("GET"), asked("HEAD"), asked("POST")), (200, 200, 200));
+        assert_eq!((asked("get"), asked("BREW")), (501, 501));
         assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
         assert_eq!((status("\u{16}\u{3}\u{1}"), status("GET /"), status("")), (400, 0, 0));
         assert_eq!(status(&format!("GET /{}", "x".repeat(5000))), 414);
@@ -287,6 +310,26 @@ mod tests {
         }
         let text = b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
         assert!(matches!(read(text, Hosts::Loopback), Read::Wrong(Refusal { status: 403, .. })));
+    }
+
+    #[test]
+    fn a_deed_comes_with_its_token_and_says_whose_page_it_comes_from() {
+        let post = |headers: &str| {
+            let text = format!("POST /do/stop/a HTTP/1.1\r\nHost: localhost:9\r\n{headers}\r\n");
+            match read(text.as_bytes(), Hosts::Loopback) {
+                Read::Whole(request, _) => request.post,
+                Read::Wrong(_) | Read::More => None,
+            }
+        };
+        let said = |token: Option<&str>, foreign| Some(Post { token: token.map(str::to_owned), foreign });
+        assert_eq!(post("Authorization: Bearer abc\r\n"), said(Some("abc"), false));
+        assert_eq!(post("Authorization: Basic abc\r\n"), said(None, false));
+        assert_eq!(post("Origin: http://localhost:9\r\nSec-Fetch-Site: same-origin\r\n"), said(None, false));
+        for other in ["http://localhost:10", "https://localhost:9", "null", "http://evil.example", "\u{ff}"] {
+            assert_eq!(post(&format!("Origin: {other}\r\n")), said(None, true), "{other}");
+        }
+        assert_eq!(post("Sec-Fetch-Site: cross-site\r\n"), said(None, true));
+        assert_eq!(post("Content-Length: 3\r\n"), None);
     }
 
     proptest! {

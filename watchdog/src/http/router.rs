@@ -1,6 +1,8 @@
 //! Which page a path is, and what stands on it. Pure: a function of the path and of what is known.
 
+use super::assets::Asset;
 use super::metrics;
+use super::request::Post;
 use super::response::Response;
 use super::server::Counts;
 use super::tally::{Readings, Tally};
@@ -24,8 +26,47 @@ pub(crate) enum Page {
     Alive(Who),
     /// `/metrics`
     Metrics,
+    /// `/` and what belongs to it
+    File(Asset),
+    /// `/stream`: what happens; `/stream/NAME`: what it writes
+    Stream(Who),
+    /// `/explain/NAME`
+    Explain(String),
+    /// `/report/NAME`: its last one
+    Report(String),
+    /// `/do/restart/NAME`
+    Do(Deed, String),
     /// Any other.
     Nowhere,
+}
+
+/// What may be asked for over HTTP, by whoever has the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Start,
+    Stop,
+    Restart,
+}
+
+impl Deed {
+    fn of(word: &str) -> Option<Deed> {
+        match word {
+            "start" => Some(Deed::Start),
+            "stop" => Some(Deed::Stop),
+            "restart" => Some(Deed::Restart),
+            _ => None,
+        }
+    }
+
+    /// As it stands in the path.
+    #[must_use]
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Deed::Start => "start",
+            Deed::Stop => "stop",
+            Deed::Restart => "restart",
+        }
+    }
 }
 
 /// Of whom.
@@ -65,6 +106,13 @@ pub(crate) struct View<'a> {
 /// The page of a path.
 #[must_use]
 pub(crate) fn page(path: &str) -> Page {
+    if let Some(file) = Asset::at(path) {
+        return Page::File(file);
+    }
+    if let Some((word, name)) = path.strip_prefix("/do/").and_then(|rest| rest.split_once('/')) {
+        let name = decoded(name).filter(|name| !name.is_empty());
+        return Deed::of(word).zip(name).map_or(Page::Nowhere, |(deed, name)| Page::Do(deed, name));
+    }
     let mut parts = path.strip_prefix('/').unwrap_or_default().split('/');
     let (first, second, third) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let who = match second {
@@ -81,6 +129,9 @@ pub(crate) fn page(path: &str) -> Page {
         ("ready", who) => Page::Ready(who),
         ("alive", who) => Page::Alive(who),
         ("metrics", Who::All) => Page::Metrics,
+        ("stream", who) => Page::Stream(who),
+        ("explain", Who::Named(name)) => Page::Explain(name),
+        ("report", Who::Named(name)) => Page::Report(name),
         _ => Page::Nowhere,
     }
 }
@@ -105,8 +156,16 @@ impl Page {
     #[must_use]
     pub(crate) fn wants_readings(&self) -> bool {
         match self {
-            Page::Metrics | Page::Detailed => true,
-            Page::Health(_) | Page::Ready(_) | Page::Alive(_) | Page::Nowhere => false,
+            Page::Metrics | Page::Detailed | Page::Stream(Who::All) => true,
+            Page::Health(_)
+            | Page::Ready(_)
+            | Page::Alive(_)
+            | Page::File(_)
+            | Page::Stream(Who::Named(_))
+            | Page::Explain(_)
+            | Page::Report(_)
+            | Page::Do(..)
+            | Page::Nowhere => false,
         }
     }
 }
@@ -116,7 +175,11 @@ impl Page {
 pub(crate) fn answer(page: &Page, view: &View<'_>) -> Response {
     let who = match page {
         Page::Metrics => return Response::metrics(metrics::page(view)),
-        Page::Nowhere => return nothing("not-found", "there is no such page: /health /ready /alive /metrics"),
+        Page::File(file) => return file.response(),
+        // What is more than a function of the view is answered by the loop.
+        Page::Stream(_) | Page::Explain(_) | Page::Report(_) | Page::Do(..) | Page::Nowhere => {
+            return nothing("not-found", "there is no such page: / /health /ready /alive /metrics");
+        }
         Page::Detailed => return detailed(view),
         Page::Health(who) | Page::Ready(who) | Page::Alive(who) => who,
     };
@@ -126,12 +189,46 @@ pub(crate) fn answer(page: &Page, view: &View<'_>) -> Response {
     match page {
         Page::Health(_) => health(view, &pick),
         Page::Ready(_) => ready(view, who, &pick),
-        Page::Alive(_) | Page::Detailed | Page::Metrics | Page::Nowhere => alive(view, who, &pick),
+        Page::Alive(_)
+        | Page::Detailed
+        | Page::Metrics
+        | Page::File(_)
+        | Page::Stream(_)
+        | Page::Explain(_)
+        | Page::Report(_)
+        | Page::Do(..)
+        | Page::Nowhere => alive(view, who, &pick),
     }
 }
 
 fn nothing(code: &str, message: &str) -> Response {
     Response::json(404, &json!({"error": {"code": code, "message": message}}))
+}
+
+/// What keeps a deed from being done, before anybody looks at the service: `allowed` is the token that is needed.
+#[must_use]
+pub(crate) fn forbidden(page: &Page, post: Option<&Post>, allowed: Option<&str>) -> Option<Response> {
+    let no = |status, code: &str, message: &str| {
+        Some(Response::json(status, &json!({"error": {"code": code, "message": message}})))
+    };
+    match (page, post, allowed) {
+        (Page::Do(..), None, _) => Some(nothing("not-found", "a deed is asked for with POST")),
+        (_, None, _) => None,
+        (Page::Do(..), Some(_), None) => no(403, "refused", "nothing can be done over HTTP here (http_control)"),
+        (Page::Do(..), Some(post), Some(_)) if post.foreign => no(403, "refused", "this comes from another page"),
+        (Page::Do(..), Some(post), Some(token)) => match post.token.as_deref() {
+            Some(said) if same(said, token) => None,
+            Some(_) => no(401, "denied", "that is not the token of http_control"),
+            None => no(401, "denied", "the token of http_control is needed: Authorization: Bearer TOKEN"),
+        },
+        (_, Some(_), _) => no(405, "usage", "GET and HEAD are answered here"),
+    }
+}
+
+/// In a time that does not tell how much of it was right.
+fn same(said: &str, token: &str) -> bool {
+    let differs = said.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+    said.len() == token.len() && differs == 0
 }
 
 fn yes_or_no(yes: bool) -> u16 {

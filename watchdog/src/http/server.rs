@@ -16,6 +16,8 @@ const MAX_CONNECTIONS: usize = 128;
 const ACCEPTS_PER_TURN: usize = 64;
 /// An answer that is on its way for so long makes room where there is no other.
 const SLOW: Duration = Duration::from_secs(1);
+/// Answers that go on, at the same time.
+const MAX_STREAMS: usize = 16;
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -154,7 +156,7 @@ impl Server {
             Phase::Gone | Phase::Parting => Some(0),
             Phase::Idle | Phase::Reading => Some(1),
             Phase::Writing if now.saturating_sub(conn.since) >= SLOW => Some(2),
-            Phase::Writing | Phase::Waiting => None,
+            Phase::Writing | Phase::Waiting | Phase::Streaming => None,
         };
         let ranked = self.conns.iter().filter_map(|(token, conn)| Some((rank(conn)?, conn.since, *token)));
         ranked.min().map(|(_, _, token)| token)
@@ -190,6 +192,29 @@ impl Server {
             note(&mut self.counts, response.status);
             conn.bring(response, now);
         }
+    }
+
+    /// Brings an answer that goes on to one that waits for it. False: it goes on for nobody, or there is no room for it.
+    pub(crate) fn begin_stream(&mut self, token: usize, now: Duration) -> bool {
+        if self.conns.values().filter(|c| c.phase == Phase::Streaming).count() >= MAX_STREAMS {
+            let full = Response::refused(&Refusal { status: 503, why: "too many pages are open" });
+            self.answer(token, &full, now);
+            return false;
+        }
+        note(&mut self.counts, 200);
+        self.conns.get_mut(&token).is_some_and(|conn| conn.begin_stream(now))
+    }
+
+    /// The next piece of one.
+    pub(crate) fn push(&mut self, token: usize, bytes: &[u8], now: Duration) {
+        if let Some(conn) = self.conns.get_mut(&token) {
+            conn.push(bytes, now);
+        }
+    }
+
+    /// Whether it still goes on.
+    pub(crate) fn streams(&self, token: usize) -> bool {
+        self.conns.get(&token).is_some_and(|c| c.phase == Phase::Streaming)
     }
 
     /// Closes who is done, and has an end with those whose time is over. Gives the tokens of those who get a last word.

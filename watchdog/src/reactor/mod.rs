@@ -16,6 +16,7 @@ mod links;
 mod measure;
 mod orphans;
 mod outputs;
+mod pages;
 mod perform;
 mod ports;
 mod probes;
@@ -416,7 +417,8 @@ impl Reactor {
         let service = notice.service;
         let name = notice.what.name();
         let hooked = self.hooks_want(service, name);
-        let wanted = hooked || self.followers.iter().any(|f| f.events);
+        let watched = self.web.as_ref().is_some_and(|web| web.pages.are_watched());
+        let wanted = hooked || watched || self.followers.iter().any(|f| f.events);
         let frame = Frame {
             now: MonoTime(self.clock.now()),
             wall: clock::wall(),
@@ -430,6 +432,9 @@ impl Reactor {
                     server.say(f.client, &crate::control::item(&f.id, json.clone()));
                 }
             }
+        }
+        if let Some(web) = self.web.as_mut() {
+            web.tell_watchers(&json, self.clock.now(), &mut self.again);
         }
         if hooked {
             self.run_hooks(service, name, &json);

@@ -131,7 +131,7 @@ impl Reactor {
         let followed = self.followers.iter().any(|f| !f.events);
         let wanted = self.machine.services().get(service.0 as usize).and_then(line_wanted);
         let mut seen = false;
-        let followed = followed || self.observer.is_some();
+        let followed = followed || self.observer.is_some() || self.web.as_ref().is_some_and(|web| web.pages.are_read());
         let mut fresh = Vec::new();
         splitter.push(bytes, |piece| {
             seen |= wanted.is_some_and(|text| memchr::memmem::find(piece.bytes, text).is_some());
@@ -171,8 +171,11 @@ impl Reactor {
             }
             self.draw();
         }
-        let Some(server) = self.server.as_mut() else { return };
         let name = self.machine.services().get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
+        if let Some(web) = self.web.as_mut() {
+            web.tell_readers(id, name, fresh, self.clock.now(), &mut self.again);
+        }
+        let Some(server) = self.server.as_mut() else { return };
         for l in fresh {
             for f in self.followers.iter().filter(|f| !f.events && f.follows(id)) {
                 server.say(f.client, &item(&f.id, line(name, l)));

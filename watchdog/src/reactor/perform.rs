@@ -293,6 +293,9 @@ impl Reactor {
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
         // What was wished is kept before anybody is told that it is done.
         self.keep_wishes();
+        if let Some(web) = self.web.as_mut() {
+            web.pages.hear(ticket, &reply);
+        }
         let Some(waiting) = self.tickets.remove(&ticket) else { return };
         let frame = Frame {
             now: MonoTime(self.clock.now()),

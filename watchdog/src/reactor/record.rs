@@ -126,6 +126,12 @@ impl Reactor {
         })
     }
 
+    /// The newest of a service.
+    pub(super) fn last_report(&mut self, name: &str) -> Option<Value> {
+        let newest = self.store.list().into_iter().find(|head| is_of(head, name))?;
+        self.store.show(&newest.id)
+    }
+
     fn is_known(&self, name: &str, heads: &[Head]) -> bool {
         !self.named(name, true).is_empty() || heads.iter().any(|head| is_of(head, name))
     }

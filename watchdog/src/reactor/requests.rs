@@ -124,7 +124,7 @@ impl Reactor {
         Ok(None)
     }
 
-    fn explain(&self, services: &[ServiceId], why_not: bool) -> Value {
+    pub(super) fn explain(&self, services: &[ServiceId], why_not: bool) -> Value {
         let frame = self.frame();
         let all: Vec<Value> = frame
             .services

@@ -78,7 +78,7 @@ impl Reactor {
             workers.push(worker(spec).map_err(|e| file_error(&log_file_of(spec, instance.form), &e))?);
         }
         let server = control(&instance, &poll, me)?;
-        let web = web::open(&instance.http, &poll)?;
+        let web = web::open(&instance, server.as_ref().map(Server::path), &poll)?;
         // Of many services none has the terminal.
         let shared_group = instance.form == Form::Prefix && tty::is_ours();
         let setup = Setup {

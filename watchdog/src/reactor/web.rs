@@ -2,11 +2,12 @@
 //! first. That goes in small portions with everything else between them, at most once a second however many ask, and never
 //! when nobody does.
 
+use super::pages::Pages;
 use super::{HTTP, Reactor};
 use crate::control::{self, Home};
 use crate::http::{self, Counts, Hosts, Listener, Over, Page, Readings, Response, Step, Tally, View};
 use crate::machine::*;
-use crate::spec::{Http, MemoryLimit};
+use crate::spec::{Http, Instance, MemoryLimit};
 use crate::sys::reading;
 use mio::Poll;
 use nix::sys::socket::{Backlog, listen};
@@ -23,7 +24,7 @@ const PORTION: Duration = Duration::from_millis(2);
 
 /// What is kept for the pages.
 pub(super) struct Web {
-    server: http::Server,
+    pub(super) server: http::Server,
     /// Where they are, as `status` shows it.
     at: String,
     home: Option<Home>,
@@ -32,13 +33,18 @@ pub(super) struct Web {
     /// The metrics as they were last written, and when.
     metrics: Option<(Duration, Response)>,
     /// Services are being measured: the place of the next one.
-    round: Option<usize>,
+    pub(super) round: Option<usize>,
     /// Who waits for that.
     waiting: Vec<(usize, Page)>,
+    /// The page for people.
+    pub(super) pages: Pages,
+    /// It is told of the state when all have been measured.
+    pub(super) tell_state: bool,
 }
 
 /// Begins to listen where that was asked for. A place that cannot be had is the end.
-pub(super) fn open(http: &Http, poll: &Poll) -> Result<Option<Web>, String> {
+pub(super) fn open(instance: &Instance, control: Option<&Path>, poll: &Poll) -> Result<Option<Web>, String> {
+    let http = &instance.http;
     let (listener, hosts, at, home) = match http {
         Http::Off => return Ok(None),
         Http::Tcp(address) => tcp(*address)?,
@@ -46,8 +52,9 @@ pub(super) fn open(http: &Http, poll: &Poll) -> Result<Option<Web>, String> {
     };
     let server = http::Server::new(listener, hosts, poll.registry(), HTTP).map_err(|e| format!("http {at}: {e}"))?;
     log::info!("health and metrics at {}", shown(http, &at));
-    let (tally, readings) = Default::default();
-    Ok(Some(Web { server, at, home, tally, readings, metrics: None, round: None, waiting: Vec::new() }))
+    let pages = Pages::new(&instance.http_control, control)?;
+    let (tally, readings, waiting) = Default::default();
+    Ok(Some(Web { server, at, home, tally, readings, metrics: None, round: None, waiting, pages, tell_state: false }))
 }
 
 fn shown(http: &Http, at: &str) -> String {
@@ -91,7 +98,7 @@ impl Web {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.server.next_deadline()
+        self.server.next_deadline().into_iter().chain(self.pages.next_deadline()).min()
     }
 
     /// Something that is counted.
@@ -102,6 +109,7 @@ impl Web {
     /// The place of a service has been given to another one.
     pub(super) fn leave(&mut self, id: ServiceId) {
         self.tally.leave(id);
+        self.pages.leave(id);
     }
 
     /// The end.
@@ -109,6 +117,7 @@ impl Web {
         if let Some(home) = &self.home {
             home.unlink();
         }
+        self.pages.close();
     }
 }
 
@@ -128,11 +137,15 @@ impl Reactor {
         for token in all {
             self.serve_web(&mut web, token, now);
         }
+        if web.pages.due(now) {
+            self.tick_pages(&mut web, now);
+        }
         if web.round.is_some() {
             self.measure_for(&mut web);
         }
         web.server.sweep(self.poll.registry(), now);
         self.web = Some(web);
+        self.do_deeds();
     }
 
     /// One connection, as far as it can go.
@@ -141,13 +154,20 @@ impl Reactor {
             match web.server.serve(token, now) {
                 Step::Asked(request) => {
                     let page = http::page(&request.path);
+                    let post = request.post.as_ref();
+                    if let Some(no) = http::forbidden(&page, post, web.pages.token.as_deref()) {
+                        web.server.answer(token, &no, now);
+                        continue;
+                    }
+                    if let Page::Do(deed, name) = page {
+                        return web.pages.add_deed(token, deed, name);
+                    }
                     if page.wants_readings() && !web.readings.fresh(now) {
                         web.waiting.push((token, page));
                         web.round.get_or_insert(0);
                         return;
                     }
-                    let response = self.written(web, &page);
-                    web.server.answer(token, &response, now);
+                    self.deliver(web, token, &page, now);
                 }
                 Step::More => break,
                 Step::Rest | Step::Refused(_) => return,
@@ -181,10 +201,28 @@ impl Reactor {
         web.round = None;
         web.readings.complete(now);
         for (token, page) in std::mem::take(&mut web.waiting) {
-            let response = self.written(web, &page);
-            web.server.answer(token, &response, now);
+            self.deliver(web, token, &page, now);
             self.serve_web(web, token, now);
         }
+        self.tell_state(web, now);
+    }
+
+    /// The answer, or the beginning of one that goes on.
+    fn deliver(&mut self, web: &mut Web, token: usize, page: &Page, now: Duration) {
+        let response = match page {
+            Page::Stream(who) => return self.begin_stream(web, token, who, now),
+            Page::Explain(name) => self.explained(name),
+            Page::Report(name) => self.reported(name),
+            Page::Health(_)
+            | Page::Detailed
+            | Page::Ready(_)
+            | Page::Alive(_)
+            | Page::Metrics
+            | Page::File(_)
+            | Page::Do(..)
+            | Page::Nowhere => self.written(web, page),
+        };
+        web.server.answer(token, &response, now);
     }
 
     /// A page. The metrics of many services are large: they are written once for all who ask within a second.
@@ -194,7 +232,15 @@ impl Reactor {
             return response.clone();
         }
         let counts: Counts = web.server.counts().clone();
-        let view = View {
+        let response = http::answer(page, &self.view(web, &counts, page.wants_readings()));
+        if *page == Page::Metrics {
+            web.metrics = Some((now, response.clone()));
+        }
+        response
+    }
+
+    pub(super) fn view<'a>(&'a self, web: &'a Web, counts: &'a Counts, measured: bool) -> View<'a> {
+        View {
             frame: self.frame(),
             instance: &self.instance,
             control: self.server.as_ref().map(control::Server::path),
@@ -202,15 +248,10 @@ impl Reactor {
             ending: self.machine.is_ending(),
             tally: &web.tally,
             readings: &web.readings,
-            own: page.wants_readings().then(reading::own).flatten(),
-            counts: &counts,
+            own: measured.then(reading::own).flatten(),
+            counts,
             active: web.server.active(),
-        };
-        let response = http::answer(page, &view);
-        if *page == Page::Metrics {
-            web.metrics = Some((now, response.clone()));
         }
-        response
     }
 
     /// What is counted of what happens, before it is judged. Nothing is where nobody can ask.

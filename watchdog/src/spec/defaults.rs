@@ -71,6 +71,7 @@ impl Instance {
             name_given: true,
             control: Control::Off,
             http: Http::Off,
+            http_control: super::HttpControl::Off,
             events_file: None,
             die_with_parent: None,
             file: None,

@@ -17,6 +17,8 @@ pub struct Instance {
     pub control: Control,
     /// Where health and metrics are shown over HTTP. Default nowhere.
     pub http: Http,
+    /// Whether services can be started and stopped over HTTP. Default off.
+    pub http_control: HttpControl,
     /// JSON lines of every event. Default none.
     pub events_file: Option<PathBuf>,
     /// Parent-death signal for the watchdog itself. Default none.
@@ -83,6 +85,17 @@ impl std::fmt::Display for Http {
             Http::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Who may start, stop and restart services over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpControl {
+    /// Nobody.
+    Off,
+    /// Whoever has the token that is made beside the control socket (`SOCKET.token`), anew with each start.
+    Beside,
+    /// Whoever has the token in this file; one that is not there is made.
+    File(PathBuf),
 }
 
 /// What the watchdog is to its caller.

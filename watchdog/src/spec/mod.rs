@@ -7,7 +7,7 @@ mod instance;
 mod probe;
 
 pub use graph::{Autostart, Condition, Kind, Need, Place, Strategy};
-pub use instance::{Control, Form, Http, Instance, Upward};
+pub use instance::{Control, Form, Http, HttpControl, Instance, Upward};
 pub use probe::{Check, HttpCheck, Port, Ports, ProbeSpec, Roles};
 
 use serde::Serialize;
