@@ -139,6 +139,7 @@ fn example(key: &str) -> &'static str {
         "hook" => "[\"exit+gave-up:logger -t watchdog\"]",
         "control" => "\"/run/watchdog/shop.sock\"",
         "http" => "\"127.0.0.1:9090\"",
+        "http_control" => "\"/run/watchdog/shop.token\"",
         "events_file" => "\"/var/log/events.jsonl\"",
         "termination_message" => "\"/dev/termination-log\"",
         "die_with_parent" => "\"off\"",

@@ -314,7 +314,7 @@ pub(crate) static TABLE: &[Setting] = &[
         |d, r| { d.http = web::http(r)?; Ok(()) }) },
     Setting { scope: Scope::Instance, shape: Shape::Optional("on"),
         ..service("http_control", Group::Watchdog, "PATH|on|off", Words("off"),
-        "start, stop and restart over HTTP for whoever has the token in this file; on: made beside the control socket",
+        "start, stop, restart over HTTP by the token in this file; on: beside the control socket",
         |d, r| { d.http_control = web::control(r)?; Ok(()) }) },
     Setting { scope: Scope::Instance, ..service("events_file", Group::Watchdog, "PATH", Words("off"),
         "file for all events, JSON lines", |d, r| { d.events_file = given(r).then(|| r.path()).transpose()?; Ok(()) }) },

@@ -9,6 +9,8 @@ pub(super) const HEAD_MAX: usize = 8 * 1024;
 const LINE_MAX: usize = 4 * 1024;
 /// Headers of one head.
 const HEADERS: usize = 64;
+/// What may be asked for with POST.
+pub(super) const DEEDS: &str = "/do/";
 /// Methods that mean something elsewhere.
 const KNOWN: [&str; 6] = ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
 
@@ -123,7 +125,9 @@ fn parse(head: &[u8], hosts: Hosts) -> Result<Request, Refusal> {
         return Err(refusal(400, "the head of the request is no HTTP"));
     };
     let body = has_body(request.headers)?;
+    let deed = method == "POST" && target.starts_with(DEEDS);
     match method {
+        "POST" if !deed => return Err(refusal(405, "GET and HEAD are answered here, nothing else")),
         "GET" | "HEAD" | "POST" if body => return Err(refusal(413, "a request has no body here")),
         "GET" | "HEAD" | "POST" => {}
         _ if KNOWN.contains(&method) => return Err(refusal(405, "GET and HEAD are answered here, nothing else")),
@@ -133,7 +137,7 @@ fn parse(head: &[u8], hosts: Hosts) -> Result<Request, Refusal> {
     addressed(request.headers, authority, version, hosts)?;
     let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
     let keep = version == 1 && !says_close(request.headers);
-    let post = (method == "POST").then(|| posted(request.headers));
+    let post = deed.then(|| posted(request.headers));
     Ok(Request { path, head_only: method == "HEAD", keep, post })
 }
 
@@ -284,7 +288,7 @@ mod tests {
     fn methods_versions_and_sizes_have_their_own_answers() {
         let asked = |method: &str| status(&format!("{method} / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         assert!(KNOWN.iter().all(|method| asked(method) == 405));
-        assert_eq!((asked("GET"), asked("HEAD"), asked("POST")), (200, 200, 200));
+        assert_eq!((asked("GET"), asked("HEAD"), asked("POST")), (200, 200, 405));
         assert_eq!((asked("get"), asked("BREW")), (501, 501));
         assert_eq!(status("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 505);
         assert_eq!((status("\u{16}\u{3}\u{1}"), status("GET /"), status("")), (400, 0, 0));

@@ -2,7 +2,7 @@
 
 use super::assets::Asset;
 use super::metrics;
-use super::request::Post;
+use super::request::{DEEDS, Post};
 use super::response::Response;
 use super::server::Counts;
 use super::tally::{Readings, Tally};
@@ -109,7 +109,7 @@ pub(crate) fn page(path: &str) -> Page {
     if let Some(file) = Asset::at(path) {
         return Page::File(file);
     }
-    if let Some((word, name)) = path.strip_prefix("/do/").and_then(|rest| rest.split_once('/')) {
+    if let Some((word, name)) = path.strip_prefix(DEEDS).and_then(|rest| rest.split_once('/')) {
         let name = decoded(name).filter(|name| !name.is_empty());
         return Deed::of(word).zip(name).map_or(Page::Nowhere, |(deed, name)| Page::Do(deed, name));
     }

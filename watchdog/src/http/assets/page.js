@@ -100,7 +100,7 @@ function spark(td, values) {
   picture.setAttribute("preserveAspectRatio", "none");
   picture.setAttribute("aria-hidden", "true");
   draw(picture, values, 300, 60);
-  td.prepend(picture);
+  if (picture.childElementCount) td.prepend(picture);
 }
 
 function matches(s) {
