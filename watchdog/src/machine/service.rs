@@ -414,7 +414,8 @@ impl Service {
                 self.kill(cx, child, self.cause, time, reason);
             }
             (Timer::Stop, State::Stopping { child, step: StopStep::Ask | StopStep::Term }) => {
-                let grace = cx.now.since(self.since);
+                // What it was given, and not what it had because we were late.
+                let grace = cx.now.since(self.since).saturating_sub(late);
                 let reason = format!("{}; did not end within its grace of {}: SIGKILL", self.reason, human(grace));
                 self.kill(cx, child, self.cause, grace, reason);
             }
