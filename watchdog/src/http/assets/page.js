@@ -141,12 +141,18 @@ function table() {
   if (focused) body.querySelector("button[data-name=" + CSS.escape(focused) + "]")?.focus({ preventScroll: true });
 }
 
+// Of another day with its date: what happened last night is looked for in the morning.
+function moment(time) {
+  const at = new Date(time), today = at.toDateString() === new Date().toDateString();
+  return today ? at.toLocaleTimeString() : at.toLocaleString();
+}
+
 function timeline() {
   const list = byId("events").tBodies[0], line = byId("line");
   const mine = events.filter((e) => !selected || e.service === selected || !e.service);
   list.replaceChildren(...mine.slice(-60).reverse().map((e) => {
     const row = document.createElement("tr");
-    cell(row, "", new Date(e.time).toLocaleTimeString());
+    cell(row, "", moment(e.time));
     cell(row, "", e.service || "");
     cell(row, "", told(e), KINDS[e.event] || "");
     return row;
@@ -165,7 +171,7 @@ function timeline() {
     return mark;
   }));
   const ends = marked.filter((e) => e.event === "exit").length;
-  line.setAttribute("aria-label", ends + " ends of processes since " + new Date(from).toLocaleTimeString());
+  line.setAttribute("aria-label", ends + " ends of processes since " + moment(from));
   byId("from").textContent = new Date(from).toLocaleString();
 }
 
