@@ -186,6 +186,13 @@ fn a_deed_needs_the_setting_the_token_and_a_page_of_ours() {
 }
 
 #[test]
+fn control_without_pages_is_said_to_be_nothing() {
+    let dog = Run::quick_file(FILE).switch("--http-control").spawn();
+    dog.wait_err("there is nothing to control without http");
+    dog.stop();
+}
+
+#[test]
 fn a_token_that_can_be_guessed_is_refused() {
     for (text, says) in
         [("short", "at least 16"), ("", "at least 16"), ("one two three four five", "one line of letters")]

@@ -7,7 +7,7 @@ use super::{HTTP, Reactor};
 use crate::control::{self, Home};
 use crate::http::{self, Counts, Hosts, Listener, Over, Page, Readings, Response, Step, Tally, View};
 use crate::machine::*;
-use crate::spec::{Http, Instance, MemoryLimit};
+use crate::spec::{Http, HttpControl, Instance, MemoryLimit};
 use crate::sys::reading;
 use mio::Poll;
 use nix::sys::socket::{Backlog, listen};
@@ -46,7 +46,12 @@ pub(super) struct Web {
 pub(super) fn open(instance: &Instance, control: Option<&Path>, poll: &Poll) -> Result<Option<Web>, String> {
     let http = &instance.http;
     let (listener, hosts, at, home) = match http {
-        Http::Off => return Ok(None),
+        Http::Off => {
+            if instance.http_control != HttpControl::Off {
+                log::warn!("http_control: there is nothing to control without http");
+            }
+            return Ok(None);
+        }
         Http::Tcp(address) => tcp(*address)?,
         Http::Unix(path) => unix(path)?,
     };
