@@ -140,7 +140,8 @@ fn hundreds_of_tries_leave_no_descriptor() {
     let before = least();
     dog.wait_hits(600);
     let after = least();
-    assert!(after <= before, "{before} descriptors, then {after}");
+    // On a busy machine there is always a try under way: of three services a few descriptors, where a leak is hundreds.
+    assert!(after <= before + 8, "{before} descriptors, then {after}");
     dog.stop();
 }
 

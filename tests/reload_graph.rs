@@ -62,14 +62,15 @@ fn a_service_on_its_way_out_of_the_file_is_seen_until_it_is_gone() {
 fn what_failed_or_waits_to_be_tried_again_is_tried_with_its_new_settings_at_once() {
     let file = |a: &str, b: &str, once: &str| {
         format!(
-            "[service.a]\n{a}restart = \"never\"\n[service.b]\n{b}restart_delay = \"1h\"\nfast_first_restart = false\n\
+            "[service.a]\n{a}restart = \"never\"\n[service.b]\n{b}fast_first_restart = false\n\
              [service.once]\ntype = \"oneshot\"\n{once}"
         )
     };
     let bad = "command = [\"sh\", \"-c\", \"exit 1\"]\n";
     let done = "command = [\"sh\", \"-c\", \"echo once $WORD\"]\n";
     let dog = Run::quick_file(&file(bad, bad, &format!("{done}env = {{ WORD = \"one\" }}\n")))
-        .flag("--restart-delay-jitter", "0%")
+        .flag("--restart-delay", "100s")
+        .flag("--restart-delay-max", "200s")
         .spawn();
     dog.wait_service_state("a", "failed");
     dog.wait_service_state("b", "backoff");
