@@ -276,3 +276,16 @@ fn ten_seconds_without_a_delay_stay_within_their_budget() {
     let ended = dog.stop().code(1).count("spawn", 6).count("crash-loop", 1);
     assert!(ended.run.path("events").metadata().unwrap().len() < 1 << 20);
 }
+
+/// A start that fails again and again without a pause: the watchdog hears everybody all the same
+#[test]
+fn a_start_that_fails_without_a_pause_keeps_nobody_from_being_heard() {
+    let run = Run::new().flag("--restart-delay", "0s").flag("--restart-limit", "0").flag("--crash-loop-limit", "0");
+    let program = run.path("program");
+    std::fs::write(&program, "#!/bin/sh\nrm -f \"$0\"\nexit 1\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let dog = run.program([&program]).spawn();
+    dog.event("spawn-failed", 20);
+    dog.verb(&["status"]).code(0);
+    dog.stop();
+}

@@ -49,7 +49,8 @@ impl Service {
                 );
                 self.enter(cx, State::Backoff { attempt }, Some(cause), format!("{how}; {rule}"));
                 self.timers.set(Timer::Restart, cx.now.after(delay));
-                if delay.is_zero() {
+                // What came to nothing at once may do so for ever: not within one turn, in which nobody is heard.
+                if delay.is_zero() && cause != Cause::SpawnFailed {
                     self.restart_due(cx);
                 }
             }

@@ -15,6 +15,7 @@ impl Witness {
         failure: bool,
         stable: bool,
     ) -> Result<(), String> {
+        let no_process = std::mem::take(&mut self.no_process);
         let rules = self.spec.restart.clone();
         let wanted = match rules.policy {
             Policy::Always | Policy::UnlessStopped => true,
@@ -39,7 +40,7 @@ impl Witness {
         } else if rules.total.is_some_and(|t| self.total >= t) {
             self.seen.saw(Rare::GiveUpTotal);
         } else {
-            return self.another_try(now, failure, stable);
+            return self.another_try(now, failure, stable, no_process);
         }
         if status == 0 {
             self.seen.saw(Rare::StatusOne);
@@ -64,7 +65,7 @@ impl Witness {
         }
     }
 
-    fn another_try(&mut self, now: MonoTime, failure: bool, stable: bool) -> Result<(), String> {
+    fn another_try(&mut self, now: MonoTime, failure: bool, stable: bool, no_process: bool) -> Result<(), String> {
         let rules = self.spec.restart.clone();
         let inside = self.window.iter().filter(|at| now.since(**at) < rules.crash_loop_window).count();
         if self.window.iter().any(|at| now.since(*at) == rules.crash_loop_window) {
@@ -93,7 +94,8 @@ impl Witness {
         }
         self.last_delay = delay;
         self.next = Some(Next { due: now.after(delay), after_pause: false, busy: false });
-        if delay.is_zero() {
+        // One that came to nothing is tried again in another turn: a loop that starts and fails hears nobody.
+        if delay.is_zero() && !no_process {
             self.start_by_rule(now);
         }
         Ok(())

@@ -78,6 +78,8 @@ pub(super) struct Witness {
     pub(super) total: u32,
     pub(super) window: Vec<MonoTime>,
     pub(super) last_delay: Duration,
+    /// What is judged is a start that came to nothing.
+    pub(super) no_process: bool,
     pub(super) ever_ran: bool,
     pub(super) busy_since: Option<MonoTime>,
     pub(super) status: Option<u8>,
@@ -107,6 +109,7 @@ impl Witness {
             total: 0,
             window: Vec::new(),
             last_delay: Duration::ZERO,
+            no_process: false,
             ever_ran: false,
             busy_since: None,
             status: None,
@@ -209,6 +212,7 @@ impl Witness {
             self.start_now(now);
         } else {
             self.seen.saw(Rare::LaterExecFails);
+            self.no_process = true;
             return self.verdict(now, None, true, false);
         }
         Ok(())
