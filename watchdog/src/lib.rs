@@ -1,25 +1,39 @@
 //! The engine of watchdog: a pure [`machine`] that turns events into actions, a `sys` layer that speaks to the kernel, and
 //! a reactor that carries events in and actions out. The front door (flags, variables, files, exit codes) is the package
 //! `watchdog`, and this library has no idea where a [`spec::Spec`] came from.
+//!
+//! With `--cfg machine_alone` only the machine and the specs are built: what the simulator needs, in a fraction of the time.
 
+#[cfg(not(machine_alone))]
 mod api;
+#[cfg(not(machine_alone))]
 mod control;
+#[cfg(not(machine_alone))]
 mod dialect;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(not(machine_alone))]
 mod http;
+#[cfg(not(machine_alone))]
 mod logs;
 pub mod machine;
+#[cfg(not(machine_alone))]
 mod ports;
+#[cfg(not(machine_alone))]
 mod probe;
+#[cfg(not(machine_alone))]
 mod reactor;
+#[cfg(not(machine_alone))]
 mod recorder;
 pub mod spec;
+#[cfg(not(machine_alone))]
 mod sys;
 
+#[cfg(not(machine_alone))]
 pub use api::{Counts, Handle, Loader, Observer, OutputLine, Reread, ServiceState, Snapshot, Watchdog};
 pub use machine::Notice;
+#[cfg(not(machine_alone))]
 pub use ports::{Holder, port_holders};
 
 /// The target of the log lines that say only that services come up: a front that shows this otherwise need not say it
@@ -27,6 +41,7 @@ pub use ports::{Holder, port_holders};
 pub const COMES_UP: &str = "watchdog_engine::comes_up";
 
 /// Columns and rows of the terminal on standard output; `None`: it is no terminal, or does not say.
+#[cfg(not(machine_alone))]
 #[must_use]
 pub fn terminal_size() -> Option<(u16, u16)> {
     sys::fds::terminal_size()
