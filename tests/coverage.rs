@@ -141,6 +141,21 @@ fn every_failure_case_of_the_scope_has_a_row() {
     exactly("Failure cases", &CASES.iter().flat_map(id).collect());
 }
 
+/// The attacks, reports and findings that this version answers: each keeps its row.
+#[test]
+fn every_attack_and_report_has_a_row() {
+    let set = |ids: &str| ids.split_whitespace().map(str::to_string).collect::<BTreeSet<_>>();
+    let numbered = |letter: &str, count: usize| (1..=count).map(|n| format!("{letter}{n}")).collect::<Vec<_>>();
+    let attacks = [("H", 6), ("M", 6), ("L", 12), ("B", 2)];
+    exactly("Attacks", &attacks.iter().flat_map(|(letter, count)| numbered(letter, *count)).collect());
+    exactly(
+        "Reports about other supervisors",
+        &set("1 3 5 6 7 7b 16 17 18 19 21 27 37 43 44 52 55 57 59 60 S1 S2 S3 S4"),
+    );
+    exactly("What users met", &set("1 2 3 4 5 6 7 8 10 11 12 13 14 15 17 18"));
+    exactly("What a reader found", &numbered("R", 8).into_iter().collect());
+}
+
 #[test]
 fn every_setting_of_the_one_list_has_a_row() {
     let out = Command::new(env!("CARGO_BIN_EXE_watchdog")).arg("help-settings").output().unwrap();
