@@ -3,7 +3,12 @@
 # a program that does not come back, a process left behind, memory or descriptors that grow.
 #
 #   scripts/soak.sh [SECONDS]     (default 120; WATCHDOG_BIN names the binary, default target/release/watchdog)
+#   scripts/soak.sh --kills [N] [SEED]     random kills of workers and watchdogs in PID namespaces (scripts/soak/kills.py)
 set -eu
+if [ "${1:-}" = --kills ]; then
+    shift
+    exec python3 "$(dirname "$0")/soak/kills.py" "$@"
+fi
 seconds=${1:-120}
 bin=${WATCHDOG_BIN:-target/release/watchdog}
 [ -x "$bin" ] || { echo "soak: no binary at $bin: cargo build --release, or set WATCHDOG_BIN" >&2; exit 2; }

@@ -187,6 +187,12 @@ mod tests {
                 _ => format!("{l}\n"),
             })
             .collect();
+        // The directories of the sample are there on some machines only. Failed before where /run/watchdog was missing.
+        let dir = tempfile::tempdir().expect("a directory");
+        let here = dir.path().display().to_string();
+        let uncommented = ["/run/watchdog/", "/var/log/", "/var/lib/watchdog/"]
+            .iter()
+            .fold(uncommented, |text, elsewhere| text.replace(elsewhere, &format!("{here}/")));
         let plan = planned(&uncommented);
         assert_eq!(plan.order, [vec!["db", "cache"], vec!["migrate"], vec!["web"]]);
     }
