@@ -80,6 +80,10 @@ fn stack() -> Option<Stack> {
         skip("needs postgres, and root to become its user");
         return None;
     };
+    if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
+        skip("python3 is not installed");
+        return None;
+    }
     let (port, api_port) = (free_port(), 20_000 + free_port() / 4 * 2 % 20_000);
     let run = Run::file("");
     std::fs::set_permissions(run.dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
