@@ -50,6 +50,7 @@ fn the_unit_has_all_that_was_promised_and_nothing_is_touched() {
     for line in [
         "Type=notify",
         "WatchdogSec=30s",
+        "WatchdogSignal=SIGKILL",
         "Restart=on-abnormal",
         "RestartForceExitStatus=125",
         "Delegate=yes",

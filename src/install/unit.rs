@@ -33,8 +33,10 @@ const SUPERVISED: &str = "\
 Type=notify
 NotifyAccess=main
 TimeoutStartSec=infinity
-# The loop of the watchdog shows that it turns; where it does not, it is aborted and started again.
+# The loop of the watchdog shows that it turns; where it does not, it is killed and started again. Not by ABRT, which is
+# read by the same loop.
 WatchdogSec=30s
+WatchdogSignal=SIGKILL
 # One restarter: the watchdog restarts its services; systemd only a watchdog that died, or that could not go on (125).
 Restart=on-abnormal
 RestartForceExitStatus=125

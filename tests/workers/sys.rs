@@ -82,10 +82,10 @@ pub(crate) fn set_of(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
-/// Every signal a program may block, but the synchronous faults and the job-control stop.
+/// Every signal a program may block. A true fault of its own still ends it.
 pub(crate) fn all_signals() -> Vec<i32> {
-    let faults = [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
-    (1..=64).filter(|n| !faults.contains(n) && *n != 32 && *n != 33).collect()
+    let never = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
+    (1..=64).filter(|n| !never.contains(n)).collect()
 }
 
 pub(crate) fn block(signals: &[i32]) {

@@ -34,7 +34,7 @@ impl Supervisor {
         };
         if self.setup.up {
             let by = By { kind: ByKind::Signal, signal: Some(received), pid, uid };
-            return self.on_own_signal(now, received, by, out);
+            return self.on_own_signal(now, received, origin, by, out);
         }
         let key = origin == Origin::Kernel && self.setup.shared_group;
         if key && KEYS.contains(&received) {
@@ -46,19 +46,23 @@ impl Supervisor {
             return;
         }
         let by = By { kind: ByKind::Signal, signal: Some(signal), pid, uid };
-        if signal == TERM || signal == INT {
+        // As sent to the watchdog by the runtime of an image with that STOPSIGNAL.
+        let stop_signal = self.services.iter().any(|s| s.spec.stop.signal == Some(signal));
+        if signal == TERM || signal == INT || stop_signal {
             return self.end(now, by, signal, out);
         }
-        let asks_for_end = received == TERM || received == INT;
+        // The kernel's HUP: the terminal is closed, and the worker may not have it as its own.
+        let hung_up = signal == libc::SIGHUP && origin == Origin::Kernel;
+        let asks_for_end = received == TERM || received == INT || hung_up;
         if asks_for_end && self.services.iter().all(|s| s.living().is_none()) {
-            // Rewritten, but there is no worker to end itself its own way.
+            // Rewritten or a closed terminal, but there is no worker to end itself its own way.
             return self.end(now, By { signal: Some(received), ..by }, received, out);
         }
         for n in 0..self.services.len() {
             self.with(n, now, out, |s, cx| {
                 s.forward(cx, signal);
                 if asks_for_end {
-                    // Rewritten: the worker ends itself its own way, and that is no failure.
+                    // The worker ends itself its own way, and that is no failure.
                     s.on_key(now);
                 }
             });
@@ -69,10 +73,12 @@ impl Supervisor {
     }
 
     /// Of many services none is more meant than another: the signals are for us.
-    fn on_own_signal(&mut self, now: MonoTime, received: SignalNumber, by: By, out: &mut Actions) {
+    fn on_own_signal(&mut self, now: MonoTime, received: SignalNumber, origin: Origin, by: By, out: &mut Actions) {
         match received {
             libc::SIGTERM | libc::SIGQUIT => self.end(now, by, TERM, out),
             libc::SIGINT => self.end(now, by, INT, out),
+            // Of the kernel: the terminal is closed. Of a process: a wish to read the file again.
+            libc::SIGHUP if origin == Origin::Kernel => self.end(now, by, TERM, out),
             libc::SIGHUP if !self.is_ending() => out.push(Action::ReadFileAgain { ticket: None, restart: true }),
             libc::SIGUSR1 => out.push(Action::ReopenLogs),
             libc::SIGTSTP => out.push(Action::Suspend),
@@ -100,7 +106,7 @@ impl Supervisor {
         }
     }
 
-    /// TERM or INT, however it came: begin the end, or go on with it.
+    /// INT, or TERM or a stop signal, which are the same: begin the end, or go on with it.
     pub(super) fn end(&mut self, now: MonoTime, by: By, signal: SignalNumber, out: &mut Actions) {
         let ending = self.ending.get_or_insert(Ending { by, terms: 0, ints: 0, status: None });
         let first = ending.terms == 0 && ending.ints == 0;
@@ -124,6 +130,9 @@ impl Supervisor {
                 if was_stopping && int {
                     self.with(n, now, out, |s, cx| s.forward(cx, INT));
                 }
+            } else if again && int && !self.setup.up && s.living().is_some() {
+                // One program decides itself what a further INT means.
+                self.with(n, now, out, |s, cx| s.forward(cx, INT));
             } else if again && int {
                 // A second INT skips the grace, and the order.
                 self.with(n, now, out, |s, cx| {

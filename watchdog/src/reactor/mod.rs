@@ -256,12 +256,17 @@ impl Reactor {
         }
     }
 
-    /// The tests' way to see what a panic of ours does to the worker (case DEA-04), once the named file is there; not in a
-    /// release build.
+    /// The tests' way to see what a panic of ours does to the worker (case DEA-04), once the named file is there: a panic,
+    /// or the end that the file names. Not in a release build.
     #[cfg(debug_assertions)]
     fn panic_if_asked() {
-        let asked = std::env::var_os("WATCHDOG_DEBUG_PANIC").is_some_and(|file| std::path::Path::new(&file).exists());
-        assert!(!asked, "asked for by WATCHDOG_DEBUG_PANIC");
+        let asked = std::env::var_os("WATCHDOG_DEBUG_PANIC").and_then(|file| std::fs::read_to_string(file).ok());
+        match asked.as_deref().map(str::trim) {
+            None => {}
+            Some("abort") => std::process::abort(),
+            Some("overflow") => drop(std::hint::black_box(overflow(1))),
+            Some(_) => panic!("asked for by WATCHDOG_DEBUG_PANIC"),
+        }
     }
 
     /// Waits for the first thing to happen, without limit if nothing is due.
@@ -575,6 +580,13 @@ impl Reactor {
             self.on_ask(client, ask, peer);
         }
     }
+}
+
+/// A true fault: the stack comes to its end.
+#[cfg(debug_assertions)]
+fn overflow(depth: u64) -> u64 {
+    let room = std::hint::black_box([depth; 512]);
+    if depth == 0 { 0 } else { overflow(depth.saturating_add(1)).wrapping_add(room[0]) }
 }
 
 /// At most [`NAMED_PIDS`] of them.

@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A set of signals as the kernel has it: bit n-1 is signal n.
 pub(crate) type Mask = u64;
 
-/// Faults that belong to whoever makes them; SIGABRT among them, for `abort` must end us.
+/// Signals by which the kernel reports a fault, and that of `abort`. They are blocked like all others, because a process
+/// that sends one means the worker (`docker kill -s ABRT`). A fault of our own still ends us: the kernel unblocks the
+/// signal of a fault and resets its action, and `abort` of libc does the same.
 const FAULTS: [i32; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT];
 /// Numbers that libc keeps for itself (cancellation, set-id calls): blocked so that they cannot end us, never passed on.
@@ -80,13 +82,13 @@ impl Signals {
     pub(crate) fn open() -> Result<(Signals, Inherited), SysError> {
         // A caller that ignores SIGCHLD would have the kernel throw every exit status away (case INH-04).
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // The Rust runtime's handlers for SEGV and BUS would swallow such a signal the first time it is sent by a process:
-        // whatever ends us must end us, so that the worker's parent-death signal comes (case DEA-04).
+        // The Rust runtime's handlers for SEGV and BUS would run code of ours at a fault: it has to end us at once, so that
+        // the worker's parent-death signal comes (case DEA-04).
         for signal in [Signal::SIGCHLD, Signal::SIGSEGV, Signal::SIGBUS] {
             // SAFETY: the default disposition runs no code of ours.
             unsafe { sigaction(signal, &default) }.map_err(at("sigaction"))?;
         }
-        let ours = FAULTS.iter().fold(!0, |mask, s| mask & !bit(*s));
+        let ours: Mask = !0;
         let mask = set_mask(libc::SIG_SETMASK, ours)?;
         // SAFETY: a raw signalfd4 on a mask of the kernel's size; the result is a new descriptor or -1.
         let fd = unsafe {
@@ -119,6 +121,10 @@ impl Signals {
                 if LIBCS_OWN.contains(&signal) || pid == me {
                     continue;
                 }
+                // A code above 0 is the kernel's: a fault that it did not have to force on us (a damaged page) is ours too.
+                if FAULTS.contains(&signal) && one.ssi_code > 0 {
+                    end_by(signal);
+                }
                 out.push(Received { signal, from_kernel: one.ssi_code == libc::SI_KERNEL, pid, uid: one.ssi_uid });
             }
             if count < BATCH {
@@ -140,6 +146,17 @@ fn set_mask(how: i32, mask: Mask) -> Result<Mask, SysError> {
     // SAFETY: both sets have the kernel's size and live through the call.
     let r = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const mask, &raw mut old, MASK_BYTES) };
     Errno::result(r).map(|_| old).map_err(at("sigprocmask"))
+}
+
+/// Ends us as a fault does.
+fn end_by(signal: i32) {
+    let Ok(name) = Signal::try_from(signal) else { return };
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition runs no code of ours.
+    let reset = unsafe { sigaction(name, &default) };
+    if reset.is_ok() && raise(name).is_ok() {
+        let _ = set_mask(libc::SIG_UNBLOCK, bit(signal));
+    }
 }
 
 /// Stops ourselves as the terminal's ^Z would, until somebody continues us. With the real SIGTSTP and its default

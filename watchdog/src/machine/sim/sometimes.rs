@@ -87,6 +87,8 @@ rare! {
     TermTwice => "a second TERM",
     IntTwice => "a second INT",
     IntThenTerm => "a TERM after an INT or the other way round",
+    StopSignalCame => "a stop signal that is received",
+    TerminalClosed => "a terminal that is closed",
     RewrittenEnd => "a rewritten TERM or INT",
     ClientGone => "a client that leaves before its answer",
     WaitOver => "a wait that ends by its time",

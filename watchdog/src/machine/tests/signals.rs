@@ -39,8 +39,9 @@ fn a_repeated_term_changes_nothing_whatever_the_stop_signal_is() {
 }
 
 #[test]
-fn a_second_int_skips_the_grace_and_the_sweep() {
-    assert_eq!(plain().signal(INT).signal(INT).sent(), [KILL]);
+fn each_int_is_forwarded_and_only_a_sweep_is_cut_short() {
+    assert_eq!(plain().signal(INT).signal(INT).sent(), [INT]);
+    assert_eq!(plain().signal(INT).signal(INT).signal(INT).sent(), [INT]);
     let stage = plain().ends_leaving(0, &[7]).signal(INT).signal(INT);
     assert!(matches!(stage.state(), State::Stopping { step: StopStep::SweepKill, .. }));
 }
@@ -65,6 +66,37 @@ fn other_signals_are_forwarded_and_change_nothing() {
 fn rewriting_comes_first_and_0_drops() {
     assert_eq!(with(|s| s.rewrite_signal = vec![(1, TERM)]).signal(1).told(), ["stop-requested"]);
     assert_eq!(with(|s| s.rewrite_signal = vec![(10, 0)]).signal(10).out, []);
+}
+
+#[test]
+fn a_received_stop_signal_is_a_stop_also_when_it_was_rewritten() {
+    let quit = || with(|s| s.stop.signal = Some(libc::SIGQUIT));
+    assert_eq!(quit().signal(libc::SIGQUIT).told(), ["stop-requested"]);
+    assert_eq!(quit().signal(libc::SIGQUIT).sent(), [libc::SIGQUIT]);
+    assert!(quit().signal(libc::SIGQUIT).signal(TERM).sent().is_empty(), "the same stop");
+    assert_eq!(quit().signal(libc::SIGQUIT).secs(10).sent(), [KILL]);
+    assert_eq!(quit().signal(libc::SIGHUP).told().len(), 0, "its look-alike");
+    let rewritten = with(|s| (s.stop.signal, s.rewrite_signal) = (Some(libc::SIGQUIT), vec![(1, libc::SIGQUIT)]));
+    assert_eq!(rewritten.signal(1).sent(), [libc::SIGQUIT]);
+    let away = with(|s| (s.stop.signal, s.rewrite_signal) = (Some(libc::SIGQUIT), vec![(libc::SIGQUIT, 10)]));
+    let away = away.signal(libc::SIGQUIT);
+    assert_eq!((away.sent(), away.told().len()), (vec![10], 0), "rewriting comes first");
+}
+
+#[test]
+fn a_closed_terminal_is_passed_on_and_an_end_after_it_is_no_failure() {
+    for always in [false, true] {
+        let stage = with(|s| {
+            if always {
+                s.restart.policy = crate::spec::Policy::Always;
+            }
+        });
+        let stage = stage.key(libc::SIGHUP);
+        assert_eq!(stage.sent(), [libc::SIGHUP]);
+        assert_eq!(stage.ends(-libc::SIGHUP).status(), Some(129));
+    }
+    assert_eq!(plain().ends(3).key(libc::SIGHUP).status(), Some(3), "there is no worker to take it");
+    assert_eq!(plain().signal(libc::SIGHUP).ends(4).status(), None, "a process that sends HUP closes nothing");
 }
 
 #[test]

@@ -31,8 +31,11 @@ pub(super) fn act(world: &mut World, machine: &Supervisor, tickets: &mut u64) {
     }
     if world.draw.chance(ends) {
         for _ in 0..world.draw.pick(&[1, 1, 2, 3]) {
-            let number = world.draw.pick(&[libc::SIGTERM, libc::SIGTERM, libc::SIGINT, libc::SIGINT, libc::SIGQUIT]);
-            signal(world, number);
+            // 0: the terminal is closed.
+            match world.draw.pick(&[libc::SIGTERM, libc::SIGTERM, libc::SIGINT, libc::SIGINT, libc::SIGQUIT, 0]) {
+                0 => world.post(Event::Signalled { signal: libc::SIGHUP, origin: Origin::Kernel }),
+                number => signal(world, number),
+            }
         }
     }
     world.call_person();

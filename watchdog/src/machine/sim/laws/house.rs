@@ -72,6 +72,10 @@ impl House {
             return match received {
                 libc::SIGTERM | libc::SIGQUIT => self.end(now, all, libc::SIGTERM, Some(received)),
                 libc::SIGINT => self.end(now, all, libc::SIGINT, Some(received)),
+                libc::SIGHUP if origin == Origin::Kernel => {
+                    self.seen.saw(Rare::TerminalClosed);
+                    self.end(now, all, libc::SIGTERM, Some(received));
+                }
                 libc::SIGTSTP => self.want.suspends += 1,
                 _ => {}
             };
@@ -96,15 +100,21 @@ impl House {
         }
         let rewrites = &all[0].spec.rewrite_signal;
         let signal = rewrites.iter().find(|r| r.0 == received).map_or(received, |r| r.1);
-        let asks = received == libc::SIGTERM || received == libc::SIGINT;
+        let closed = signal == libc::SIGHUP && origin == Origin::Kernel;
+        let asks = received == libc::SIGTERM || received == libc::SIGINT || closed;
+        let stop_signal = all.iter().any(|w| w.spec.stop.signal == Some(signal));
         match signal {
             0 => {}
             libc::SIGTERM | libc::SIGINT => self.end(now, all, signal, Some(signal)),
+            _ if stop_signal => {
+                self.seen.saw(Rare::StopSignalCame);
+                self.end(now, all, libc::SIGTERM, Some(signal));
+            }
             _ if asks && !alive => self.end(now, all, received, Some(received)),
             _ => {
                 all.iter_mut().for_each(|w| w.forward(signal));
                 if asks {
-                    self.seen.saw(Rare::RewrittenEnd);
+                    self.seen.saw(if closed { Rare::TerminalClosed } else { Rare::RewrittenEnd });
                     mark(all);
                 }
                 if signal == libc::SIGTSTP && origin == Origin::Kernel {
@@ -139,6 +149,8 @@ impl House {
                 if stopping && int {
                     w.forward(signal);
                 }
+            } else if again && int && !self.setup.up && w.phase == Phase::Alive {
+                w.forward(signal);
             } else if again && int {
                 w.stop(now, signal, Duration::ZERO);
             } else if !again && stopping {

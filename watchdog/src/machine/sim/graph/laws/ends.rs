@@ -3,7 +3,7 @@
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
 use crate::machine::sim::graph::world::{Fact, World};
-use crate::machine::{Action, Actions, Event, Goal, MonoTime, Request, Service, State, Supervisor};
+use crate::machine::{Action, Actions, Event, Goal, MonoTime, Origin, Request, Service, State, Supervisor};
 use crate::spec::{Autostart, GiveUp, Kind};
 use std::time::Duration;
 
@@ -62,8 +62,11 @@ impl Laws {
     fn asks_for_the_end(&self, call: &Call) -> bool {
         match call {
             Call::Handle(Event::Asked { request: Request::Shutdown, .. }) => true,
-            Call::Handle(Event::Signalled { signal, .. }) => {
-                [libc::SIGTERM, libc::SIGINT].contains(signal) || (*signal == libc::SIGQUIT && self.setup.up)
+            Call::Handle(Event::Signalled { signal, origin }) => {
+                let closed = *signal == libc::SIGHUP && *origin == Origin::Kernel;
+                // Outside of `up` only where no worker is there to take it, which the worlds of one service judge.
+                let asks = closed || [libc::SIGTERM, libc::SIGINT].contains(signal);
+                asks || (*signal == libc::SIGQUIT && self.setup.up)
             }
             _ => false,
         }
