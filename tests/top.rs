@@ -338,6 +338,33 @@ fn a_terminal_that_takes_nothing_costs_pictures_and_no_key() {
     dog.stop();
 }
 
+/// A terminal may say anything of its size. Failed before: each of four billion cells was kept twice.
+#[test]
+fn a_terminal_that_calls_itself_huge_costs_a_bounded_picture() {
+    let dog = Run::quick_file(&format!("[service.a]\n{SLEEPS}")).spawn();
+    dog.wait_ready("a");
+    let run = beside(&dog);
+    let size = nix::pty::Winsize { ws_row: u16::MAX, ws_col: u16::MAX, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(Some(&size), None).unwrap();
+    let (mut person, side) = (std::fs::File::from(pty.master), std::fs::File::from(pty.slave));
+    let end = || Stdio::from(side.try_clone().unwrap());
+    // Where the bound is missing it is to fail and not to fill the machine.
+    let line = ["prlimit".into(), "--as=2000000000".into(), watchdog().into(), "top".into()];
+    let mut child = run.command(&line).stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    drop(side);
+    let (shown, reader) = read_on(person.try_clone().unwrap());
+    let text = || String::from_utf8_lossy(&shown.lock().unwrap()).into_owned();
+    wait_for("the first picture", || text().contains("running").then_some(()));
+    let peak = common::procs::status_field(child.id() as i32, "VmHWM");
+    assert!(peak < 200 * 1024, "{peak} KiB");
+    person.write_all(b"q").unwrap();
+    let status = wait_for("its end", || child.try_wait().unwrap());
+    drop(person);
+    reader.join().unwrap();
+    assert_eq!(status.code(), Some(0), "{:?}", text());
+    dog.stop();
+}
+
 #[test]
 fn output_that_is_not_captured_is_said_in_its_place() {
     if !Tmux::is_there() {

@@ -4,9 +4,11 @@
 
 use super::{Failure, NO, NONE, REFUSED, USAGE};
 use crate::settings::reason;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, setsockopt, socket, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,14 +40,23 @@ pub(crate) enum Next {
 }
 
 impl Connection {
-    /// Connects, or says why nobody is there.
+    /// Connects, or says why no watchdog is there.
     pub(crate) fn open(path: &Path) -> Result<Connection, Failure> {
-        let socket = UnixStream::connect(path).map_err(|e| {
+        Connection::open_within(path, super::QUICK)
+    }
+
+    /// The same, if it takes no longer than that: a watchdog that stands still takes no more connections once some wait.
+    pub(crate) fn open_within(path: &Path, patience: Duration) -> Result<Connection, Failure> {
+        let socket = reach(path, patience).map_err(|e| {
+            if e.kind() == io::ErrorKind::WouldBlock {
+                let message = format!("{}: the watchdog takes no connection: it is stopped or stuck", path.display());
+                return Failure { late: true, ..Failure::new(NO, message) };
+            }
             let status = if e.kind() == io::ErrorKind::PermissionDenied { REFUSED } else { NONE };
             Failure::new(status, format!("no watchdog at {}: {}", path.display(), reason(&e)))
         })?;
         // A watchdog that does not even read must not hang us before the question is out.
-        let _ = socket.set_write_timeout(Some(super::QUICK));
+        let _ = socket.set_write_timeout(Some(patience));
         Ok(Connection { path: path.to_path_buf(), socket, buffer: Vec::new() })
     }
 
@@ -56,9 +67,28 @@ impl Connection {
         sent.map_err(|e| self.broken(&e))
     }
 
+    /// Makes sure that the watchdog answers at all, before something is asked that has no limit of its own.
+    pub(crate) fn assure(&mut self) -> Result<(), Failure> {
+        self.send("health", &[], json!({}))?;
+        // Whatever it is, it is an answer.
+        match self.line(Instant::now().checked_add(super::QUICK))? {
+            Some(_) => Ok(()),
+            None => Err(self.gone()),
+        }
+    }
+
+    /// Who listens at the other end; `None` where the kernel does not say.
+    pub(crate) fn peer(&self) -> Option<i32> {
+        getsockopt(&self.socket, sockopt::PeerCredentials).ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
+    }
+
     /// The result of a request that has one. Items before it are passed over.
     pub(crate) fn answer(&mut self, patience: Option<Duration>) -> Result<Value, Failure> {
-        let deadline = patience.and_then(|p| Instant::now().checked_add(p));
+        self.result(patience.and_then(|p| Instant::now().checked_add(p)))
+    }
+
+    /// The same until this moment.
+    pub(crate) fn result(&mut self, deadline: Option<Instant>) -> Result<Value, Failure> {
         loop {
             match self.next(deadline)? {
                 Next::Result(result) => return Ok(result),
@@ -164,11 +194,30 @@ impl Connection {
     }
 
     fn silent(&self) -> Failure {
-        Failure { late: true, ..Failure::new(NO, format!("{}: no answer in time", self.path.display())) }
+        let pid = self.peer().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let message =
+            format!("{}: the watchdog{pid} does not answer: it is busy, stopped or stuck", self.path.display());
+        Failure { late: true, ..Failure::new(NO, message) }
     }
 
     fn broken(&self, error: &io::Error) -> Failure {
         Failure::new(NO, format!("{}: {}", self.path.display(), reason(error)))
+    }
+}
+
+/// A connected socket. Not the library's `connect`, which waits for ever where the queue of the listener is full; a limit on
+/// sending is one on that too.
+fn reach(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = TimeVal::milliseconds(i64::try_from(patience.as_millis()).unwrap_or(i64::MAX));
+    setsockopt(&fd, sockopt::SendTimeout, &limit)?;
+    let address = UnixAddr::new(path)?;
+    loop {
+        match connect(fd.as_raw_fd(), &address) {
+            Ok(()) => return Ok(fd.into()),
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which watchdog is meant: `-i`, then WATCHDOG_INSTANCE, then WATCHDOG_SOCKET, then the only one that runs.
 
+#![expect(clippy::disallowed_methods, reason = "a client waits for real time; the rule is for the engine")]
+
 use super::connection::Connection;
 use super::{Failure, NONE, REFUSED, USAGE};
 use crate::settings::{World, nearest, reason};
@@ -9,18 +11,46 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long one watchdog may take to answer `ls`: a stuck one must not hide the others.
+/// How long all watchdogs together may take to answer: a stuck one must not hide the others.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A watchdog that answered.
+/// How long an answer that has come already may take to be read.
+const AT_HAND: Duration = Duration::from_millis(50);
+
+/// A watchdog that is there.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     /// Its socket.
     pub(crate) socket: PathBuf,
-    /// Its `status`.
+    /// Its `status`; of one that does not answer the name of its socket and its pid.
     pub(crate) status: Value,
+    /// It takes connections, or would, but does not answer.
+    pub(crate) stuck: bool,
+}
+
+impl Found {
+    fn name(&self) -> Option<&str> {
+        self.status["instance"]["name"].as_str()
+    }
+
+    fn pid(&self) -> Option<u64> {
+        self.status["instance"]["pid"].as_u64()
+    }
+
+    /// Whether it has a service of this name, or replicas of it.
+    fn has(&self, name: &str) -> bool {
+        let mut names = self.status["services"].as_array().into_iter().flatten().filter_map(|s| s["name"].as_str());
+        names.any(|n| n.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('@')))
+    }
+
+    /// As `-i` takes it, for a list.
+    pub(crate) fn line(&self) -> String {
+        let stem = self.socket.file_stem().unwrap_or_default().to_string_lossy();
+        let pid = self.pid().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        format!("{stem}{pid}{}", if self.stuck { " does not answer" } else { "" })
+    }
 }
 
 /// The sockets of a runtime directory, by name. A directory that is not there has none.
@@ -48,21 +78,48 @@ fn sockets(dir: &Path, uid: u32) -> Result<Vec<PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Everybody in the directory who answers. What a dead watchdog left behind is passed over.
+/// Every watchdog of the directory. What a dead one left behind is passed over.
 pub(crate) fn all(dir: &Path, uid: u32) -> Result<Vec<Found>, Failure> {
-    Ok(sockets(dir, uid)?.into_iter().filter_map(|socket| probe(&socket)).collect())
+    Ok(probe(&sockets(dir, uid)?))
 }
 
-fn probe(socket: &Path) -> Option<Found> {
-    let mut connection = Connection::open(socket).ok()?;
+/// Asks all of them at once, so that those who do not answer cost their time once.
+fn probe(sockets: &[PathBuf]) -> Vec<Found> {
+    let asked: Vec<_> = sockets.iter().map(|socket| (socket, question(socket))).collect();
+    let deadline = Instant::now().checked_add(PATIENCE);
+    asked.into_iter().filter_map(|(socket, connection)| heard(socket, connection, deadline)).collect()
+}
+
+fn question(socket: &Path) -> Result<Connection, Failure> {
+    let mut connection = Connection::open_within(socket, PATIENCE)?;
     // Hidden services too: `ls` counts them, and a failed one is not to be missed.
-    connection.send("status", &[], json!({ "all": true })).ok()?;
-    let status = connection.answer(Some(PATIENCE)).ok()?;
-    Some(Found { socket: socket.to_path_buf(), status })
+    connection.send("status", &[], json!({ "all": true }))?;
+    Ok(connection)
+}
+
+fn heard(socket: &Path, connection: Result<Connection, Failure>, deadline: Option<Instant>) -> Option<Found> {
+    let (answer, pid) = match connection {
+        // Its own answer may have come while another one was waited for.
+        Ok(mut connection) => (connection.result(deadline.max(Instant::now().checked_add(AT_HAND))), connection.peer()),
+        Err(failure) => (Err(failure), None),
+    };
+    match answer {
+        Ok(status) => Some(Found { socket: socket.to_path_buf(), status, stuck: false }),
+        Err(failure) if failure.late => {
+            let stem = socket.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let name = pid.and_then(|pid| stem.strip_suffix(&format!(".{pid}"))).unwrap_or(&stem).to_string();
+            let status = json!({ "instance": { "name": name, "pid": pid } });
+            Some(Found { socket: socket.to_path_buf(), status, stuck: true })
+        }
+        Err(_) => None,
+    }
 }
 
 /// The socket of the watchdog that is meant.
-pub(crate) fn one(asked: Option<&OsStr>, world: &World) -> Result<PathBuf, Failure> {
+///
+/// `names`: the services that are asked about. Where several watchdogs run and none is chosen, the one that alone has them
+/// is meant.
+pub(crate) fn one(asked: Option<&OsStr>, names: &[String], world: &World) -> Result<PathBuf, Failure> {
     let variable = |name| world.variable(name).map(|v| v.as_os_str());
     if let Some(instance) = asked.or_else(|| variable("WATCHDOG_INSTANCE")) {
         return by_name(instance, world);
@@ -77,7 +134,9 @@ pub(crate) fn one(asked: Option<&OsStr>, world: &World) -> Result<PathBuf, Failu
             Err(Failure::new(NONE, format!("no watchdog is running here for this user (looked in {})", dir.display())))
         }
         [only] => Ok(only.socket.clone()),
-        several => Err(choose("several watchdogs are running: choose one with -i", several)),
+        several => {
+            alone(several, names).ok_or_else(|| choose("several watchdogs are running: choose one with -i", several))
+        }
     }
 }
 
@@ -97,9 +156,8 @@ fn by_name(instance: &OsStr, world: &World) -> Result<PathBuf, Failure> {
     if sockets.contains(&exact) && Connection::open(&exact).is_ok() {
         return Ok(exact);
     }
-    let running: Vec<Found> = sockets.iter().filter_map(|s| probe(s)).collect();
-    let named: Vec<Found> =
-        running.iter().filter(|f| f.status["instance"]["name"].as_str() == instance.to_str()).cloned().collect();
+    let running = probe(&sockets);
+    let named: Vec<Found> = running.iter().filter(|f| f.name() == instance.to_str()).cloned().collect();
     let text = instance.to_string_lossy();
     match named.as_slice() {
         [only] => return Ok(only.socket.clone()),
@@ -107,10 +165,10 @@ fn by_name(instance: &OsStr, world: &World) -> Result<PathBuf, Failure> {
         several => return Err(choose(&format!("several watchdogs are called {text}: choose one with -i"), several)),
     }
     let pid = text.parse::<u64>().ok();
-    if let Some(found) = running.iter().find(|f| pid.is_some() && f.status["instance"]["pid"].as_u64() == pid) {
+    if let Some(found) = running.iter().find(|f| pid.is_some() && f.pid() == pid) {
         return Ok(found.socket.clone());
     }
-    let names: Vec<&str> = running.iter().filter_map(|f| f.status["instance"]["name"].as_str()).collect();
+    let names: Vec<&str> = running.iter().filter_map(Found::name).collect();
     let mut message = format!("no watchdog {text:?} is running here for this user");
     if let Some(near) = nearest(&text, names) {
         message.push_str(&format!(": did you mean {near:?}?"));
@@ -118,12 +176,16 @@ fn by_name(instance: &OsStr, world: &World) -> Result<PathBuf, Failure> {
     Err(Failure::new(NONE, message))
 }
 
+/// The one of several that has all of these services, if no other one has any of them. A pattern, or a watchdog of which
+/// that is not known, leaves it open.
+fn alone(several: &[Found], names: &[String]) -> Option<PathBuf> {
+    let open = names.is_empty() || names.iter().any(|n| n.contains(['*', '?'])) || several.iter().any(|f| f.stuck);
+    let mut have = several.iter().filter(|f| names.iter().any(|name| f.has(name)));
+    let (only, other) = (have.next()?, have.next());
+    (!open && other.is_none() && names.iter().all(|name| only.has(name))).then(|| only.socket.clone())
+}
+
 fn choose(what: &str, several: &[Found]) -> Failure {
-    let mut message = what.to_string();
-    for found in several {
-        let instance = &found.status["instance"];
-        let stem = found.socket.file_stem().unwrap_or_default().to_string_lossy();
-        message.push_str(&format!("\n  {stem} (pid {})", instance["pid"]));
-    }
-    Failure::new(USAGE, message)
+    let lines: String = several.iter().map(|found| format!("\n  {}", found.line())).collect();
+    Failure::new(USAGE, format!("{what}{lines}"))
 }

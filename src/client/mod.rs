@@ -71,9 +71,12 @@ pub(crate) fn run(control: &Control, world: &World) -> u8 {
     })
 }
 
-/// `ls`: every watchdog that answers.
+/// `ls`: every watchdog that is there. Of one that does not answer only name and pid are known.
 fn list(control: &Control, world: &World) -> Result<u8, Failure> {
     let found = find::all(&world.runtime_dir(), world.uid)?;
+    for stuck in found.iter().filter(|found| found.stuck) {
+        say(&stuck.line());
+    }
     let rows: Vec<Value> = found.iter().map(print::watchdog).collect();
     let answer = json!({ "watchdogs": rows });
     let text = if control.json { line(&answer) } else { print::watchdogs(&rows) };
@@ -82,11 +85,16 @@ fn list(control: &Control, world: &World) -> Result<u8, Failure> {
 
 /// Every other verb: one watchdog, one request.
 fn ask(control: &Control, world: &World) -> Result<u8, Failure> {
-    let path = find::one(control.instance.as_deref(), world)?;
+    let path = find::one(control.instance.as_deref(), &control.names, world)?;
     let mut connection = Connection::open(&path)?;
+    if !matches!(control.verb, "status" | "tree" | "explain" | "health") {
+        // What may be waited for without a limit is asked of a watchdog that answers; and what changes something is not
+        // to be done at some later time, when a watchdog that stood still goes on.
+        connection.assure()?;
+    }
     connection.send(control.verb, &control.names, arguments(control))?;
     if matches!(control.verb, "events" | "logs") {
-        return stream::copy(control, &mut connection);
+        return stream::copy(control, connection);
     }
     let patience = match control.verb {
         // Bounded by the watchdog's own ladders; how long that is, only it knows.

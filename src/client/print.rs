@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 pub(crate) fn watchdog(found: &Found) -> Value {
     let instance = &found.status["instance"];
     let services = found.status["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let count = |test: &dyn Fn(&Value) -> bool| services.iter().filter(|s| test(s)).count();
+    // Of one that does not answer none of it is known.
+    let known = |number: usize| (!found.stuck).then_some(number);
+    let count = |test: &dyn Fn(&Value) -> bool| known(services.iter().filter(|s| test(s)).count());
     json!({
         "name": instance["name"],
         "pid": instance["pid"],
         "control": found.socket.to_string_lossy(),
         "version": instance["version"],
         "uptime_ms": instance["uptime_ms"],
-        "services": services.len(),
+        "services": known(services.len()),
         "ready": count(&|s| s["ready"] == Value::Bool(true)),
         "failed": count(&|s| s["state"] == "failed"),
     })

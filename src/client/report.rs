@@ -23,7 +23,9 @@ const LISTED: [&str; 8] = ["id", "time", "service", "generation", "cause", "verd
 pub(crate) fn run(control: &Control, world: &World) -> Result<u8, Failure> {
     let answer = match &control.dir {
         Some(dir) => read(control, Path::new(dir))?,
-        None => match find::one(control.instance.as_deref(), world).and_then(|path| Connection::open(&path)) {
+        None => match find::one(control.instance.as_deref(), &control.names, world)
+            .and_then(|path| Connection::open(&path))
+        {
             Ok(mut connection) => {
                 connection.send(control.verb, &control.names, arguments(&control.report))?;
                 connection.answer(Some(QUICK))?

@@ -7,29 +7,61 @@ use super::connection::{Connection, Next};
 use super::{Failure, NO, OK, QUICK, line, print};
 use crate::cli::Control;
 use crate::output::{self, Written};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 /// Copies a stream to standard output.
-pub(crate) fn copy(control: &Control, connection: &mut Connection) -> Result<u8, Failure> {
-    let terminal = std::io::stdout().is_terminal();
-    let deadline = || if control.follow { None } else { Instant::now().checked_add(QUICK) };
+pub(crate) fn copy(control: &Control, mut connection: Connection) -> Result<u8, Failure> {
+    if control.follow {
+        return follow(control, connection.at_once()?);
+    }
     loop {
-        let bytes = match connection.next(deadline())? {
-            Next::Item(item) if control.json => line(&item).into_bytes(),
-            Next::Item(item) if control.verb == "logs" => log_line(control, &item, terminal),
-            Next::Item(item) => print::event(&item).into_bytes(),
-            Next::Result(_) => return Ok(OK),
-            // The end of the watchdog is the end of what is followed.
-            Next::Closed if control.follow => return Ok(OK),
-            Next::Closed => return Err(connection.gone()),
-        };
-        match output::write(&bytes) {
-            Written::Done => {}
-            Written::Closed => return Ok(OK),
-            Written::Failed => return Ok(NO),
+        let next = connection.next(Instant::now().checked_add(QUICK))?;
+        if matches!(next, Next::Closed) {
+            return Err(connection.gone());
         }
+        if let Some(status) = pass_on(control, next) {
+            return Ok(status);
+        }
+    }
+}
+
+/// What comes, until the watchdog ends or standard output has no reader any more: also while nothing comes.
+fn follow(control: &Control, mut connection: Connection) -> Result<u8, Failure> {
+    loop {
+        while let Some(next) = connection.at_hand()? {
+            if let Some(status) = pass_on(control, next) {
+                return Ok(status);
+            }
+        }
+        let out = std::io::stdout();
+        let mut fds =
+            [PollFd::new(connection.as_fd(), PollFlags::POLLIN), PollFd::new(out.as_fd(), PollFlags::empty())];
+        let woken = poll(&mut fds, PollTimeout::NONE);
+        // Only errors and the end of the reader are told of there.
+        if woken.is_ok() && fds[1].revents().is_some_and(|r| !r.is_empty()) {
+            return Ok(OK);
+        }
+    }
+}
+
+/// Prints one item. The status, when that was the end.
+fn pass_on(control: &Control, next: Next) -> Option<u8> {
+    let terminal = std::io::stdout().is_terminal();
+    let bytes = match next {
+        Next::Item(item) if control.json => line(&item).into_bytes(),
+        Next::Item(item) if control.verb == "logs" => log_line(control, &item, terminal),
+        Next::Item(item) => print::event(&item).into_bytes(),
+        // The end of the watchdog is the end of what is followed.
+        Next::Result(_) | Next::Closed => return Some(OK),
+    };
+    match output::write(&bytes) {
+        Written::Done => None,
+        Written::Closed => Some(OK),
+        Written::Failed => Some(NO),
     }
 }
 

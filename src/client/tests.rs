@@ -16,9 +16,11 @@ fn fake(path: &Path, lines: &'static str) {
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.expect("accept");
-            let mut request = String::new();
-            let _ = BufReader::new(socket.try_clone().expect("clone")).read_line(&mut request);
-            let _ = socket.write_all(lines.as_bytes());
+            std::thread::spawn(move || {
+                for _ in BufReader::new(socket.try_clone().expect("clone")).lines() {
+                    let _ = socket.write_all(lines.as_bytes());
+                }
+            });
         }
     });
 }
@@ -35,13 +37,13 @@ const DB: &str = "{\"id\":1,\"ok\":true,\"result\":{\"instance\":{\"name\":\"db\
 #[test]
 fn the_only_one_is_meant_and_leftovers_are_passed_over() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    assert_eq!(find::one(None, &world(dir.path(), &[])).expect_err("must fail").status, NONE);
+    assert_eq!(find::one(None, &[], &world(dir.path(), &[])).expect_err("must fail").status, NONE);
     drop(UnixListener::bind(dir.path().join("dead.sock")).expect("bind"));
-    assert_eq!(find::one(None, &world(dir.path(), &[])).expect_err("must fail").status, NONE);
+    assert_eq!(find::one(None, &[], &world(dir.path(), &[])).expect_err("must fail").status, NONE);
     fake(&dir.path().join("web.42.sock"), WEB);
-    assert_eq!(find::one(None, &world(dir.path(), &[])).expect("one"), dir.path().join("web.42.sock"));
+    assert_eq!(find::one(None, &[], &world(dir.path(), &[])).expect("one"), dir.path().join("web.42.sock"));
     fake(&dir.path().join("db.sock"), DB);
-    let failure = find::one(None, &world(dir.path(), &[])).expect_err("must fail");
+    let failure = find::one(None, &[], &world(dir.path(), &[])).expect_err("must fail");
     assert_eq!(failure.status, USAGE);
     assert!(failure.message.contains("web.42 (pid 42)") && failure.message.contains("db (pid 43)"), "{failure:?}");
 }
@@ -54,12 +56,15 @@ fn the_flag_beats_the_variable_beats_the_socket() {
     let web = dir.path().join("web.42.sock");
     let both = [("WATCHDOG_INSTANCE", "web"), ("WATCHDOG_SOCKET", "/x.sock")];
     for asked in ["web", "web.42", "42"] {
-        assert_eq!(find::one(Some(asked.as_ref()), &world(dir.path(), &[])).expect(asked), web);
+        assert_eq!(find::one(Some(asked.as_ref()), &[], &world(dir.path(), &[])).expect(asked), web);
     }
-    assert_eq!(find::one(None, &world(dir.path(), &both)).expect("variable"), web);
-    assert_eq!(find::one(None, &world(dir.path(), &both[1..])).expect("socket"), Path::new("/x.sock"));
-    assert_eq!(find::one(Some("db".as_ref()), &world(dir.path(), &both)).expect("flag"), dir.path().join("db.sock"));
-    let failure = find::one(Some("wbe".as_ref()), &world(dir.path(), &[])).expect_err("must fail");
+    assert_eq!(find::one(None, &[], &world(dir.path(), &both)).expect("variable"), web);
+    assert_eq!(find::one(None, &[], &world(dir.path(), &both[1..])).expect("socket"), Path::new("/x.sock"));
+    assert_eq!(
+        find::one(Some("db".as_ref()), &[], &world(dir.path(), &both)).expect("flag"),
+        dir.path().join("db.sock")
+    );
+    let failure = find::one(Some("wbe".as_ref()), &[], &world(dir.path(), &[])).expect_err("must fail");
     assert_eq!(failure.status, NONE);
     assert!(failure.message.ends_with("did you mean \"web\"?"), "{failure:?}");
 }
@@ -195,17 +200,19 @@ fn reports_of_the_dead_are_read_where_no_watchdog_is_left_to_ask() {
     assert_eq!((asks(nowhere, &[]), asks(Control { dir: Some(at.clone().into()), ..last() }, &[])), (NONE, OK));
 }
 
-/// Takes one request and answers it with this line.
+/// Takes one request and answers it with this line; a question before it whether it answers at all, too.
 fn asked(control: Control, answer: &'static str) -> (Value, u8) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let path = dir.path().join("x.sock");
     let listener = UnixListener::bind(&path).expect("bind");
     let server = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("accept");
-        let mut request = String::new();
-        BufReader::new(socket.try_clone().expect("clone")).read_line(&mut request).expect("a line");
-        socket.write_all(answer.as_bytes()).expect("write");
-        serde_json::from_str(&request).expect("JSON")
+        let mut last = Value::Null;
+        for request in BufReader::new(socket.try_clone().expect("clone")).lines().map_while(Result::ok) {
+            last = serde_json::from_str(&request).expect("JSON");
+            socket.write_all(answer.as_bytes()).expect("write");
+        }
+        last
     });
     let control = Control { instance: Some(path.into()), json: true, ..control };
     let status = run(&control, &world(dir.path(), &[]));

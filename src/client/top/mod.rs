@@ -59,14 +59,14 @@ const SIGNALS: [Signal; 7] = [
 /// Shows it, or prints it once.
 pub(super) fn run(control: &Control, world: &World) -> Result<u8, Failure> {
     if control.once || control.json {
-        return once(control, &find::one(control.instance.as_deref(), world)?);
+        return once(control, &find::one(control.instance.as_deref(), &control.names, world)?);
     }
     let plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     if plain || !stdout().is_terminal() || !stdin().is_terminal() {
         let what = if plain { "TERM names no terminal that can be drawn on" } else { "this is no terminal" };
         return Err(Failure::new(USAGE, format!("top: {what}: use watchdog top --once, or watchdog status")));
     }
-    let path = find::one(control.instance.as_deref(), world)?;
+    let path = find::one(control.instance.as_deref(), &control.names, world)?;
     // A watchdog that is not there, or names that are not, are said where people look.
     ask(&mut Connection::open(&path)?, "status", &control.names, json!({}))?;
     let mut top = Top::begin(Talk::new(path, control.names.clone()))?;

@@ -17,6 +17,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// Written at once: a terminal that says it takes something promises no more.
 const PIECE: usize = 256;
+/// Columns and rows that are drawn on at most: what a terminal says of itself may be anything up to 65535 x 65535, and each
+/// cell costs memory.
+const WIDEST: u16 = 700;
+const HIGHEST: u16 = 250;
 /// How long the end waits for a terminal that takes nothing.
 const LAST_WAIT: u16 = 1000;
 /// The end of whatever was being sent; another screen, no cursor, no line breaks of its own.
@@ -224,7 +228,7 @@ impl Backend for Ansi {
     fn size(&self) -> Result<Size, Infallible> {
         // Where the terminal does not say, what terminals used to be.
         let (width, height) = watchdog_engine::terminal_size().unwrap_or((80, 24));
-        Ok(Size { width, height })
+        Ok(Size { width: width.min(WIDEST), height: height.min(HIGHEST) })
     }
 
     fn window_size(&mut self) -> Result<WindowSize, Infallible> {

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Lines that a tail begins with.
 const TAIL: u64 = 100;
 /// Wishes under way at the same time.
 const WISHES: usize = 8;
+/// How long keys may wait for a watchdog that takes no connection.
+const AT_ONCE: Duration = Duration::from_millis(200);
 /// Answers taken from one connection before the others have their turn.
 const PER_TURN: usize = 256;
 
@@ -48,7 +51,7 @@ impl Talk {
     fn try_ask(&mut self, selected: Option<&str>) -> Result<(), Failure> {
         let (mut connection, mut open) = match self.asked.take() {
             Some(asked) => asked,
-            None => (Connection::open(&self.path)?.at_once()?, VecDeque::new()),
+            None => (Connection::open_within(&self.path, AT_ONCE)?.at_once()?, VecDeque::new()),
         };
         if open.is_empty() {
             connection.send("status", &self.names, json!({ "sample": true }))?;
@@ -73,7 +76,7 @@ impl Talk {
         self.lines = None;
         let Some(name) = model.selected.clone() else { return };
         let follow = || {
-            let mut connection = Connection::open(&self.path)?.at_once()?;
+            let mut connection = Connection::open_within(&self.path, AT_ONCE)?.at_once()?;
             connection.send("logs", &[name], json!({ "follow": true, "n": TAIL }))?;
             Ok::<_, Failure>(connection)
         };
@@ -91,7 +94,7 @@ impl Talk {
             return;
         }
         let send = || {
-            let mut connection = Connection::open(&self.path)?.at_once()?;
+            let mut connection = Connection::open_within(&self.path, AT_ONCE)?.at_once()?;
             connection.send(verb, std::slice::from_ref(service), json!({}))?;
             Ok::<_, Failure>(connection)
         };
