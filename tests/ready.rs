@@ -40,6 +40,31 @@ fn a_worker_that_says_nothing_is_ready_when_it_runs() {
     }
 }
 
+/// users 5: ready when it is still there. Failed before: there was no such word, and `auto` is ready at once.
+#[test]
+fn a_worker_that_has_to_stay_is_ready_when_it_is_still_there() {
+    let dog = Run::quick().flag("--ready", "alive:1s").talks(&["term", "n:READY=1", "note:said", "exit:0"]).spawn();
+    dog.hears("start");
+    let why = dog.verb(&["explain", "--why-not"]).code(0).out;
+    assert!(why.contains("still there 1s after its start (ready = alive)") && why.contains("to go"), "{why}");
+    assert!(dog.events_of("ready").is_empty(), "its READY is noted and nothing more");
+    ready_by(dog, "alive").code(0);
+}
+
+/// Failed before: an end with 0 was a success, however early it came.
+#[test]
+fn a_worker_that_leaves_before_that_has_failed_to_start() {
+    let run = Run::quick().flag("--ready", "alive:30s").flag("--restart-limit", "1");
+    let ended = run.program(["true"]).run().code(1).count("spawn", 2).count("ready", 0).count("gave-up", 1);
+    assert!(ended.says("a failed start, for it was to stay for 30s").of("exit")[0]["code"] == 0);
+    Run::once().flag("--ready", "alive:30s").program(["true"]).run().code(1).count("spawn", 1);
+    // One that is asked to end is no failure, and one that stayed may end as it likes.
+    let dog = Run::quick().flag("--ready", "alive:30s").talks(&["term", "exit:0"]).spawn();
+    dog.hears("start");
+    dog.stop().code(0).count("restart-scheduled", 0);
+    Run::quick().flag("--ready", "alive:50ms").program(["sleep", "1"]).run().code(0).count("ready", 1);
+}
+
 /// Section 6: a READY under auto is noted and never un-readies
 #[test]
 fn a_ready_under_auto_changes_nothing() {

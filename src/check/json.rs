@@ -8,7 +8,6 @@ use serde_json::{Map, Value, json};
 /// `check --json` of a file that is right.
 pub(crate) fn valid(plan: &Plan) -> String {
     let services: Vec<Value> = plan
-        .said
         .services()
         .map(|service| {
             let settings: Map<String, Value> = service.settings.iter().map(setting).collect();

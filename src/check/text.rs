@@ -10,11 +10,11 @@ const WIDEST: usize = 40;
 /// `watchdog check`
 pub(crate) fn page(plan: &Plan) -> String {
     let mut page = String::new();
-    let services = plan.said.services();
+    let services = plan.services();
     for (title, told) in std::iter::once(("[watchdog]".to_string(), plan.said.instance()))
         .chain(services.map(|service| (format!("[service.{}]", service.name), service.settings)))
     {
-        let said: Vec<&Told> = told.iter().filter(|t| t.is_said()).collect();
+        let said: Vec<&Told> = told.iter().filter(|t| t.is_said() || t.note.is_some()).collect();
         if said.is_empty() && title == "[watchdog]" {
             continue;
         }
@@ -33,7 +33,7 @@ fn section(page: &mut String, said: &[&Told]) {
     let keys = wide(&mut said.iter().map(|t| t.key.len()));
     let width = wide(&mut values.iter().map(|v| v.chars().count()));
     for (told, value) in said.iter().zip(&values) {
-        let from = told.at.as_deref().unwrap_or_default();
+        let from = told.at.as_deref().or(told.note).unwrap_or_default();
         let _ = writeln!(page, "  {:keys$} = {value:width$}  # {from}", told.key);
     }
 }

@@ -4,8 +4,8 @@ use super::Outcome;
 use super::life::{ANSWER, Bench, Life, Trouble};
 use super::marks;
 use super::steps::{
-    Began, OURS, Step, becomes_ready, begin, comes_back, how, is, last_breath, named_pids, open_output, over, short,
-    stop, unclean,
+    Began, OURS, Step, allowed, becomes_ready, begin, comes_back, how, is, last_breath, named_pids, open_output, over,
+    short, stop, unclean,
 };
 use crate::client::form::{bytes, cell};
 use serde_json::{Value, json};
@@ -247,7 +247,10 @@ fn slow_start(bench: &Bench, until: Instant) -> Verdict {
     let mut life = Life::begin(bench, "slow-start", Some(bench.slow))?;
     let late = format!("begun {} late", short(bench.slow));
     match becomes_ready(&mut life, 0, 1, until)? {
-        Ok((_, seen)) => over(life, format!("{late}: {seen}, start_timeout is {}", short(bench.spec.start_timeout))),
+        Ok((_, seen)) => {
+            let limit = allowed(bench).map_or("none".to_string(), short);
+            over(life, format!("{late}: {seen}, start_timeout is {limit}"))
+        }
         Err(why) => Seen::failed(&life, format!("{late}: {why}")),
     }
 }

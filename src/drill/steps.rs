@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
-use watchdog_engine::spec::SWEEP_GRACE;
+use watchdog_engine::spec::{Ready, START_TIMEOUT, SWEEP_GRACE};
 use watchdog_engine::{signal_name, signal_number};
 
 /// What a step has seen, or what ends the drill.
@@ -66,6 +66,12 @@ pub(super) fn begin<'a>(bench: &'a Bench, case: &str, until: Instant) -> Step<Be
     }
 }
 
+/// How long its start may take; one that is ready when its program runs is waited for as long as any other.
+pub(super) fn allowed(bench: &Bench) -> Option<Duration> {
+    let waits_for_itself = !matches!(bench.spec.ready, Ready::Auto | Ready::Spawned);
+    bench.spec.start_limit().or((!waits_for_itself).then_some(START_TIMEOUT))
+}
+
 /// Waits for this life to be ready and to stay; the place of the event, and what was seen.
 pub(super) fn becomes_ready(
     life: &mut Life<'_>,
@@ -73,7 +79,8 @@ pub(super) fn becomes_ready(
     generation: u64,
     until: Instant,
 ) -> Step<Result<(usize, String), String>> {
-    let limit = until.min(Instant::now() + life.bench.spec.start_timeout + OURS);
+    let allowed = allowed(life.bench);
+    let limit = allowed.map_or(until, |allowed| until.min(Instant::now() + allowed + OURS));
     let kinds = &["ready", "exit", "spawn-failed"];
     let Some((at, event)) = life.wait(from, limit, any(kinds, generation))? else {
         return Ok(Err(never(life, limit)));
@@ -83,7 +90,7 @@ pub(super) fn becomes_ready(
     }
     if event["event"] == "exit" {
         let late = event["cause"] == "start-timeout";
-        let timeout = short(life.bench.spec.start_timeout);
+        let timeout = short(allowed.unwrap_or_default());
         return Ok(Err(if late {
             format!("it was not ready within {timeout} (start_timeout) and was ended")
         } else {

@@ -21,7 +21,7 @@ fn words(setting: &Setting) -> Vec<&'static str> {
         "restart" => vec!["always", "on-failure", "on-success", "unless-stopped", "never"],
         "give_up" => vec!["exit", "stay", "stop-all", "exec:"],
         "log_level" => vec!["off", "error", "warn", "info", "debug", "trace"],
-        "ready" => vec!["auto", "spawned", "reported", "probe", "fd", "line:", "port:"],
+        "ready" => vec!["auto", "spawned", "alive:", "reported", "probe", "fd", "line:", "port:"],
         "dialects" => vec!["native", "notify", "node", "fd", "none"],
         "stop_signal" | "hang_signal" | "reload_signal" | "die_with_parent" => signals::names().to_vec(),
         // A word in capitals stands for a value: it is none to be typed. Files are completed as files.

@@ -13,17 +13,20 @@ const LONGEST_TEXT: usize = 4096;
 pub(crate) fn ready(text: &str) -> Result<Ready, Fault> {
     match text.split_once(':') {
         Some(("line", line)) => line_of(line),
+        Some(("alive", stays)) => stays_for(stays),
         Some(("port", port)) => {
             let port = values::count(port, 1, 65_535).map_err(|f| f.at("port"))?;
             Ok(Ready::Port(port as u16))
         }
         // The bare word is a slip with one cure; the nearest word of the list would be another one.
         _ if text == "line" => Err(Fault::usage("line: needs a text, such as line:listening")),
+        _ if text == "alive" => Err(Fault::usage("alive: needs a duration, such as alive:10s")),
         _ if text == "port" => Err(Fault::usage("port: needs a number, such as port:8080")),
         _ => {
             let words = [
                 ("auto", Some(Ready::Auto)),
                 ("spawned", Some(Ready::Spawned)),
+                ("alive:DURATION", None),
                 ("reported", Some(Ready::Reported)),
                 ("probe", Some(Ready::Probe)),
                 ("fd", Some(Ready::Fd)),
@@ -35,6 +38,15 @@ pub(crate) fn ready(text: &str) -> Result<Ready, Fault> {
             found.ok_or_else(|| Fault::usage(format!("{text:?} is the form, not a value, such as line:listening")))
         }
     }
+}
+
+/// `alive:DURATION`. No time at all is what `spawned` says.
+fn stays_for(text: &str) -> Result<Ready, Fault> {
+    let stays = values::duration(text).map_err(|fault| fault.at("alive"))?;
+    if stays.is_zero() {
+        return Err(Fault::usage("alive: no time at all").or_nearest(Some("spawned")));
+    }
+    Ok(Ready::Alive(stays))
 }
 
 fn line_of(text: &str) -> Result<Ready, Fault> {
@@ -110,6 +122,10 @@ mod tests {
         assert_eq!(ready("auto"), Ok(Ready::Auto));
         assert_eq!(ready("reported"), Ok(Ready::Reported));
         assert_eq!(ready("fd"), Ok(Ready::Fd));
+        assert_eq!(ready("alive:1m30s"), Ok(Ready::Alive(Duration::from_secs(90))));
+        assert_eq!(wrong(ready("alive:5")), "alive: \"5\" has no unit: did you mean \"5s\"?");
+        assert_eq!(wrong(ready("alive:0s")), "alive: no time at all: did you mean \"spawned\"?");
+        assert!(wrong(ready("alive")).contains("alive:10s") && wrong(ready("alive:")).contains("no duration"));
         assert_eq!(ready("line:a: b"), Ok(Ready::Line("a: b".into())));
         assert_eq!(ready("port:65535"), Ok(Ready::Port(65535)));
         assert_eq!(wrong(ready("port:0")), "port: \"0\" is not a whole number from 1 to 65535");

@@ -9,12 +9,11 @@ impl Draft {
     /// Settings that are right one by one and wrong together.
     pub(crate) fn contradictions(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let text = |d: Duration| humantime::format_duration(d).to_string().replace(' ', "");
         if self.delays.len() == 1 && self.delay_factor > 1000 && self.delays[0] > self.delay_max {
             let message = format!(
                 "restart_delay is {}, more than restart_delay_max {}: raise the second, or set restart_delay_factor to 1",
-                text(self.delays[0]),
-                text(self.delay_max)
+                short(self.delays[0]),
+                short(self.delay_max)
             );
             faults.push(Fault::usage(message).about("restart_delay"));
         }
@@ -47,6 +46,7 @@ impl Draft {
             let message = "ready = probe needs a readiness or startup probe of a service in a file: add one, or take another word";
             faults.push(Fault::usage(message).about("ready"));
         }
+        faults.extend(self.ended_before_it_is_ready());
         let Some(dialects) = &self.dialects else { return faults };
         let beats = dialects.native || dialects.notify.is_some() || dialects.node;
         if self.spec.heartbeat.mode == HeartbeatMode::Required && !beats {
@@ -58,6 +58,18 @@ impl Draft {
             faults.push(Fault::usage(message).about("ready"));
         }
         faults
+    }
+
+    /// It has to stay for longer than it may take to be ready.
+    fn ended_before_it_is_ready(&self) -> Option<Fault> {
+        let (Ready::Alive(stays), Some(limit)) = (&self.spec.ready, self.spec.start_timeout) else { return None };
+        (*stays >= limit).then(|| {
+            let (stays, limit) = (short(*stays), short(limit));
+            let message = format!(
+                "ready = alive:{stays} comes after start_timeout {limit}, so it would never be ready: lower the first or raise the second"
+            );
+            Fault::usage(message).about("ready")
+        })
     }
 
     /// The same for a service of a file: what it is, what it runs, how it is asked.
@@ -107,4 +119,9 @@ impl Draft {
         }
         faults
     }
+}
+
+/// A duration as a setting takes it: `1m30s`.
+pub(super) fn short(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string().replace(' ', "")
 }

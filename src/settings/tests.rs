@@ -37,6 +37,10 @@ fn the_defaults_of_the_table_are_those_of_the_engine() {
         let Standard::Value(text) = setting.default else { continue };
         let mut draft = Draft::default();
         (setting.set)(&mut draft, &Raw::one(Layer::Flag, text)).unwrap_or_else(|f| panic!("{}: {f:?}", setting.key));
+        if setting.key == "start_timeout" {
+            // One that was given stands, and the same as a default is stretched.
+            assert_eq!(draft.spec.start_timeout.take(), Some(watchdog_engine::spec::START_TIMEOUT));
+        }
         assert_eq!(format!("{draft:?}"), format!("{:?}", Draft::default()), "{}", setting.key);
     }
 }
@@ -207,8 +211,8 @@ fn what_a_worker_says_can_be_waited_for() {
     assert_eq!((by_fd.ready, by_fd.dialects), (Ready::Fd, Dialects { fd: true, ..Dialects::default() }));
     let alone = resolved(&[flag("ready", "fd"), flag("dialects", "none")], &[]).spec.dialects;
     assert!(alone.fd && !alone.native, "what ready waits for is offered: {alone:?}");
-    assert_eq!(resolved(&[flag("start_timeout", "90s")], &[]).spec.start_timeout, Duration::from_secs(90));
-    assert_eq!(resolved(&[flag("start_timeout", "none")], &[]).spec.start_timeout, Duration::MAX);
+    assert_eq!(resolved(&[flag("start_timeout", "90s")], &[]).spec.start_timeout, Some(Duration::from_secs(90)));
+    assert_eq!(resolved(&[flag("start_timeout", "none")], &[]).spec.start_timeout, Some(Duration::MAX));
     assert_eq!(resolved(&[flag("reload_signal", "HUP")], &[]).spec.reload_signal, Some(1));
 }
 
@@ -277,6 +281,7 @@ fn numbers_out_of_bounds_are_refused_with_the_bound() {
         ("cpu_limit", "80", "did you mean \"80%\"?"),
         ("memory_limit", "80", "did you mean \"80MiB\"?"),
         ("start_timeout", "30", "did you mean \"30s\"?"),
+        ("ready", "alive:5", "did you mean \"5s\"?"),
     ] {
         let (status, lines) = refused(&[flag(key, value)], &[]);
         assert!(status == 2 && lines.len() == 1 && lines[0].contains(part), "{key}: {lines:?}");

@@ -97,7 +97,11 @@ impl Simulation {
         spec.restart.jitter = 0;
         spec.max_age_jitter = 0;
         // A script says how runs end, not what a worker says or uses: one that runs is ready, and nothing else ends it.
-        (spec.ready, spec.limits) = (Ready::Spawned, Limits::default());
+        // One that has to stay for a while to be ready is asked no more than that.
+        if !matches!(spec.ready, Ready::Alive(_)) {
+            spec.ready = Ready::Spawned;
+        }
+        spec.limits = Limits::default();
         spec.heartbeat.mode = HeartbeatMode::Off;
         let setup = Setup { prefix: true, ..Setup::default() };
         let machine = Supervisor::new(vec![spec], setup);
@@ -249,6 +253,16 @@ mod tests {
         let once = played(&[], "ok 40s");
         assert_eq!((moments(&once, "spawn"), once.end), (vec![0], End::Exit(0)));
         assert_eq!(played(&[("restart", "always")], "ok 40s").end, End::Cut);
+    }
+
+    /// Failed before: `ready = alive` did not exist, and an end with 0 was a success however early it came.
+    #[test]
+    fn one_that_leaves_before_it_counts_as_ready_has_failed() {
+        let early = played(&[("ready", "alive:5s"), ("restart_limit", "1")], "ok 2s");
+        assert_eq!((moments(&early, "spawn").len(), moments(&early, "ready").len()), (2, 0));
+        assert_eq!(early.end, End::Exit(1));
+        let stays = played(&[("ready", "alive:5s")], "ok 40s");
+        assert_eq!((moments(&stays, "ready"), stays.end), (vec![5], End::Exit(0)));
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn involved(about: Option<&str>) -> &'static [&'static str] {
         None | Some("command" | "shell") => &["command", "shell", "type"],
         Some("restart") => &["restart", "type"],
         Some("type" | "probe") => &["probe", "type"],
-        Some("ready") => &["ready", "probe", "log", "dialects"],
+        Some("ready") => &["ready", "probe", "log", "dialects", "start_timeout"],
         Some("log_file") => &["log_file", "log"],
         Some("memory_soft_limit") => &["memory_limit", "memory_soft_limit"],
         Some("restart_delay") => &["restart_delay", "restart_delay_max", "restart_delay_factor"],

@@ -8,6 +8,7 @@ mod members;
 mod order;
 mod places;
 mod specs;
+mod starts;
 #[cfg(test)]
 mod tests;
 pub(crate) mod told;
@@ -143,7 +144,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
         names: members.iter().map(Member::names).collect(),
         chosen: chosen.as_ref().map(|chosen| (chosen, &starts)),
     };
-    let specs = specs::all(members, &around, world, &mut faults);
+    let specs = specs::all(members, &around, world, &mut faults, &mut warnings);
     if !faults.is_empty() {
         return Err(said.finished(faults));
     }

@@ -8,11 +8,7 @@ use crate::settings::build::Shared;
 use crate::settings::fault::Fault;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use watchdog_engine::spec::{Autostart, Kind, Need, ProbeSpec, Ready, Spec};
-
-/// What a stretched `start_timeout` has beyond the slowest probe.
-const SLACK: Duration = Duration::from_secs(5);
+use watchdog_engine::spec::{Autostart, Need, Spec};
 
 /// What stands around the services.
 pub(super) struct Around<'a> {
@@ -31,6 +27,7 @@ pub(super) fn all(
     around: &Around<'_>,
     world: &World,
     faults: &mut Vec<Fault>,
+    warnings: &mut Vec<String>,
 ) -> Vec<Box<Spec>> {
     let mut shared = Shared::for_many(world);
     let mut logs: HashMap<PathBuf, &str> = HashMap::new();
@@ -49,7 +46,7 @@ pub(super) fn all(
         let draft = std::mem::take(&mut member.draft);
         match draft.spec(argv, &mut shared) {
             Ok(spec) => {
-                let spec = with_deadline(spec, said.says(&member, "start_timeout"));
+                warnings.extend(said.start_warning(&member, &spec));
                 around.place(at, member.name, spec, &mut specs);
             }
             Err(wrong) => {
@@ -61,34 +58,6 @@ pub(super) fn all(
         }
     }
     specs
-}
-
-impl Said {
-    /// Whether any layer says this for a service.
-    fn says(&self, member: &Member<'_>, key: &str) -> bool {
-        let above = self.variables.iter().chain(&self.flags).any(|(setting, _)| setting.key == key);
-        above || member.entry(key).is_some() || self.contents.defaults.iter().any(|e| e.setting.key == key)
-    }
-}
-
-/// A deadline that nobody gave: none for a oneshot, for a long migration is not to be killed by a default; and where probes
-/// decide, long enough for the slowest of them to have failed.
-fn with_deadline(mut spec: Box<Spec>, given: bool) -> Box<Spec> {
-    if given {
-        return spec;
-    }
-    if spec.kind == Kind::Oneshot {
-        spec.start_timeout = Duration::MAX;
-        return spec;
-    }
-    let decides = matches!(spec.ready, Ready::Auto | Ready::Probe);
-    let slowest = |p: &ProbeSpec| {
-        let tries = p.interval.saturating_add(p.timeout).saturating_mul(p.failures);
-        p.start_period.saturating_add(tries).saturating_add(SLACK)
-    };
-    let deciding = spec.probes.iter().filter(|p| decides && (p.roles.readiness || p.roles.startup));
-    spec.start_timeout = deciding.map(slowest).max().unwrap_or_default().max(spec.start_timeout);
-    spec
 }
 
 impl Around<'_> {

@@ -64,7 +64,7 @@ fn a_service_that_says_nothing_has_the_defaults_of_up() {
     assert_eq!(words(&web.command), ["./web", "--port", "80"]);
     assert_eq!((web.launch.stdin, web.log.mode), (Stdin::Null, LogMode::Capture));
     assert_eq!((&web.restart.give_up, web.place.autostart), (&GiveUp::Stay, Autostart::Yes));
-    assert_eq!((web.start_timeout, web.ready.clone()), (Duration::from_secs(30), Ready::Auto));
+    assert_eq!((web.start_timeout, web.ready.clone()), (None, Ready::Auto));
     assert_eq!((plan.log_level.as_str(), plan.instance.form), ("info", Form::Up));
     assert_eq!((plan.instance.strategy, plan.instance.state.clone()), (Strategy::OneForOne, None));
     for setting in table::TABLE {
@@ -127,9 +127,9 @@ fn what_has_no_process_has_no_command() {
 #[test]
 fn a_oneshot_is_not_killed_by_a_default_and_not_started_again() {
     let plan = planned("[service.m]\ntype = \"oneshot\"\ncommand = \"m\"\n");
-    assert_eq!(spec(&plan, "m").start_timeout, Duration::MAX);
+    assert_eq!(spec(&plan, "m").start_limit(), None);
     let plan = planned("[defaults]\nstart_timeout = \"5s\"\n[service.m]\ntype = \"oneshot\"\ncommand = \"m\"\n");
-    assert_eq!(spec(&plan, "m").start_timeout, Duration::from_secs(5));
+    assert_eq!(spec(&plan, "m").start_limit(), Some(Duration::from_secs(5)));
     for policy in ["always", "unless-stopped", "on-success"] {
         let text = format!("[service.m]\ntype = \"oneshot\"\ncommand = \"m\"\nrestart = {policy:?}\n");
         says(&text, &["w.toml:4:1: service.m.restart:", "never is"]);

@@ -26,6 +26,8 @@ pub(crate) struct Told {
     pub(crate) source: &'static str,
     /// The flag, the variable, or `FILE:LINE`.
     pub(crate) at: Option<String>,
+    /// Why a default comes to something else here.
+    pub(crate) note: Option<&'static str>,
 }
 
 /// One service.
@@ -61,7 +63,7 @@ impl Said {
         let kind = kind(table);
         of.map(|setting| match setting.fits(kind) {
             true => self.told(setting, &[&table.entries, &self.contents.defaults]),
-            false => Told { key: setting.key, value: Value::Null, source: "default", at: None },
+            false => Told { key: setting.key, value: Value::Null, source: "default", at: None, note: None },
         })
         .collect()
     }
@@ -75,17 +77,17 @@ impl Said {
         let key = setting.key;
         let mut told = match (flag, variable, entry) {
             (Some((_, raw)), _, _) => {
-                Told { key, value: of_raw(setting, raw), source: "flag", at: Some(setting.flag()) }
+                Told { key, value: of_raw(setting, raw), source: "flag", at: Some(setting.flag()), note: None }
             }
             (None, Some((_, raw)), _) => {
-                Told { key, value: of_raw(setting, raw), source: "variable", at: Some(setting.variable()) }
+                Told { key, value: of_raw(setting, raw), source: "variable", at: Some(setting.variable()), note: None }
             }
             (None, None, Some(entry)) => {
                 let source = &self.sources[entry.spot.source];
                 let at = format!("{}:{}", source.shown, source.position(entry.spot.at).0);
-                Told { key, value: of_node(setting, &entry.node), source: "file", at: Some(at) }
+                Told { key, value: of_node(setting, &entry.node), source: "file", at: Some(at), note: None }
             }
-            (None, None, None) => Told { key, value: of_default(setting), source: "default", at: None },
+            (None, None, None) => Told { key, value: of_default(setting), source: "default", at: None, note: None },
         };
         match key {
             "env" if told.is_said() => told.value = self.env(tables, flag.map(|f| &f.1), variable.map(|v| &v.1)),

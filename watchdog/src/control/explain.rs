@@ -162,14 +162,20 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
             let by = match &s.spec.ready {
                 _ if !process => "a success of its probes".to_string(),
                 Ready::Auto | Ready::Spawned => "its exec".to_string(),
+                Ready::Alive(stays) => format!("the end of the {} that it has to stay (ready = alive)", human(*stays)),
                 Ready::Reported => "its READY, in any dialect (ready = reported)".into(),
                 Ready::Fd => "its newline on WATCHDOG_READY_FD (ready = fd)".into(),
                 Ready::Line(line) => format!("a line of output with {line:?} (ready = line)"),
                 Ready::Port(port) => format!("a listener of its tree on port {port} (ready = port)"),
                 Ready::Probe => "a success of its probes (ready = probe)".into(),
             };
-            let left = left.map_or("there is no start_timeout".into(), |d| format!("start_timeout ends in {d}"));
-            format!("it is not ready: {by} has not come; {left}")
+            match (&s.spec.ready, s.timers.get(Timer::Stays)) {
+                (Ready::Alive(time), Some(at)) => stays(frame, *time, at),
+                _ => {
+                    let left = left.map_or("no start_timeout ends it".into(), |d| format!("start_timeout ends in {d}"));
+                    format!("it is not ready: {by} has not come; {left}")
+                }
+            }
         }
         (State::Stopping { .. }, _) => {
             "it is not started: nothing is started before all of the old tree is gone".into()
@@ -196,6 +202,17 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
         text.push(without_a_process(&s.spec));
     }
     text
+}
+
+/// Why one that has to stay for a while is not ready yet.
+fn stays(frame: &Frame<'_>, stays: Duration, at: MonoTime) -> String {
+    let (so_far, left) = (stays.saturating_sub(at.since(frame.now)), at.since(frame.now));
+    format!(
+        "it is not ready: it counts as ready when it is still there {} after its start (ready = alive); {} so far, {} to go",
+        human(stays),
+        human(so_far),
+        human(left)
+    )
 }
 
 fn tells(what: &What) -> bool {
@@ -247,9 +264,11 @@ fn next(frame: &Frame<'_>, s: &Service) -> String {
             Some(d) => format!("next: it is recycled for its age in {d} (max_age)"),
             None => "next: nothing, as long as it runs".into(),
         },
-        State::Starting { .. } => match wait(Timer::Start) {
-            Some(d) => format!("next: it is ready, or ended in {d} (start_timeout)"),
-            None => "next: it is being started".into(),
+        State::Starting { .. } => match (wait(Timer::Stays), wait(Timer::Start)) {
+            (Some(d), _) => format!("next: it is ready in {d} if it is still there (ready = alive)"),
+            (None, Some(d)) => format!("next: it is ready, or ended in {d} (start_timeout)"),
+            (None, None) if s.living().is_some() => "next: it is ready, however long that takes".into(),
+            (None, None) => "next: it is being started".into(),
         },
         State::Waiting if s.hopeless => {
             "next: nothing, before one of those it waits for is started or changed by hand".into()

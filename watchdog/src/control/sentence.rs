@@ -15,6 +15,7 @@ pub(crate) fn sentence(n: &Notice) -> String {
             ReadyBy::Spawned => format!("generation {generation} is ready"),
             ReadyBy::Said(dialect) => format!("generation {generation} says that it is ready ({})", dialect.word()),
             ReadyBy::Line => format!("generation {generation} is ready by a line of its output"),
+            ReadyBy::Alive => format!("generation {generation} is ready: it is still there"),
             ReadyBy::Port => format!("generation {generation} is ready: its port is open"),
             ReadyBy::Probe => format!("generation {generation} is ready: its probes succeed"),
             ReadyBy::Requirements => "it is up: all that it requires is there".into(),

@@ -2,6 +2,7 @@
 //! stands in `hang`, by what it uses in `usage`.
 
 use super::news::*;
+use super::sentences::human;
 use super::service::{Cx, Service};
 use super::state::{State, StopStep};
 use super::talk::{EXTEND_TIMES, granted};
@@ -29,7 +30,8 @@ impl Service {
 
     /// Also when other settings decide about that than at its start.
     pub(super) fn await_what_makes_it_ready(&mut self, cx: &mut Cx<'_>) {
-        let probes = self.ready_by_probes();
+        let probes = self.spec.ready_by_probes();
+        let begun = self.run.as_ref().and_then(|r| r.spawned).unwrap_or(cx.now);
         if self.spec.kind == Kind::Oneshot {
             return self.await_completion(cx);
         }
@@ -37,6 +39,7 @@ impl Service {
             Ready::Auto if probes => {}
             Ready::Auto | Ready::Spawned => return self.on_ready(cx, ReadyBy::Spawned),
             Ready::Port(_) => self.timers.set(Timer::Port, cx.now),
+            Ready::Alive(stays) => self.timers.set(Timer::Stays, begun.after(stays)),
             Ready::Reported | Ready::Fd | Ready::Line(_) | Ready::Probe => {}
         }
         let by = match &self.spec.ready {
@@ -45,14 +48,19 @@ impl Service {
             Ready::Port(port) => format!("its port {port}"),
             Ready::Probe => "its probe".into(),
             Ready::Auto => "its probes".into(),
+            Ready::Alive(stays) => format!("it to be still there {} after its start", human(*stays)),
             Ready::Reported | Ready::Spawned => "its READY".into(),
         };
         self.reason = format!("started; waiting for {by}");
-        let begun = self.run.as_ref().and_then(|r| r.spawned).unwrap_or(cx.now);
-        let limit = self.start_limit();
-        match limit < Duration::MAX {
-            true => self.timers.set(Timer::Start, begun.after(limit)),
-            false => self.timers.clear(Timer::Start),
+        self.limit_the_start(begun);
+    }
+
+    /// Its deadline, where its start has one. Once its startup probes have passed there is none left.
+    fn limit_the_start(&mut self, begun: MonoTime) {
+        let passed = self.spec.ready_by_probes() && self.startup_passed();
+        match self.spec.start_limit().filter(|_| !passed) {
+            Some(limit) => self.timers.set(Timer::Start, begun.after(limit)),
+            None => self.timers.clear(Timer::Start),
         }
     }
 
@@ -60,8 +68,8 @@ impl Service {
     fn await_completion(&mut self, cx: &mut Cx<'_>) {
         self.reason = "running; it is done when it ends well".into();
         let begun = self.run.as_ref().and_then(|r| r.spawned).unwrap_or(cx.now);
-        if self.spec.start_timeout < Duration::MAX {
-            self.timers.set(Timer::Start, begun.after(self.spec.start_timeout));
+        if let Some(limit) = self.spec.start_limit() {
+            self.timers.set(Timer::Start, begun.after(limit));
         }
     }
 
@@ -98,6 +106,7 @@ impl Service {
             (
                 Ready::Auto
                 | Ready::Spawned
+                | Ready::Alive(_)
                 | Ready::Reported
                 | Ready::Fd
                 | Ready::Line(_)
@@ -119,7 +128,7 @@ impl Service {
         let enough = match self.spec.ready {
             Ready::Reported => true,
             Ready::Fd => dialect == Dialect::Fd,
-            Ready::Auto | Ready::Spawned | Ready::Line(_) | Ready::Port(_) | Ready::Probe => false,
+            Ready::Auto | Ready::Spawned | Ready::Alive(_) | Ready::Line(_) | Ready::Port(_) | Ready::Probe => false,
         };
         if enough {
             self.on_ready(cx, ReadyBy::Said(dialect));
@@ -278,7 +287,8 @@ impl Service {
         let Some(run) = self.run.as_mut() else { return };
         match self.state {
             State::Starting { .. } => {
-                let latest = run.asked_at.after(self.spec.start_timeout.saturating_mul(EXTEND_TIMES));
+                let limit = self.spec.start_limit().unwrap_or(Duration::MAX);
+                let latest = run.asked_at.after(limit.saturating_mul(EXTEND_TIMES));
                 if let Some(at) = later(&self.timers, Timer::Start, cx.now.after(asked).min(latest)) {
                     self.timers.set(Timer::Start, at);
                 }
@@ -389,6 +399,7 @@ impl Service {
                 }
             }
             (Timer::Probe, _) => self.probes_due(cx),
+            (Timer::Stays, State::Starting { .. }) => self.on_ready(cx, ReadyBy::Alive),
             (Timer::Beat, _) => self.beat_step(cx, late),
             (Timer::Verdict, State::Running { .. }) => self.verdict_due(cx, late),
             (Timer::Lanes, State::Running { child, .. }) => {
@@ -413,7 +424,16 @@ impl Service {
             }
             (Timer::Lost, _) => self.lost(cx),
             // A timer is cleared by the changes of state that end its meaning, so no other pair can be armed.
-            (Timer::Start | Timer::Port | Timer::Verdict | Timer::Lanes | Timer::Sample | Timer::Health, _) => {}
+            (
+                Timer::Start
+                | Timer::Stays
+                | Timer::Port
+                | Timer::Verdict
+                | Timer::Lanes
+                | Timer::Sample
+                | Timer::Health,
+                _,
+            ) => {}
             (
                 Timer::Stop
                 | Timer::KillWait

@@ -5,7 +5,7 @@ use super::service::{Cx, KILL, Service, TERM};
 use super::state::{EarlyEnd, Ended, Goal, State, StopStep};
 use super::time::{MonoTime, Timer};
 use super::words::*;
-use crate::spec::SWEEP_GRACE;
+use crate::spec::{Kind, Ready, SWEEP_GRACE};
 use std::time::Duration;
 
 /// Between two looks at a tree that was killed and is not gone.
@@ -55,7 +55,7 @@ impl Service {
         if exit.oom != Oom::No {
             self.tell(cx, Some(Cause::Oom), What::Oom { oom: exit.oom });
         }
-        let unclean = !self.spec.restart.success_on.has(exit.code, exit.signal);
+        let unclean = self.left_too_early() || !self.spec.restart.success_on.has(exit.code, exit.signal);
         if killed || doomed.is_some() || (unclean && !requested) {
             self.report(cx, cause, rule, true);
         }
@@ -178,6 +178,7 @@ impl Service {
         let doomed = self.run.as_ref().and_then(|r| r.doomed);
         let why = match doomed {
             Some(cause) => format!("ended by us ({}): {}; {how}", cause.word(), ended.rule),
+            None if self.left_too_early() => format!("{how}: a failed start, {}", self.how_long_it_had_to_stay()),
             None => how,
         };
         self.judge(cx, doomed.unwrap_or(end_cause(&ended.exit)), failure, ended.stable, why);
@@ -202,7 +203,19 @@ impl Service {
     /// An end that was our doing is a failure, whatever the code.
     pub(super) fn is_failure(&self, ended: &Ended) -> bool {
         self.run.as_ref().is_some_and(|r| r.doomed.is_some())
+            || self.left_too_early()
             || !self.spec.restart.success_on.has(ended.exit.code, ended.exit.signal)
+    }
+
+    fn how_long_it_had_to_stay(&self) -> String {
+        let stays = if let Ready::Alive(stays) = self.spec.ready { stays } else { Duration::ZERO };
+        format!("for it was to stay for {} (ready = alive)", human(stays))
+    }
+
+    /// It had to be there for a while to count as started (`ready = alive`) and was not: a failed start, whatever its code.
+    pub(super) fn left_too_early(&self) -> bool {
+        let stays = self.spec.kind == Kind::Service && matches!(self.spec.ready, Ready::Alive(_));
+        stays && self.run.as_ref().is_some_and(|r| r.spawned.is_some() && r.ready.is_none())
     }
 
     pub(super) fn rest(&mut self, cx: &mut Cx<'_>, cause: Option<Cause>, reason: String) {

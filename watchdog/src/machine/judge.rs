@@ -25,6 +25,9 @@ impl Service {
         let policy = policy_word(rules.policy);
         if !wants {
             self.leave = true;
+            if failure && self.left_too_early() {
+                self.status = self.status.filter(|s| *s != 0).or(Some(1));
+            }
             let verdict = if failure { "a failure" } else { "a success" };
             return self.enter(cx, end, Some(cause), format!("{how}: {verdict}, not restarted (restart = {policy})"));
         }

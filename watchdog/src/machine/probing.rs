@@ -7,9 +7,8 @@ use super::state::State;
 use super::time::{MonoTime, Timer};
 use super::verdict::{Sentence, Verdict};
 use super::words::*;
-use crate::spec::{Kind, ProbeSpec, Ready};
+use crate::spec::{Kind, ProbeSpec};
 use serde::Serialize;
-use std::time::Duration;
 
 /// The probes of one run, in the order of the settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -90,12 +89,6 @@ impl Tried {
 }
 
 impl Service {
-    /// Whether its readiness is decided by probes.
-    pub(super) fn ready_by_probes(&self) -> bool {
-        let decides = self.spec.probes.iter().any(|p| p.roles.readiness || p.roles.startup);
-        decides && (self.spec.kind == Kind::Probe || matches!(self.spec.ready, Ready::Auto | Ready::Probe))
-    }
-
     /// Whether all probes that say so say that it is ready; true where there are none.
     pub fn probes_ready(&self) -> bool {
         let Some(run) = self.run.as_ref() else { return true };
@@ -192,7 +185,12 @@ impl Service {
         self.due_probes(cx.now);
         self.probe_timer();
         match self.state {
-            State::Starting { .. } if self.ready_by_probes() && self.all_passed() => self.on_ready(cx, ReadyBy::Probe),
+            State::Starting { .. } if self.spec.ready_by_probes() && self.all_passed() => {
+                self.on_ready(cx, ReadyBy::Probe);
+            }
+            State::Starting { .. } if self.spec.ready_by_probes() && self.startup_passed() => {
+                self.timers.clear(Timer::Start);
+            }
             State::Running { child, .. } if self.spec.kind == Kind::Probe && !self.probes_ready() => {
                 let reason = format!("probe {name} failed {failures} times in a row (failures {allowed}): {message}");
                 self.enter(cx, State::Starting { child }, Some(Cause::Probe), reason);
@@ -236,21 +234,17 @@ impl Service {
         all.all(|(p, tried)| (!p.roles.startup || tried.passed) && (!p.roles.readiness || tried.good))
     }
 
-    /// How long its start may take: long enough for its probes to have failed as often as they may.
-    pub(super) fn start_limit(&self) -> Duration {
-        let stretch = |p: &ProbeSpec| {
-            let tries = p.interval.saturating_add(p.timeout).saturating_mul(p.failures);
-            p.start_period.saturating_add(tries).saturating_add(Duration::from_secs(5))
-        };
-        let deciding = self.spec.probes.iter().filter(|p| p.roles.readiness || p.roles.startup);
-        let stretched = deciding.map(stretch).max().filter(|_| self.ready_by_probes());
-        self.spec.start_timeout.max(stretched.unwrap_or_default())
+    /// Every startup probe has passed: what is left to wait for only gates.
+    pub(super) fn startup_passed(&self) -> bool {
+        let Some(run) = self.run.as_ref() else { return false };
+        self.spec.probes.iter().zip(&run.probing.all).all(|(p, tried)| !p.roles.startup || tried.passed)
     }
 
     /// How long its start may take, for people.
     pub(super) fn start_rule(&self) -> String {
-        let limit = self.start_limit();
-        let stretched = if limit > self.spec.start_timeout { " as its probes stretch it" } else { "" };
+        let limit = self.spec.start_limit().unwrap_or_default();
+        let stretched = self.spec.start_timeout.is_none() && self.spec.start_needs() == Some(limit);
+        let stretched = if stretched { " (stretched to what its startup probe may take)" } else { "" };
         format!("not ready within start_timeout {}{stretched}", human(limit))
     }
 }

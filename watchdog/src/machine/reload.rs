@@ -347,6 +347,7 @@ impl Service {
         let waits = matches!(self.state, State::Starting { .. }) && self.living().is_some();
         if waits && (ready || probes) {
             self.timers.clear(Timer::Port);
+            self.timers.clear(Timer::Stays);
             self.await_what_makes_it_ready(cx);
         }
         if let State::Running { since, .. } = self.state {

@@ -320,6 +320,7 @@ impl Service {
     /// What was waited for has come.
     pub(super) fn on_ready(&mut self, cx: &mut Cx<'_>, by: ReadyBy) {
         let State::Starting { child } = self.state else { return };
+        let begun = self.run.as_ref().and_then(|r| r.spawned).unwrap_or(cx.now);
         if let Some(run) = self.run.as_mut() {
             run.ready = Some(cx.now);
             run.ready_by = Some(by);
@@ -329,6 +330,7 @@ impl Service {
             ReadyBy::Said(dialect) => format!("it said that it is ready ({})", dialect.word()),
             ReadyBy::Line => "ready by a line of its output".into(),
             ReadyBy::Port => "ready by its port".into(),
+            ReadyBy::Alive => format!("it was still there {} after its start", human(cx.now.since(begun))),
             ReadyBy::Probe => "ready by its probes".into(),
             ReadyBy::Requirements => "all that it requires is there".into(),
         };
@@ -450,6 +452,7 @@ impl Service {
             ) => {}
             (
                 Timer::Start
+                | Timer::Stays
                 | Timer::Port
                 | Timer::Beat
                 | Timer::Lanes

@@ -43,6 +43,8 @@ pub enum Timer {
     GiveUp,
     /// It is not ready in time.
     Start,
+    /// It has been there long enough to count as ready.
+    Stays,
     /// Look at its port again.
     Port,
     /// The next ping, or the end of the patience with a worker that beats by itself.
@@ -71,7 +73,7 @@ pub enum Timer {
 
 impl Timer {
     /// All timers, in the order of the table.
-    pub const ALL: [Timer; 20] = [
+    pub const ALL: [Timer; 21] = [
         Timer::Stop,
         Timer::KillWait,
         Timer::Sweep,
@@ -80,6 +82,7 @@ impl Timer {
         Timer::MaxAge,
         Timer::GiveUp,
         Timer::Start,
+        Timer::Stays,
         Timer::Port,
         Timer::Beat,
         Timer::Lanes,

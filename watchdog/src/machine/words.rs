@@ -209,6 +209,8 @@ pub enum ReadyBy {
     Line,
     /// Its port.
     Port,
+    /// It is still there after the time of `ready = alive`.
+    Alive,
     /// Its probes.
     Probe,
     /// All that it requires is there: it has no process of its own.
@@ -223,6 +225,7 @@ impl ReadyBy {
             ReadyBy::Said(dialect) => dialect.word(),
             ReadyBy::Line => "line",
             ReadyBy::Port => "port",
+            ReadyBy::Alive => "alive",
             ReadyBy::Probe => "probe",
             ReadyBy::Requirements => "requirements",
         }

@@ -28,7 +28,7 @@ impl Default for Spec {
             max_age_jitter: 10,
             log: Log::default(),
             ready: Ready::Auto,
-            start_timeout: Duration::from_secs(30),
+            start_timeout: None,
             heartbeat: Heartbeat::default(),
             dialects: Dialects::default(),
             limits: Limits::default(),

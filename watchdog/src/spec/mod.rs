@@ -5,10 +5,12 @@ mod defaults;
 mod graph;
 mod instance;
 mod probe;
+mod start;
 
 pub use graph::{Autostart, Condition, Kind, Need, Place, Strategy};
 pub use instance::{Control, Form, Http, HttpControl, Instance, Upward};
 pub use probe::{Check, HttpCheck, Port, Ports, ProbeSpec, Roles};
+pub use start::START_TIMEOUT;
 
 use serde::Serialize;
 use std::ffi::OsString;
@@ -62,8 +64,8 @@ pub struct Spec {
     pub log: Log,
     /// When it counts as ready. Default `Auto`.
     pub ready: Ready,
-    /// Spawn to ready, where something other than the exec decides. Default 30 s.
-    pub start_timeout: Duration,
+    /// From the start to its failure where it is not ready by then; `MAX`: never. Default none given: see `start_limit`.
+    pub start_timeout: Option<Duration>,
     /// Signs of life, and what follows when they stop.
     pub heartbeat: Heartbeat,
     /// The ways to speak that it is offered.
@@ -84,6 +86,8 @@ pub enum Ready {
     Auto,
     /// As soon as its program runs.
     Spawned,
+    /// When it is still there so long after the exec. An end before that is a failed start, whatever its code.
+    Alive(Duration),
     /// When it says so, in any dialect.
     Reported,
     /// When it writes a newline to the descriptor in WATCHDOG_READY_FD, as s6's services do.

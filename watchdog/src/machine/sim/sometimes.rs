@@ -99,6 +99,8 @@ rare! {
     ReadyFd => "readiness by a newline",
     ReadyLine => "readiness by a line of output",
     ReadyPort => "readiness by a port",
+    ReadyAlive => "readiness by being still there",
+    LeftEarly => "an end with 0 of one that had to stay to be ready",
     ReadyInVain => "readiness in another way than the one that counts",
     StartTimeout => "a start that takes too long",
     StartExtended => "a start that is given more time",

@@ -34,11 +34,17 @@ fn draw_life(draw: &mut Draw, spec: &mut Spec) {
         0 => Ready::Fd,
         1 => Ready::Line("listening".into()),
         2 => Ready::Port(80),
+        3 => Ready::Alive(draw.ms(&[0, 150, 2000, 40_000])),
         _ => draw.pick(&plain),
     };
-    spec.start_timeout = draw.ms(&[200, 2000, 30_000, u64::MAX]);
-    if spec.start_timeout > Duration::from_secs(1 << 40) {
-        spec.start_timeout = Duration::MAX;
+    spec.start_timeout = match draw.below(5) {
+        0 => None,
+        1 => Some(Duration::MAX),
+        _ => Some(draw.ms(&[200, 2000, 30_000])),
+    };
+    if let Ready::Alive(stays) = spec.ready {
+        // One that could never be ready is refused by the settings.
+        spec.start_timeout = spec.start_timeout.filter(|limit| *limit > stays);
     }
     spec.heartbeat = Heartbeat {
         mode: draw.pick(&[HeartbeatMode::Auto, HeartbeatMode::Auto, HeartbeatMode::Required, HeartbeatMode::Off]),

@@ -103,8 +103,80 @@ fn pongs_do_not_stretch_a_start_and_extend_does_to_ten_times_at_most() {
 
 #[test]
 fn start_timeout_none_waits_for_ever() {
-    let stage = with(|s| (s.ready, s.start_timeout) = (Ready::Reported, Duration::MAX)).up();
+    let stage = with(|s| (s.ready, s.start_timeout) = (Ready::Reported, Some(Duration::MAX))).up();
     assert!(stage.secs(1 << 30).out.is_empty());
+}
+
+/// Failed before: `ready = alive` did not exist.
+#[test]
+fn one_that_has_to_stay_is_ready_when_it_is_still_there() {
+    let alive = || ready(Ready::Alive(secs(10)));
+    let stage = alive().notify(News::Ready).seen_ready(ReadyBy::Port).wait(Duration::from_millis(9_999));
+    assert!(!running(&stage) && stage.out.is_empty());
+    let stage = stage.wait(Duration::from_millis(1));
+    assert_eq!((stage.told(), stage.service().run.as_ref().unwrap().ready_by), (vec!["ready"], Some(ReadyBy::Alive)));
+    assert!(stage.service().reason.contains("still there 10s after its start"), "{}", stage.service().reason);
+    let stage = stage.secs(60).ends(0);
+    assert_eq!(stage.told(), ["exit"], "it was there long enough: 0 is a success");
+}
+
+/// Failed before: an end with 0 counted as a success, however early it came.
+#[test]
+fn an_end_before_it_has_stayed_is_a_failed_start_whatever_its_code() {
+    let stage = ready(Ready::Alive(secs(10))).secs(9).ends(0);
+    assert_eq!((stage.told(), stage.reports()), (vec!["exit", "restart-scheduled"], vec![Cause::Exited]));
+    assert!(stage.service().reason.contains("a failed start, for it was to stay for 10"), "{}", stage.service().reason);
+    let never = with(|s| (s.ready, s.restart.policy) = (Ready::Alive(secs(10)), crate::spec::Policy::Never)).up();
+    assert_eq!(never.ends(0).service().status, Some(1));
+    let stopped = ready(Ready::Alive(secs(10))).stop(None).ends(0);
+    assert_eq!(
+        (stopped.state(), stopped.reports()),
+        (State::Stopped, vec![]),
+        "a stop that was asked for is no failure"
+    );
+}
+
+/// Failed before: the deadline was stretched for readiness probes, and ended such a start.
+#[test]
+fn a_start_that_only_readiness_probes_gate_has_no_deadline_and_others_have_theirs() {
+    let probe = |startup, readiness| crate::spec::ProbeSpec {
+        roles: crate::spec::Roles { startup, readiness, liveness: false },
+        start_period: secs(1),
+        ..crate::spec::ProbeSpec::default()
+    };
+    let limit = |given: Option<u64>, probes: Vec<crate::spec::ProbeSpec>| {
+        with(|s| (s.start_timeout, s.probes) = (given.map(secs), probes)).up().service().timers.get(Timer::Start)
+    };
+    assert_eq!(limit(None, vec![probe(false, true)]), None);
+    assert_eq!(limit(Some(7), vec![probe(false, true)]), None);
+    // 1 s + 3 x (10 s + 5 s) + 5 s
+    assert_eq!(limit(None, vec![probe(true, false), probe(false, true)]), Some(MonoTime(secs(51))));
+    assert_eq!(limit(Some(7), vec![probe(true, false)]), Some(MonoTime(secs(7))), "one that was given stands");
+    let oneshot = |given| with(|s| (s.kind, s.start_timeout) = (crate::spec::Kind::Oneshot, given)).up();
+    assert_eq!(oneshot(None).service().timers.get(Timer::Start), None);
+    assert_eq!(oneshot(Some(secs(7))).service().timers.get(Timer::Start), Some(MonoTime(secs(7))));
+    let stays = with(|s| s.ready = Ready::Alive(secs(60))).up();
+    assert_eq!(stays.service().timers.get(Timer::Start), Some(MonoTime(secs(65))), "stretched to what it has to stay");
+}
+
+/// Failed before: what a startup probe had begun went on while readiness alone was waited for.
+#[test]
+fn a_startup_probe_that_has_passed_takes_the_deadline_with_it() {
+    let probe = |startup| crate::spec::ProbeSpec {
+        roles: crate::spec::Roles { startup, readiness: !startup, liveness: false },
+        ..crate::spec::ProbeSpec::default()
+    };
+    let answered = |stage: Stage, probe, good| {
+        let outcome = if good { Outcome::Success } else { Outcome::Failure };
+        let answer = Answer { outcome, message: String::new(), took: Duration::ZERO };
+        stage.give(Event::Probed { service: ID, generation: Generation(1), probe, answer })
+    };
+    let stage = with(|s| s.probes = vec![probe(true), probe(false)]).up().due();
+    let stage = answered(stage, 0, true);
+    assert_eq!(stage.service().timers.get(Timer::Start), None);
+    let stage = answered(stage.due(), 1, false);
+    assert!(!running(&stage) && stage.service().timers.get(Timer::Start).is_none());
+    assert!(running(&answered(stage.due(), 1, true)));
 }
 
 #[test]

@@ -144,10 +144,10 @@ fn settings_of_ten_thousand_years_and_of_nothing_never_overflow() {
         (spec.max_age, spec.restart.stable_after) = (Some(d), d);
         (spec.restart.crash_loop_window, spec.restart.crash_loop_pause) = (d, d);
         (spec.heartbeat.interval, spec.heartbeat.timeout, spec.heartbeat.hang_dump_timeout) = (d, d, d);
-        (spec.start_timeout, spec.limits.interval) = (d, d);
+        (spec.start_timeout, spec.limits.interval) = (Some(d), d);
         (spec.heartbeat.misses, spec.limits.memory_samples, spec.limits.cpu_samples) = (0, 0, u32::MAX);
         spec.limits.cpu = Some(u32::MAX);
-        for ready in [Ready::Auto, Ready::Reported, Ready::Port(1)] {
+        for ready in [Ready::Auto, Ready::Reported, Ready::Port(1), Ready::Alive(d)] {
             spec.ready = ready;
             let up = Stage::new(spec.clone(), Setup::default()).up();
             for stage in [up.clone(), up.native(News::Hello).pong().native(News::TakesShutdown)] {

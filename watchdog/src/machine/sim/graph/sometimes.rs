@@ -40,6 +40,7 @@ rare! {
     ProbeServiceDrops => "a service of probes that is not ready any more",
     TargetUp => "a target that is reached",
     StartTimeout => "a start that takes too long",
+    ReadinessOnly => "a start that only readiness probes gate",
     MaxAge => "a recycled service",
     Stuck => "a stuck service",
     Leftovers => "leftovers of a tree",

@@ -148,7 +148,7 @@ fn draw_spec(draw: &mut Draw, number: usize, others: &BTreeMap<usize, Kind>) -> 
         probes,
         ready,
         command: vec!["v0".into()],
-        start_timeout: draw.ms(&[2000, 10_000, 30_000]),
+        start_timeout: draw.pick(&[None, None, Some(2000), Some(10_000)]).map(Duration::from_millis),
         restart: draw_restart(draw, kind),
         stop: draw_stop(draw),
         max_age: draw.chance(8).then(|| draw.ms(&[15_000, 60_000])),

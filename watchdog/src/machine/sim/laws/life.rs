@@ -64,11 +64,28 @@ impl Witness {
         match self.spec.ready {
             Ready::Auto | Ready::Spawned => return self.ready(now, ReadyBy::Spawned),
             Ready::Port(_) => self.run.dues.set(Timer::Port, now),
+            Ready::Alive(stays) => self.run.dues.set(Timer::Stays, now.after(stays)),
             Ready::Reported | Ready::Fd | Ready::Line(_) | Ready::Probe => {}
         }
-        if self.spec.start_timeout != Duration::MAX {
-            self.run.dues.set(Timer::Start, now.after(self.spec.start_timeout));
+        if let Some(limit) = self.limit() {
+            self.run.dues.set(Timer::Start, now.after(limit));
         }
+    }
+
+    /// start_timeout: what was given; else 30 s, and 5 s more than it has to stay.
+    fn limit(&self) -> Option<Duration> {
+        let (usual, second) = (Duration::from_secs(30), Duration::from_secs(5));
+        let limit = match (self.spec.start_timeout, &self.spec.ready) {
+            (Some(given), _) => given,
+            (None, Ready::Alive(stays)) => usual.max(*stays + second),
+            (None, _) => usual,
+        };
+        (limit != Duration::MAX).then_some(limit)
+    }
+
+    /// It had to stay to be ready, and did not.
+    pub(super) fn early(&self) -> bool {
+        matches!(self.spec.ready, Ready::Alive(_)) && self.run.ready.is_none()
     }
 
     pub(super) fn ready(&mut self, now: MonoTime, by: ReadyBy) {
@@ -77,6 +94,7 @@ impl Witness {
         self.want.ready = Some(by);
         self.run.dues.clear(Timer::Start);
         self.run.dues.clear(Timer::Port);
+        self.run.dues.clear(Timer::Stays);
         let must = self.must_beat();
         let life = &mut self.run.life;
         if self.spec.heartbeat.mode != HeartbeatMode::Off && (must || life.beats.armed) {
@@ -205,7 +223,8 @@ impl Witness {
             beats.excused = Some(now.after(asked.min(most)));
             self.beat_step(now, Duration::ZERO);
         } else if self.starting() {
-            let latest = self.run.asked_for.after(self.spec.start_timeout.saturating_mul(TIMES));
+            let limit = self.limit().unwrap_or(Duration::MAX);
+            let latest = self.run.asked_for.after(limit.saturating_mul(TIMES));
             if later(&mut self.run.dues, Timer::Start, now.after(asked).min(latest)) {
                 self.seen.saw(Rare::StartExtended);
             }
@@ -328,6 +347,10 @@ impl Witness {
             Timer::Start => {
                 self.seen.saw(Rare::StartTimeout);
                 self.doom(now, Cause::StartTimeout);
+            }
+            Timer::Stays => {
+                self.seen.saw(Rare::ReadyAlive);
+                self.ready(now, ReadyBy::Alive);
             }
             Timer::Port => {
                 self.want.ports += 1;

@@ -25,6 +25,9 @@ impl Witness {
         };
         if !wanted {
             self.seen.saw(Rare::NotWanted);
+            if failure && !no_process && self.early() {
+                self.status = self.status.filter(|status| *status != 0).or(Some(1));
+            }
             self.leave = true;
             self.rest = Some((!failure, now));
             return Ok(());

@@ -296,7 +296,7 @@ impl Witness {
         if self.run.doomed.is_some() && self.run.requested {
             self.seen.saw(Rare::DoomedAndAsked);
         }
-        let unclean = !self.spec.restart.success_on.has(exit.code, exit.signal);
+        let unclean = self.early() || !self.spec.restart.success_on.has(exit.code, exit.signal);
         if self.run.killed.is_some() || self.run.doomed.is_some() || (unclean && !self.run.requested) {
             self.report(cause, true);
         }
@@ -350,10 +350,13 @@ impl Witness {
             || exit.code.is_some_and(|c| good.codes.contains(&c))
             || exit.signal.is_some_and(|s| good.signals.contains(&s));
         // An end of our doing is a failure, whatever the code, and the code forbids nothing.
-        let doomed = self.run.doomed.is_some();
+        let (doomed, early) = (self.run.doomed.is_some(), self.early());
         if doomed && success {
             self.seen.saw(Rare::DoomedSuccess);
         }
-        self.verdict(now, Some(exit).filter(|_| !doomed), doomed || !success, self.run.stable)
+        if early && success && !doomed {
+            self.seen.saw(Rare::LeftEarly);
+        }
+        self.verdict(now, Some(exit).filter(|_| !doomed), doomed || early || !success, self.run.stable)
     }
 }

@@ -59,6 +59,11 @@ impl Count {
         Count { generation, begun, all: vec![One::default(); probes] }
     }
 
+    /// Every startup probe has passed.
+    fn started(&self, specs: &[ProbeSpec]) -> bool {
+        specs.iter().zip(&self.all).all(|(p, one)| !p.roles.startup || one.passed)
+    }
+
     fn ready(&self, specs: &[ProbeSpec]) -> bool {
         let mut all = specs.iter().zip(&self.all);
         all.all(|(p, one)| (!p.roles.startup || one.passed) && (!p.roles.readiness || one.good))
@@ -66,6 +71,11 @@ impl Count {
 }
 
 impl Laws {
+    /// Whether nothing but readiness is waited for any more, by the probes of this service.
+    pub(super) fn startup_passed(&self, n: usize, specs: &[ProbeSpec]) -> bool {
+        self.counts[n].started(specs)
+    }
+
     /// The answer first, for what follows from it is in this call; then what is tried anew.
     pub(super) fn probes(
         &mut self,

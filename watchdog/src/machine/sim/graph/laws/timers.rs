@@ -32,28 +32,42 @@ impl Laws {
             let waits =
                 matches!(s.state, State::Starting { .. }) && s.living().is_some() && s.spec.kind == Kind::Service;
             let decides = super::super::specs::decides(&s.spec.probes);
-            let reported = s.spec.ready == Ready::Reported || (s.spec.ready != Ready::Spawned && decides);
-            if waits && !reported {
+            let by_itself = s.spec.ready == Ready::Reported;
+            if waits && !by_itself && (s.spec.ready == Ready::Spawned || !decides) {
                 return Err(format!("ready: {} waits for nothing", s.spec.name));
             }
-            if waits && s.run.as_ref().and_then(|r| r.spawned) == Some(self.now) {
-                self.start_limit(s, decides && s.spec.ready != Ready::Reported)?;
+            let gated = waits && !by_itself && self.startup_passed(n, &s.spec.probes);
+            if gated && s.run.as_ref().and_then(|r| r.spawned) == Some(self.now) {
+                self.seen.saw(Rare::ReadinessOnly);
+            }
+            if gated && s.timers.get(Timer::Start).is_some() {
+                return Err(format!("timers: {} waits for readiness alone, and has a deadline", s.spec.name));
+            }
+            if waits && !gated && s.run.as_ref().and_then(|r| r.spawned) == Some(self.now) {
+                self.start_limit(s, by_itself)?;
             }
         }
         Ok(())
     }
 
-    /// start_timeout, stretched where probes decide.
-    fn start_limit(&self, s: &crate::machine::Service, stretched: bool) -> Result<(), String> {
+    /// start_timeout: one that was given stands; 30 s are stretched to what a startup probe may take; what only gates has none.
+    fn start_limit(&self, s: &crate::machine::Service, by_itself: bool) -> Result<(), String> {
+        let usual = Duration::from_secs(30);
         let least = |p: &crate::spec::ProbeSpec| {
             p.start_period + (p.interval + p.timeout) * p.failures + Duration::from_secs(5)
         };
-        let deciding = s.spec.probes.iter().filter(|p| stretched && (p.roles.readiness || p.roles.startup));
-        let limit = deciding.map(least).max().unwrap_or_default().max(s.spec.start_timeout);
+        let startup = s.spec.probes.iter().filter(|p| !by_itself && p.roles.startup).map(least).max();
+        let limit = match (s.spec.start_timeout, startup) {
+            (Some(given), Some(_)) => Some(given),
+            (Some(given), None) => by_itself.then_some(given),
+            (None, Some(least)) => Some(least.max(usual)),
+            (None, None) => by_itself.then_some(usual),
+        };
         let spawned = s.run.as_ref().and_then(|r| r.spawned).unwrap_or(self.now);
-        match s.timers.get(Timer::Start) {
-            Some(at) if at == spawned.after(limit) => Ok(()),
-            other => Err(format!("timers: the start of {} has until {other:?}, not {limit:?}", s.spec.name)),
+        match (s.timers.get(Timer::Start), limit) {
+            (Some(at), Some(limit)) if at == spawned.after(limit) => Ok(()),
+            (None, None) => Ok(()),
+            (other, _) => Err(format!("timers: the start of {} has until {other:?}, not {limit:?}", s.spec.name)),
         }
     }
 }
@@ -64,7 +78,7 @@ fn fits(timer: Timer, state: State) -> bool {
         Timer::File | Timer::FileLimit => matches!(state, State::Waiting),
         Timer::GiveUp => state == State::Failed,
         Timer::MaxAge => matches!(state, State::Running { .. }),
-        Timer::Start | Timer::Port => matches!(state, State::Starting { .. }),
+        Timer::Start | Timer::Stays | Timer::Port => matches!(state, State::Starting { .. }),
         Timer::Probe => matches!(state, State::Starting { .. } | State::Running { .. }),
         Timer::Stop | Timer::KillWait | Timer::Sweep | Timer::StopSignal | Timer::Dump => {
             matches!(state, State::Stopping { .. })
