@@ -141,7 +141,9 @@ fn show(control: &Control, answer: &Value) -> u8 {
         "start" | "stop" | "restart" => u8::from(answer["reason"].is_string()),
         _ => OK,
     };
-    if let (false, Some(reason)) = (control.json, answer["reason"].as_str().filter(|_| control.verb != "health")) {
+    // The sentences of these two hold it already.
+    let apart = !matches!(control.verb, "health" | "wait");
+    if let (false, Some(reason)) = (control.json, answer["reason"].as_str().filter(|_| apart)) {
         say(reason);
     }
     if control.verb == "wait" && status == NO && !control.json {

@@ -221,8 +221,9 @@ fn asker(by: &Value) -> String {
 
 /// `wait` without success: what it is instead, and the last lines of output.
 pub(crate) fn not_reached(answer: &Value) -> Vec<String> {
+    let reason = answer["reason"].as_str().map(|r| format!(": {}", clean(r))).unwrap_or_default();
     let mut lines = vec![format!(
-        "{} is not {} after {}: it is {}",
+        "{} is not {} after {}: it is {}{reason}",
         cell(&answer["service"]),
         cell(&answer["for"]),
         time(&answer["waited_ms"]),

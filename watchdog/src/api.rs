@@ -6,7 +6,7 @@
 //! the mask of its parent) and speak to the engine through that [`Handle`].
 
 use crate::logs::Stream;
-use crate::machine::{MonoTime, Notice, Service, State};
+use crate::machine::{MonoTime, Notice, Readiness, Service, State};
 use crate::reactor::{self, Wish};
 use crate::spec::{Instance, Spec};
 use crate::sys::signals::{Inherited, Signals};
@@ -65,7 +65,7 @@ pub struct Snapshot<'a> {
     pub(crate) ending: bool,
 }
 
-/// How far those are that are wanted and not hidden.
+/// How far those are that are wanted, hidden ones with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All of them.
@@ -118,10 +118,11 @@ impl<'a> Snapshot<'a> {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for s in self.shown() {
-            counts.wanted += 1;
-            counts.ready += usize::from(s.is_ready());
-            counts.given_up += usize::from(!s.is_ready() && (s.state.is_terminal() || is_hopeless(s)));
+        for s in self.services {
+            let readiness = s.readiness();
+            counts.wanted += usize::from(readiness != Readiness::Unasked);
+            counts.ready += usize::from(matches!(readiness, Readiness::Ready | Readiness::Over));
+            counts.given_up += usize::from(readiness == Readiness::Lost);
         }
         counts
     }
@@ -129,11 +130,7 @@ impl<'a> Snapshot<'a> {
     /// Those of [`Counts::wanted`] that are not ready, in the order of the file.
     pub fn not_ready(&self) -> impl Iterator<Item = ServiceState> + 'a {
         let now = self.now;
-        self.shown().filter(|s| !s.is_ready()).map(move |s| state_of(s, now))
-    }
-
-    fn shown(&self) -> impl Iterator<Item = &'a Service> + 'a {
-        self.services.iter().filter(|s| !s.removed && s.wanted && !s.spec.hidden)
+        self.services.iter().filter(|s| s.readiness().is_missing()).map(move |s| state_of(s, now))
     }
 
     /// Whether the end of all of them has begun.
@@ -180,7 +177,7 @@ fn state_of(s: &Service, now: MonoTime) -> ServiceState {
         ready: s.is_ready(),
         at_rest: s.state.is_terminal(),
         wanted: s.wanted,
-        reason: s.reason.clone(),
+        reason: s.why(now),
         waiting_on: s.waiting_on.clone(),
         hopeless: is_hopeless(s),
         pid: s.run.as_ref().filter(|r| r.alive).and_then(|r| r.pid),

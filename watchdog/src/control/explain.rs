@@ -3,7 +3,7 @@
 
 use super::journal::Entry;
 use super::sentence::sentence;
-use super::shapes::Frame;
+use super::shapes::{Frame, why};
 use crate::machine::*;
 use crate::signal_name;
 use crate::spec::{Delays, HeartbeatMode, Kind, LimitAction, MemoryLimit, OnHang, Ready, Scope, Spec, Stop};
@@ -154,6 +154,10 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
                     human(silent),
                     human(run.map_or(Duration::ZERO, |r| r.beats.patience(&s.spec.heartbeat)))
                 ),
+                (None, None) if s.trouble(frame.now).is_some() => {
+                    "it is not restarted for that: only its end, a hang, a limit or a failing liveness probe lead to a restart"
+                        .into()
+                }
                 (None, None) => "it is not restarted: it runs, and nothing of it is judged that could be wrong".into(),
             }
         }
@@ -186,8 +190,9 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
         (State::Waiting, _) => format!("it is not started yet: {}", s.reason),
         (State::Backoff { .. } | State::CrashLoop { .. }, _) => next(frame, s),
         (State::Stuck { .. }, _) => "it is not started: a process of it was killed and is not gone".into(),
-        (State::Stopped | State::Done | State::Failed, Goal::Down) => {
-            "it is not started: it was asked to be down".into()
+        (State::Stopped, Goal::Down) => format!("it is not started: {}", s.reason),
+        (State::Done | State::Failed, Goal::Down) => {
+            format!("it is not started again: {}; {}", s.why_down().1, s.reason)
         }
         (State::Done, Goal::Up) => {
             format!("it is not started again: it ended well (restart = {})", policy_word(s.spec.restart.policy))
@@ -227,7 +232,7 @@ fn now(frame: &Frame<'_>, s: &Service) -> String {
         s.state.word(),
         human(frame.now.since(s.since)),
         s.last.0,
-        s.reason
+        why(frame, s)
     )
 }
 

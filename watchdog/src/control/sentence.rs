@@ -64,6 +64,7 @@ pub(crate) fn sentence(n: &Notice) -> String {
         }
         What::Exit { exit, uptime, requested } => {
             let how = match (exit.code, exit.signal) {
+                (_, Some(s)) if *requested => format!("ended by SIG{}", signal_name(s)),
                 (_, Some(s)) => format!("died by SIG{}", signal_name(s)),
                 (c, None) => format!("exited with code {}", c.unwrap_or(-1)),
             };

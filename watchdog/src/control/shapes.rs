@@ -26,6 +26,15 @@ impl Frame<'_> {
         rfc3339(self.wall.checked_sub(self.now.since(at)).unwrap_or(SystemTime::UNIX_EPOCH))
     }
 
+    /// The same to the second, for sentences.
+    fn second_of(&self, at: MonoTime) -> String {
+        let time = self.wall_of(at);
+        match time.split_once('.') {
+            Some((second, _)) => format!("{second}Z"),
+            None => time,
+        }
+    }
+
     pub(crate) fn ms(&self, at: MonoTime) -> u64 {
         millis(self.now.since(at))
     }
@@ -82,9 +91,9 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "goal": if s.goal == Goal::Up { "up" } else { "down" },
         "state": s.state.word(),
         "ready": s.is_ready(),
-        "health": health_word(frame, s),
+        "health": s.health(frame.now).word(),
         "cause": s.cause.map(Cause::word),
-        "reason": s.reason,
+        "reason": why(frame, s),
         "pid": run.and_then(|r| r.pid),
         "generation": s.last.0,
         "started_at": run.and_then(|r| r.spawned).map(|at| frame.wall_of(at)),
@@ -199,37 +208,29 @@ pub(crate) fn oom_shape(oom: Oom) -> Value {
     }
 }
 
-/// How well it is, in one word.
-pub(crate) fn health_word(frame: &Frame<'_>, s: &Service) -> &'static str {
-    let run = s.run.as_ref().filter(|r| r.alive);
-    match s.state {
-        State::Running { .. } if run.is_some_and(|r| r.hang.is_some() || r.talk.failing().next().is_some()) => {
-            "unhealthy"
-        }
-        State::Running { .. } if run.is_some_and(|r| r.beats.is_late(frame.now, &s.spec.heartbeat)) => "degraded",
-        State::Running { .. } if !s.probes_ready() => "unhealthy",
-        State::Running { .. } | State::Done => "healthy",
-        State::Starting { .. } | State::Waiting => "unknown",
-        State::Stopping { .. } | State::Backoff { .. } | State::CrashLoop { .. } => "unhealthy",
-        State::Stopped | State::Failed | State::Stuck { .. } => "unhealthy",
+/// Why it is where it is: of one that is not healthy, what is wrong and since when, in one sentence that is the same
+/// wherever it stands.
+#[must_use]
+pub(crate) fn why(frame: &Frame<'_>, s: &Service) -> String {
+    match s.trouble(frame.now) {
+        Some(Trouble { text, since: Some(since), .. }) => format!("{text} (since {})", frame.second_of(since)),
+        Some(Trouble { text, since: None, .. }) => text,
+        None => s.why(frame.now),
     }
 }
 
 /// `health`: of one service, or of the worst of several.
 #[must_use]
 pub(crate) fn health_of(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
-    let rank = |s: &&Service| match health_word(frame, s) {
-        "healthy" => 0,
-        "unknown" => 1,
-        "degraded" => 2,
-        _ => 3,
-    };
-    // A service that nobody wants up is not ill.
-    let minded = |s: &&Service| pick.contains(&s.id) && (pick.len() == 1 || s.wanted || s.goal == Goal::Up);
-    let worst = frame.services.iter().rev().filter(minded).max_by_key(rank);
+    // One that is not wanted up is no trouble.
+    let minded = |s: &&Service| pick.contains(&s.id) && (pick.len() == 1 || s.is_minded());
+    let worst = frame.services.iter().rev().filter(minded).max_by_key(|s| s.health(frame.now));
     match worst {
         Some(s) => health(frame, s),
-        None => json!({"service": null, "health": "unknown", "reason": "there is no service that is wanted"}),
+        None => json!({
+            "service": null, "health": "unknown", "reason": "there is no service that is wanted", "state": null,
+            "wanted": false,
+        }),
     }
 }
 
@@ -248,7 +249,7 @@ pub(crate) fn tree(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
             json!({
                 "name": s.spec.name, "type": s.spec.kind.word(), "state": s.state.word(), "ready": s.is_ready(),
                 "requires": requires, "wants": place.wants, "after": place.after, "conflicts": place.conflicts,
-                "waiting_on": s.waiting_on, "reason": s.reason,
+                "waiting_on": s.waiting_on, "reason": why(frame, s),
             })
         })
         .collect();
@@ -258,12 +259,10 @@ pub(crate) fn tree(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
 /// `health` of one.
 #[must_use]
 fn health(frame: &Frame<'_>, s: &Service) -> Value {
-    let run = s.run.as_ref().filter(|r| r.alive);
-    let failing: Vec<String> = run.map_or(Vec::new(), |r| {
-        r.talk.failing().map(|check| format!("check {} fails: {}", check.name, check.message)).collect()
-    });
-    let reason = if failing.is_empty() { s.reason.clone() } else { failing.join("; ") };
-    json!({"service": s.spec.name, "health": health_word(frame, s), "reason": reason})
+    json!({
+        "service": s.spec.name, "health": s.health(frame.now).word(), "reason": why(frame, s), "state": s.state.word(),
+        "wanted": s.is_minded(),
+    })
 }
 
 /// `wait`.

@@ -5,11 +5,11 @@ use super::router::{View, lives};
 use super::tally::{Counted, End, Over};
 use super::text::{Kind, Labels, Text};
 use super::workers;
-use crate::control::health_word;
-use crate::machine::{Outcome, Service, State, Timer};
+use crate::machine::{Cause, Health, Outcome, Service, State, Timer};
 use crate::signal_name;
-use crate::spec::MemoryLimit;
+use crate::spec::{HeartbeatMode, MemoryLimit, Ready};
 use crate::sys::reading::Reading;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 /// Upper bounds of the histogram of round trips, as powers of two of a microsecond: 64 us to 4.2 s, each four times the one
@@ -38,12 +38,15 @@ pub(super) static FAMILIES: &[Family] = &[
     Family { name: "watchdog_service_up", kind: Kind::Gauge, labels: SERVICE,
         help: "Whether its main process lives; of a service without one, whether it is up.",
         fill: |f, v, t| each(f, v, t, |s| Some(flag(lives(s)))) },
+    Family { name: "watchdog_service_wanted", kind: Kind::Gauge, labels: SERVICE,
+        help: "Whether it is to be up: 0 for one that was stopped on purpose, or that nothing needs.",
+        fill: |f, v, t| each(f, v, t, |s| Some(flag(s.is_minded()))) },
     Family { name: "watchdog_service_ready", kind: Kind::Gauge, labels: SERVICE,
         help: "Whether it is ready.", fill: |f, v, t| each(f, v, t, |s| Some(flag(s.is_ready()))) },
     Family { name: "watchdog_service_healthy", kind: Kind::Gauge, labels: SERVICE,
         help: "Whether it is healthy, as `watchdog health` judges.", fill: healthy },
     Family { name: "watchdog_service_restarts_total", kind: Kind::Counter, labels: &["service", "cause"],
-        help: "Starts after the first one, by what made them necessary.", fill: restarts },
+        help: "Starts after the first one, by what made them necessary; 0 from the start for what may.", fill: restarts },
     Family { name: "watchdog_service_exits_total", kind: Kind::Counter, labels: &["service", "code", "signal"],
         help: "Ends of its main process, by exit code or by signal.", fill: exits },
     Family { name: "watchdog_service_uptime_seconds", kind: Kind::Gauge, labels: SERVICE,
@@ -169,16 +172,36 @@ fn states(family: &Family, view: &View<'_>, text: &mut Text) {
 }
 
 fn healthy(family: &Family, view: &View<'_>, text: &mut Text) {
-    each(family, view, text, |s| Some(flag(health_word(&view.frame, s) == "healthy")));
+    each(family, view, text, |s| Some(flag(s.health(view.frame.now) == Health::Healthy)));
 }
 
 fn restarts(family: &Family, view: &View<'_>, text: &mut Text) {
-    for s in view.services() {
-        let Some(counted) = view.tally.of(s.id) else { continue };
-        for (cause, n) in &counted.restarts {
-            text.sample(family.name, &[("service", &s.spec.name), ("cause", cause)], whole(*n));
+    for s in view.services().filter(|s| s.spec.kind.has_process()) {
+        let mut all: BTreeMap<&str, u64> = expected(s).iter().map(|cause| (cause.word(), 0)).collect();
+        if let Some(counted) = view.tally.of(s.id) {
+            all.extend(counted.restarts.iter().map(|(cause, n)| (*cause, *n)));
+        }
+        for (cause, n) in all {
+            text.sample(family.name, &[("service", &s.spec.name), ("cause", cause)], whole(n));
         }
     }
+}
+
+/// What may make a restart necessary by the settings of a service: an increase is seen only of a counter that was there.
+fn expected(s: &Service) -> Vec<Cause> {
+    let spec = &s.spec;
+    let mut causes = vec![Cause::Exited, Cause::Signalled, Cause::Oom, Cause::Requested];
+    let more = [
+        (spec.heartbeat.mode != HeartbeatMode::Off, Cause::Hang),
+        (spec.limits.memory.is_some(), Cause::Memory),
+        (spec.limits.cpu.is_some(), Cause::Cpu),
+        (spec.probes.iter().any(|p| p.roles.liveness), Cause::Probe),
+        (!spec.place.requires.is_empty(), Cause::Dependency),
+        (spec.max_age.is_some(), Cause::MaxAge),
+        (!matches!(spec.ready, Ready::Auto | Ready::Spawned) || !spec.probes.is_empty(), Cause::StartTimeout),
+    ];
+    causes.extend(more.iter().filter(|(may, _)| *may).map(|(_, cause)| *cause));
+    causes
 }
 
 fn exits(family: &Family, view: &View<'_>, text: &mut Text) {

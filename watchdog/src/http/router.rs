@@ -6,7 +6,7 @@ use super::request::{DEEDS, Post};
 use super::response::Response;
 use super::server::Counts;
 use super::tally::{Readings, Tally};
-use crate::control::{Frame, health_of, millis, status};
+use crate::control::{Frame, health_of, millis, status, why as said};
 use crate::machine::*;
 use crate::spec::Instance;
 use crate::sys::reading::Reading;
@@ -256,7 +256,7 @@ impl<'a> View<'a> {
 fn health(view: &View<'_>, pick: &[&Service]) -> Response {
     let ids: Vec<ServiceId> = pick.iter().map(|s| s.id).collect();
     let found = health_of(&view.frame, &ids);
-    Response::json(yes_or_no(found["health"] == "healthy"), &found)
+    Response::json(yes_or_no(no_alarm(&found, pick)), &found)
 }
 
 /// `status`, and what there is to say of the watchdog itself.
@@ -271,6 +271,7 @@ fn detailed(view: &View<'_>) -> Response {
     let own = view.own;
     let found = health_of(&view.frame, &all);
     value["health"] = found["health"].clone();
+    value["reason"] = found["reason"].clone();
     value["watchdog"] = json!({
         "version": view.instance.version,
         "uptime_ms": millis(view.frame.now.0),
@@ -285,7 +286,14 @@ fn detailed(view: &View<'_>) -> Response {
             "timed_out": view.counts.timed_out,
         },
     });
-    Response::json(yes_or_no(found["health"] == "healthy"), &value)
+    let all: Vec<&Service> = view.services().collect();
+    Response::json(yes_or_no(no_alarm(&found, &all)), &value)
+}
+
+/// Healthy, or down because nothing wants it up: no error, whatever is to be done about it.
+fn no_alarm(found: &Value, pick: &[&Service]) -> bool {
+    let on_purpose = |s: &&Service| s.is_down_on_purpose() || (!s.is_minded() && s.state == State::Done);
+    found["health"] == Health::Healthy.word() || (!pick.is_empty() && pick.iter().all(on_purpose))
 }
 
 /// What no limit has asked for was measured for this page.
@@ -345,20 +353,22 @@ fn not_ready(s: &Service) -> Option<NotReady> {
 /// Ready is who is asked for, or everybody who is wanted up and is not done.
 fn ready(view: &View<'_>, who: &Who, pick: &[&Service]) -> Response {
     let named = *who != Who::All;
-    let wanted = |s: &Service| s.wanted || s.goal == Goal::Up;
-    let minded = |s: &&&Service| named || (wanted(s) && s.state != State::Done);
+    let minded = |s: &&&Service| named || s.readiness().is_missing();
     let missing: Vec<(&Service, NotReady)> =
         pick.iter().filter(minded).filter_map(|s| Some((*s, not_ready(s)?))).collect();
     let worst = missing.iter().map(|(_, why)| *why).max();
     let reason = match worst {
         _ if view.ending => Some(NotReady::ShuttingDown),
-        None if !named && !pick.iter().any(|s| wanted(s)) => Some(NotReady::Waiting),
+        None if !named && !pick.iter().any(|s| s.is_minded()) => Some(NotReady::Waiting),
         worst => worst,
     };
     let listed: Vec<Value> = missing
         .iter()
         .map(|(s, why)| {
-            json!({"service": s.spec.name, "state": s.state.word(), "reason": why.word(), "waiting_on": s.waiting_on})
+            json!({
+                "service": s.spec.name, "state": s.state.word(), "reason": why.word(), "waiting_on": s.waiting_on,
+                "why": said(&view.frame, s),
+            })
         })
         .collect();
     let service = match who {

@@ -1,7 +1,7 @@
 //! What the page is told as it happens: server-sent events, each with one line of JSON.
 
 use super::router::View;
-use crate::control::{heartbeat, millis};
+use crate::control::{heartbeat, millis, why};
 use crate::machine::*;
 use serde_json::{Value, json};
 
@@ -18,11 +18,12 @@ pub(crate) fn comment() -> &'static [u8] {
 /// The state of all, as short as can be: it goes out again and again.
 pub(crate) fn rows(view: &View<'_>, control: bool) -> Value {
     let services: Vec<Value> = view.services().filter(|s| !s.spec.hidden).map(|s| row(view, s)).collect();
-    let wanted: Vec<&Service> = view.services().filter(|s| !s.spec.hidden && s.goal == Goal::Up).collect();
+    let count = |is: fn(Readiness) -> bool| view.services().filter(|s| is(s.readiness())).count();
     json!({
         "name": view.instance.name, "version": view.instance.version, "uptime_ms": millis(view.frame.now.0),
         "rss_bytes": view.own.and_then(|r| r.rss_bytes), "ending": view.ending, "control": control,
-        "wanted": wanted.len(), "ready": wanted.iter().filter(|s| s.is_ready()).count(), "services": services,
+        "wanted": count(|r| r != Readiness::Unasked), "ready": count(|r| matches!(r, Readiness::Ready | Readiness::Over)),
+        "services": services,
     })
 }
 
@@ -35,9 +36,9 @@ fn row(view: &View<'_>, s: &Service) -> Value {
     };
     json!({
         "name": s.spec.name, "title": s.spec.title, "state": s.state.word(), "ready": s.is_ready(),
-        "health": crate::control::health_word(&view.frame, s), "cause": s.cause.map(Cause::word), "reason": s.reason,
+        "health": s.health(view.frame.now).word(), "cause": s.cause.map(Cause::word), "reason": why(&view.frame, s),
         "pid": s.living(), "generation": s.last.0, "for_ms": millis(view.frame.now.since(s.since)),
-        "restarts": s.book.total, "waiting_on": s.waiting_on,
+        "restarts": s.book.total, "waiting_on": s.waiting_on, "wanted": s.is_minded(),
         "rss_bytes": reading.and_then(|r| r.now.rss_bytes), "limit_bytes": limit,
         "cpu_percent": reading.and_then(|r| r.cpu_permille).map(|n| f64::from(n) / 10.0),
         "rtt_p50_us": beat["rtt_p50_us"], "rtt_p99_us": beat["rtt_p99_us"],

@@ -161,11 +161,11 @@ impl Service {
         if !matches!(news, News::Hello | News::Lanes(_)) {
             run.talk.dialect.get_or_insert(dialect);
         }
-        let understood = run.talk.note(&news);
+        let understood = run.talk.note(cx.now, &news);
         if dialect == Dialect::Node && run.talk.hears.is_none() && !run.talk.gone.contains(&dialect) {
             // It has no greeting: whoever speaks on this channel can be spoken to.
             run.talk.hears = Some(dialect);
-            self.tell_worker(cx, Word::AskHealth);
+            self.ask_how_it_is(cx);
         }
         if understood {
             return self.after_note(cx, &news);
@@ -175,7 +175,7 @@ impl Service {
             News::Hello => {
                 run.talk.hears = Some(dialect);
                 self.hail(cx, dialect, true);
-                self.tell_worker(cx, Word::AskHealth);
+                self.ask_how_it_is(cx);
             }
             News::Ready => self.said_ready(cx, dialect),
             News::Reloading => {
@@ -209,20 +209,22 @@ impl Service {
     }
 
     fn after_note(&mut self, cx: &mut Cx<'_>, news: &News) {
-        let up = matches!(self.state, State::Starting { .. } | State::Running { .. });
         if let (News::Status(text), Some(run)) = (news, self.run.as_mut())
             && run.talk.status_told.is_none_or(|at| cx.now.since(at) >= STATUS_EVERY)
         {
             run.talk.status_told = Some(cx.now);
             self.tell(cx, None, What::Status { text: text.clone() });
         }
-        // One that has checks is asked again; one that has none is left alone.
-        if let News::Health(checks) = news
-            && up
-            && !checks.is_empty()
-            && self.timers.get(Timer::Health).is_none()
-        {
-            self.timers.set(Timer::Health, cx.now.after(self.spec.heartbeat.interval));
+    }
+
+    /// One that hears is asked for its checks and its numbers, now and once an interval: it may have some later.
+    fn ask_how_it_is(&mut self, cx: &mut Cx<'_>) {
+        let up = matches!(self.state, State::Starting { .. } | State::Running { .. });
+        if self.tell_worker(cx, Word::AskHealth) {
+            self.tell_worker(cx, Word::AskMetrics);
+            if up {
+                self.timers.set(Timer::Health, cx.now.after(self.spec.heartbeat.interval));
+            }
         }
     }
 
@@ -416,12 +418,7 @@ impl Service {
                 cx.out.push(Action::Measure { service: self.id, generation: child });
                 self.measure_later(cx);
             }
-            (Timer::Health, State::Starting { .. } | State::Running { .. }) => {
-                if self.tell_worker(cx, Word::AskHealth) {
-                    self.tell_worker(cx, Word::AskMetrics);
-                    self.timers.set(Timer::Health, cx.now.after(self.spec.heartbeat.interval));
-                }
-            }
+            (Timer::Health, State::Starting { .. } | State::Running { .. }) => self.ask_how_it_is(cx),
             (Timer::Lost, _) => self.lost(cx),
             // A timer is cleared by the changes of state that end its meaning, so no other pair can be armed.
             (

@@ -1,13 +1,14 @@
 //! Clients: what they wish, and the one answer that each of them gets.
 
 use super::news::Word;
+use super::sentences::{asked_by, policy_word};
 use super::service::{Cx, Service, TERM};
 use super::state::{Goal, State};
 use super::supervisor::{Supervisor, at};
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
 use super::words::*;
-use crate::spec::{Autostart, Scope};
+use crate::spec::{Autostart, Policy, Scope};
 use serde::Serialize;
 
 /// Requests that may wait at the same time; more are refused.
@@ -95,10 +96,16 @@ impl Supervisor {
                     self.with(n, now, out, |s, cx| {
                         announce(s, cx, by);
                         (s.asked, s.by_hand, s.wanted) = (Some(Goal::Down), true, false);
+                        s.stopped_by = Some(by);
                     });
                     let Some(s) = self.services.get(n) else { continue };
                     let leave = Leave::Down(s.ladder(timeout));
-                    self.hold(n, now, out, Held { leave, alone: false, reason: "stop asked for".into() });
+                    self.hold(
+                        n,
+                        now,
+                        out,
+                        Held { leave, alone: false, reason: format!("stop asked for by {}", asked_by(&by)) },
+                    );
                 }
                 self.wait_for(now, ticket, before, Hope::Down, None);
             }
@@ -292,13 +299,29 @@ fn waited_for(w: &Waiter, want: Want, services: &[Service], now: MonoTime, late:
         match outlook(services.get(id.0 as usize)?, w.hope, *before) {
             Outlook::Yes => {}
             Outlook::NotYet => open = open.or(Some(*id)),
-            Outlook::No { .. } => return Some(Reply::Waited { service: *id, want, reached: false, waited }),
+            Outlook::No { reason, .. } => {
+                let reason = Some(reason);
+                return Some(Reply::Waited { service: *id, want, reached: false, waited, reason });
+            }
         }
     }
     match (open, w.services.first()) {
-        (Some(service), _) => late.then_some(Reply::Waited { service, want, reached: false, waited }),
-        (None, Some((service, _))) => Some(Reply::Waited { service: *service, want, reached: true, waited }),
+        (Some(service), _) => {
+            let reason = services.get(service.0 as usize).map(|s| s.why(now));
+            late.then_some(Reply::Waited { service, want, reached: false, waited, reason })
+        }
+        (None, Some((service, _))) => {
+            Some(Reply::Waited { service: *service, want, reached: true, waited, reason: None })
+        }
         (None, None) => Some(Reply::Done { services: Vec::new() }),
+    }
+}
+
+impl Service {
+    /// By its settings it comes to no good end of its own.
+    fn never_completes(&self) -> bool {
+        let again = matches!(self.spec.restart.policy, Policy::Always | Policy::UnlessStopped);
+        again || !self.spec.kind.has_process()
     }
 }
 
@@ -324,6 +347,19 @@ fn outlook(s: &Service, hope: Hope, before: Generation) -> Outlook {
         (Hope::Want(Want::Completed), State::Done) => Outlook::Yes,
         (Hope::Want(Want::Ready | Want::Completed), State::Failed) | (Hope::Want(Want::Ready), State::Done) => {
             lost(false)
+        }
+        (Hope::Want(Want::Ready | Want::Completed), State::Stuck { .. }) => lost(true),
+        (Hope::Want(Want::Ready | Want::Completed), State::Stopped) if s.goal == Goal::Down || s.is_lost() => {
+            lost(false)
+        }
+        (Hope::Want(Want::Ready | Want::Completed), State::Waiting) if s.hopeless => lost(false),
+        (Hope::Want(Want::Completed), _) if s.never_completes() => {
+            let policy = policy_word(s.spec.restart.policy);
+            let why = match s.spec.kind.has_process() {
+                true => format!("it is started again whatever its end (restart = {policy})"),
+                false => "it has no process that could end".into(),
+            };
+            Outlook::No { reason: why, stuck: false }
         }
         (
             Hope::Up | Hope::Anew | Hope::Down | Hope::Want(_),

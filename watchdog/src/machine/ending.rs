@@ -1,6 +1,7 @@
 //! Signals to the watchdog, and how it comes to its end.
 
 use super::clients::announce;
+use super::health::Readiness;
 use super::service::{INT, Ladder, Service, TERM};
 use super::state::State;
 use super::supervisor::Supervisor;
@@ -125,7 +126,10 @@ impl Supervisor {
             let active = s.active();
             let reason = "the watchdog was asked to end";
             if first {
-                self.with(n, now, out, |s, cx| announce(s, cx, by));
+                self.with(n, now, out, |s, cx| {
+                    announce(s, cx, by);
+                    s.stopped_by = s.stopped_by.or((by.kind != ByKind::Policy).then_some(by));
+                });
                 self.hold(n, now, out, Held { leave: Leave::Down(ladder), alone: false, reason: reason.into() });
                 if was_stopping && int {
                     self.with(n, now, out, |s, cx| s.forward(cx, INT));
@@ -228,16 +232,17 @@ impl Supervisor {
     /// `run-until-ready`: 0 when all that is wanted is ready, 1 when that cannot be or is not in time.
     fn ready_or_not(&mut self, now: MonoTime) -> Option<u8> {
         let until = self.until_ready?;
-        let not_ready = |s: &&Service| s.wanted && !s.removed && !s.is_ready();
-        let waits = self.services.iter().any(|s| not_ready(&s));
-        let is_lost = |s: &&Service| s.is_lost() || s.state == State::Done;
-        let lost = self.services.iter().filter(not_ready).any(|s| is_lost(&s));
+        // Here one that has ended is missing as well: what is tried is whether all come up.
+        let missing = |s: &&Service| s.readiness().is_missing() || s.readiness() == Readiness::Over;
+        let is_lost = |s: &&Service| matches!(s.readiness(), Readiness::Lost | Readiness::Over);
+        let waits = self.services.iter().any(|s| missing(&s));
+        let lost = self.services.iter().any(|s| is_lost(&s));
         if waits && !lost && now < until {
             return None;
         }
-        // Whoever was still on his way is not to blame for the end.
-        let to_blame = self.services.iter().filter(not_ready).filter(|s| !lost || is_lost(s));
-        self.not_ready = to_blame.map(|s| (s.id, s.reason.clone())).collect();
+        // Those that were still on their way are not to blame for the end.
+        let to_blame = self.services.iter().filter(missing).filter(|s| !lost || is_lost(s));
+        self.not_ready = to_blame.map(|s| (s.id, s.why(now))).collect();
         Some(u8::from(waits))
     }
 

@@ -185,13 +185,13 @@ impl Service {
     }
 
     /// Whose wish it is that it is down.
-    pub(super) fn why_down(&self) -> (Cause, &'static str) {
+    pub fn why_down(&self) -> (Cause, String) {
         if self.removed {
-            (Cause::ConfigChanged, "stopped: it is not in the file any more")
+            (Cause::ConfigChanged, "stopped: it is not in the file any more".into())
         } else if self.asked.is_none() && !self.wanted {
-            (Cause::Dependency, "stopped: nothing needs it any more")
+            (Cause::Dependency, "stopped: nothing needs it any more".into())
         } else {
-            (Cause::Requested, "stopped as asked")
+            (Cause::Requested, self.why_stopped())
         }
     }
 

@@ -23,13 +23,21 @@ impl Service {
         };
         let end = if failure { State::Failed } else { State::Done };
         let policy = policy_word(rules.policy);
+        // Ended by a rule of ours: what the code says is of no use to the one who reads our status.
+        let by_rule = self.run.as_ref().is_some_and(|r| r.doomed.is_some());
         if !wants {
             self.leave = true;
             if failure && self.left_too_early() {
                 self.status = self.status.filter(|s| *s != 0).or(Some(1));
             }
             let verdict = if failure { "a failure" } else { "a success" };
-            return self.enter(cx, end, Some(cause), format!("{how}: {verdict}, not restarted (restart = {policy})"));
+            let rule = format!("{how}: {verdict}, not restarted (restart = {policy})");
+            if by_rule {
+                self.status = Some(1);
+                let what = What::GaveUp { restarts: self.book.total, exit_status: 1, rule: rule.clone() };
+                self.tell(cx, Some(cause), what);
+            }
+            return self.enter(cx, end, Some(cause), rule);
         }
         // The code of a run that we ended says nothing of whether trying again is useless.
         let own_end = matches!(cause, Cause::Exited | Cause::Signalled | Cause::Oom);
@@ -76,7 +84,7 @@ impl Service {
                     ),
                     Limit::Total(n) => format!("{how}; gave up: {n} restarts in all (restart_total {n})"),
                 };
-                let status = self.status.filter(|s| *s != 0).unwrap_or(1);
+                let status = self.status.filter(|s| *s != 0 && !by_rule).unwrap_or(1);
                 self.give_up(cx, Cause::RestartLimit, rule, status);
             }
         }

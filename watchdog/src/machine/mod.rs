@@ -8,6 +8,7 @@ mod ending;
 mod ends;
 mod graph;
 mod hang;
+mod health;
 mod heartbeat;
 mod judge;
 mod lanes;
@@ -37,6 +38,7 @@ mod wishes;
 mod words;
 
 pub use graph::Graph;
+pub use health::{Health, Readiness, Trouble};
 pub use heartbeat::{Beats, Finding, Hang, Trips};
 pub use lanes::{Lane, Lanes};
 pub use limits::Usage;

@@ -28,6 +28,8 @@ pub struct Tried {
     pub successes: u32,
     /// Failures in a row that count.
     pub failures: u32,
+    /// When the first of its failures in a row came, counted or not.
+    pub failing_since: Option<MonoTime>,
     /// It has succeeded (often enough) at least once.
     pub passed: bool,
     /// What holds of it now: successes in a row made it so, failures in a row take it back.
@@ -53,6 +55,7 @@ impl Tried {
         self.under_way = false;
         let before = self.good;
         let good = answer.outcome == Outcome::Success;
+        self.failing_since = (!good).then(|| self.failing_since.unwrap_or(now));
         if good {
             self.failures = 0;
             self.successes = self.successes.saturating_add(1).min(spec.successes);

@@ -6,6 +6,11 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// Restarts whose times are kept for people.
+const RECENT: usize = 64;
+/// So many automatic restarts close together, or in a row without a stable run, are no accident any more.
+const AGAIN_AND_AGAIN: u32 = 2;
+
 /// What is remembered of past restarts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Book {
@@ -17,6 +22,8 @@ pub struct Book {
     pub forgiven: u32,
     /// When the automatic restarts of the sliding window happened.
     pub window: VecDeque<MonoTime>,
+    /// When the last automatic restarts were, at most [`RECENT`]; what `status` says of one that flaps is read from it.
+    pub recent: VecDeque<MonoTime>,
     /// The delay that was last applied; a run must outlast it to count as stable.
     pub last_delay: Duration,
 }
@@ -97,10 +104,24 @@ impl Book {
         Ruling::After { delay, attempt }
     }
 
+    /// Whether it restarts again and again: inside `crash_loop_window`, or in a row without a stable run. How often, and
+    /// since when.
+    pub fn again_and_again(&self, now: MonoTime, rules: &Restart) -> Option<(u32, MonoTime)> {
+        let close = self.recent.iter().filter(|at| now.since(**at) < rules.crash_loop_window).count();
+        let close = u32::try_from(close).unwrap_or(u32::MAX);
+        let count = if close >= AGAIN_AND_AGAIN { close } else { self.streak };
+        let first = self.recent.len().checked_sub(count as usize).unwrap_or(0);
+        (count >= AGAIN_AND_AGAIN).then(|| Some((count, *self.recent.get(first)?))).flatten()
+    }
+
     /// An automatic restart happens now.
     pub fn count(&mut self, now: MonoTime, rules: &Restart, after_pause: bool) {
         self.streak = self.streak.saturating_add(1);
         self.total = self.total.saturating_add(1);
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
         if after_pause {
             self.window.clear();
         }

@@ -2,7 +2,7 @@
 
 use super::limits::Crossing;
 use super::state::Ended;
-use super::words::{Cause, Exit, Measure, Oom};
+use super::words::{By, ByKind, Cause, Exit, Measure, Oom};
 use crate::spec::{Policy, Restart};
 use std::time::Duration;
 
@@ -15,21 +15,35 @@ pub(super) fn end_cause(exit: &Exit) -> Cause {
     }
 }
 
-/// `exited with code 1 after 2.3s`.
+/// `exited with code 1 after 2.3s`; a death by a signal that was asked for is no death: `ended by SIGTERM after 2.3s`.
 pub fn describe_end(ended: &Ended) -> String {
-    end_sentence(&ended.exit, ended.uptime)
+    end_sentence(&ended.exit, ended.uptime, ended.requested)
 }
 
 /// The same from its two parts.
-pub(super) fn end_sentence(exit: &Exit, uptime: Duration) -> String {
+pub(super) fn end_sentence(exit: &Exit, uptime: Duration, requested: bool) -> String {
     let how = match (exit.code, exit.signal) {
         (_, Some(s)) => {
-            format!("died by SIG{}{}", crate::signal_name(s), if exit.core { " (core dumped)" } else { "" })
+            let word = if requested { "ended" } else { "died" };
+            format!("{word} by SIG{}{}", crate::signal_name(s), if exit.core { " (core dumped)" } else { "" })
         }
         (Some(c), None) => format!("exited with code {c}"),
         (None, None) => "ended".into(),
     };
     format!("{how} after {}", human(uptime))
+}
+
+/// Who asked: `pid 7 (uid 0)`, `SIGTERM from pid 7 (uid 0)`.
+pub(super) fn asked_by(by: &By) -> String {
+    let sender = by.pid.zip(by.uid).map(|(pid, uid)| format!("pid {pid} (uid {uid})"));
+    match (by.kind, by.signal, sender) {
+        (ByKind::Signal, Some(signal), Some(sender)) => format!("SIG{} from {sender}", crate::signal_name(signal)),
+        (ByKind::Signal, Some(signal), None) => format!("SIG{}", crate::signal_name(signal)),
+        (ByKind::Signal, None, _) => "a signal".into(),
+        (ByKind::Control, _, Some(sender)) => sender,
+        (ByKind::Control, _, None) => "a client".into(),
+        (ByKind::Policy, _, _) => "the settings".into(),
+    }
 }
 
 pub(super) fn restart_rule(rules: &Restart, attempt: u32, delay: Duration, at_once: bool) -> String {

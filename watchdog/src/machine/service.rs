@@ -102,6 +102,8 @@ pub struct Service {
     pub asked: Option<Goal>,
     /// That wish is a person's.
     pub by_hand: bool,
+    /// Who asked for it to be down, as long as that is so.
+    pub stopped_by: Option<By>,
     /// By that wish, or by another service that needs it.
     pub wanted: bool,
     /// It is to leave as soon as others are gone.
@@ -158,6 +160,7 @@ impl Service {
             timers: Timers::default(),
             asked: Some(Goal::Up),
             by_hand: false,
+            stopped_by: None,
             wanted: false,
             held: None,
             gated: false,

@@ -1,6 +1,7 @@
 //! What a worker has said of itself, as far as it is not a sign of life.
 
 use super::news::{Dialect, HealthCheck, News, Numbers, Spread};
+use super::time::MonoTime;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -25,11 +26,13 @@ pub struct Talk {
     /// What it is doing, in its words.
     pub status: Option<String>,
     /// When that was told last.
-    pub status_told: Option<super::time::MonoTime>,
+    pub status_told: Option<MonoTime>,
     /// Its own reason for a failure.
     pub errno: Option<i32>,
     /// Its checks; `None`: it has not been heard about them.
     pub health: Option<Vec<HealthCheck>>,
+    /// Those of them that fail, by name, and since when.
+    pub failing: Vec<(String, MonoTime)>,
     /// Its numbers.
     pub numbers: Option<Numbers>,
     /// How its values are distributed.
@@ -46,12 +49,18 @@ pub struct Talk {
 
 impl Talk {
     /// Takes down what is only to be remembered. False: this news is not of that kind.
-    pub fn note(&mut self, news: &News) -> bool {
+    pub fn note(&mut self, now: MonoTime, news: &News) -> bool {
         match news {
             News::Status(text) => self.status = Some(text.clone()),
             News::Errno(errno) => self.errno = Some(*errno),
             News::TakesShutdown => self.takes_shutdown = true,
-            News::Health(checks) => self.health = Some(checks.clone()),
+            News::Health(checks) => {
+                let since =
+                    |name: &str| self.failing.iter().find(|(known, _)| known == name).map_or(now, |(_, at)| *at);
+                let failing = checks.iter().filter(|check| !check.pass);
+                self.failing = failing.map(|check| (check.name.clone(), since(&check.name))).collect();
+                self.health = Some(checks.clone());
+            }
             News::Metrics(numbers) => self.numbers = Some(numbers.clone()),
             News::Histograms(all) => self.histograms.clone_from(all),
             News::Panic(message) => self.panic = Some(message.clone()),
@@ -77,6 +86,11 @@ impl Talk {
     /// The checks that fail.
     pub fn failing(&self) -> impl Iterator<Item = &HealthCheck> {
         self.health.iter().flatten().filter(|check| !check.pass)
+    }
+
+    /// When the first of those that fail now began to.
+    pub fn failing_since(&self) -> Option<MonoTime> {
+        self.failing.iter().map(|(_, at)| *at).min()
     }
 }
 

@@ -24,6 +24,7 @@ impl Service {
     /// Up, please. From a state without a process it starts at once, free of limits; a terminal one clears the counters.
     pub fn want_up(&mut self, cx: &mut Cx<'_>) {
         self.goal = Goal::Up;
+        self.stopped_by = None;
         match self.state {
             State::Stopped | State::Done | State::Failed => {
                 self.end_give_up(cx);

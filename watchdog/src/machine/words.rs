@@ -423,6 +423,6 @@ pub enum Reply {
     Refused { service: Option<ServiceId>, reason: String },
     /// It did not become so in time (a stop that ended in `stuck`).
     TimedOut { service: ServiceId, reason: String },
-    /// The end of a `Wait`.
-    Waited { service: ServiceId, want: Want, reached: bool, waited: Duration },
+    /// The end of a `Wait`; `reason`: why it is not so.
+    Waited { service: ServiceId, want: Want, reached: bool, waited: Duration, reason: Option<String> },
 }

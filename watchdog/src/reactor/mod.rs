@@ -455,7 +455,7 @@ impl Reactor {
     fn log(&self, notice: &Notice) {
         let level = match &notice.what {
             What::SpawnFailed { .. } => log::Level::Error,
-            What::GaveUp { .. } if self.machine.services().iter().any(|s| s.book.total > 0) => log::Level::Error,
+            What::GaveUp { .. } if self.is_news(notice.service) => log::Level::Error,
             What::RestartScheduled { .. }
             | What::CrashLoop { .. }
             | What::KillEscalated { .. }
@@ -498,6 +498,14 @@ impl Reactor {
                 None => log::log!(target: target, level, "{}", sentence(notice)),
             }
         }
+    }
+
+    /// Whether its giving up has to be said even where the prefix form is to be transparent: it was restarted before, or
+    /// its end was our doing.
+    fn is_news(&self, service: Option<ServiceId>) -> bool {
+        let by_rule = |s: &Service| s.run.as_ref().is_some_and(|r| r.doomed.is_some());
+        let services = self.machine.services();
+        services.iter().any(|s| s.book.total > 0) || services.iter().any(|s| Some(s.id) == service && by_rule(s))
     }
 
     fn drop_clients(&mut self) {

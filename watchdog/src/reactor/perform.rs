@@ -320,9 +320,11 @@ impl Reactor {
             }
             Reply::Refused { service: None, reason } => error(id, "refused", &reason, None),
             Reply::TimedOut { service, reason } => error(id, "timeout", &format!("{}: {reason}", name(service)), None),
-            Reply::Waited { service, want, reached, waited: time } => {
+            Reply::Waited { service, want, reached, waited: time, reason } => {
                 let tail = if reached { Vec::new() } else { self.log_tail(service) };
-                ok(id, waited(&frame, service, want, reached, time, tail))
+                let mut value = waited(&frame, service, want, reached, time, tail);
+                value["reason"] = reason.into();
+                ok(id, value)
             }
         };
         if let Some(server) = self.server.as_mut() {

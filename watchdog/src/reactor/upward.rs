@@ -173,15 +173,14 @@ fn outlook(services: &[Service], ending: bool) -> Outlook {
     let (mut wanted, mut ready, mut on_the_way) = (0, 0, 0);
     let mut behind: Vec<&Service> = Vec::new();
     let present = || services.iter().filter(|s| !s.removed);
-    for s in present().filter(|s| s.wanted) {
-        wanted += 1;
-        if s.is_ready() {
-            ready += 1;
-            continue;
+    for s in present() {
+        let readiness = s.readiness();
+        wanted += usize::from(readiness != Readiness::Unasked);
+        ready += usize::from(matches!(readiness, Readiness::Ready | Readiness::Over));
+        on_the_way += usize::from(readiness == Readiness::Coming);
+        if readiness.is_missing() {
+            behind.push(s);
         }
-        behind.push(s);
-        let given_up = s.state.is_terminal() || (s.hopeless && matches!(s.state, State::Waiting));
-        on_the_way += usize::from(!given_up);
     }
     let mut all = present();
     let status = match (all.next(), all.next()) {

@@ -42,16 +42,23 @@ function micros(us) {
 function tone(s) {
   if (s.state === "failed" || s.state === "stuck" || s.state === "crash-loop") return "bad";
   if (s.state === "backoff" || s.state === "waiting" || s.state === "starting" || s.state === "stopping") return "warn";
-  if (s.state === "running") return s.health === "unhealthy" || !s.ready ? "warn" : "good";
+  if (s.state === "running") return s.health === "unhealthy" || s.health === "degraded" || !s.ready ? "warn" : "good";
   return "rest";
 }
 
 const KINDS = { exit: "warn", "spawn-failed": "bad", "gave-up": "bad", "crash-loop": "bad", hang: "bad", verdict: "bad", oom: "bad",
   threshold: "warn", "restart-scheduled": "warn", ready: "good", stopped: "rest", "kill-escalated": "bad", stuck: "bad" };
 
+// An end that was asked for is no crash.
+function kind(e) {
+  const asked = e.event === "exit" && (e.requested || (e.cause === "exited" && e.code === 0));
+  return asked ? "rest" : KINDS[e.event];
+}
+
 function told(e) {
   const part = [e.event];
   if (e.cause) part.push("(" + e.cause + ")");
+  if (e.event === "exit" && e.requested) part.push("as asked:");
   if (e.code !== undefined && e.code !== null) part.push("code " + e.code);
   if (e.signal !== undefined && e.signal !== null) part.push(e.signal);
   if (e.verdict) part.push(e.verdict + (e.action ? ": " + e.action : ""));
@@ -134,7 +141,9 @@ function table() {
     spark(cell(row, "CPU", s.cpu_percent === null ? "–" : s.cpu_percent.toFixed(1) + " %"), c ? c.cpu : []);
     cell(row, "beat", s.rtt_p50_us === null ? "–" : micros(s.rtt_p50_us) + " / " + micros(s.rtt_p99_us));
     const waits = s.waiting_on.length ? "waits for " + s.waiting_on.join(", ") : "";
-    cell(row, "", waits || [s.cause, s.reason].filter(Boolean).join(": "), "why");
+    // What is wrong with one that runs has nothing to do with why it was started.
+    const cause = s.state === "running" ? null : s.cause;
+    cell(row, "", waits || [cause, s.reason].filter(Boolean).join(": "), "why");
     return row;
   }));
   byId("none").hidden = shown.length > 0;
@@ -154,7 +163,7 @@ function timeline() {
     const row = document.createElement("tr");
     cell(row, "", moment(e.time));
     cell(row, "", e.service || "");
-    cell(row, "", told(e), KINDS[e.event] || "");
+    cell(row, "", told(e), kind(e) || "");
     return row;
   }));
   const marked = mine.filter((e) => KINDS[e.event]);
@@ -162,10 +171,10 @@ function timeline() {
   line.replaceChildren(...marked.map((e) => {
     const mark = svg("rect"), title = svg("title");
     mark.setAttribute("x", (((Date.parse(e.time) - from) / (to - from)) * 996).toFixed(1));
-    mark.setAttribute("y", KINDS[e.event] === "good" ? "12" : "0");
+    mark.setAttribute("y", kind(e) === "good" ? "12" : "0");
     mark.setAttribute("width", "3");
     mark.setAttribute("height", "12");
-    mark.setAttribute("class", KINDS[e.event]);
+    mark.setAttribute("class", kind(e));
     title.textContent = new Date(e.time).toLocaleString() + " " + (e.service || "") + " " + told(e);
     mark.append(title);
     return mark;

@@ -266,8 +266,9 @@ fn the_first_ping_may_be_answered_after_readiness() {
 #[test]
 fn off_is_never_judged_and_never_asked() {
     let stage = with(|s| s.heartbeat.mode = HeartbeatMode::Off).up().native(News::Hello);
-    assert_eq!(stage.words(), [Word::AskHealth]);
-    assert!(stage.notify(News::Beat).secs(86_400).out.is_empty());
+    assert_eq!(stage.words(), [Word::AskHealth, Word::AskMetrics]);
+    let stage = stage.notify(News::Beat).until("hang").0;
+    assert!(!stage.pinged(), "it is asked for what it has to say, and never whether it lives");
 }
 
 #[test]

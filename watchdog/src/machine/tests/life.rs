@@ -131,7 +131,9 @@ fn an_unknown_service_is_refused() {
 fn a_wait_ends_by_its_time_and_says_how_long() {
     let want = Request::Wait { services: vec![ID], want: Want::Completed, timeout: Some(Duration::from_secs(5)) };
     let stage = new().up().ask(want).due();
-    let reply = Reply::Waited { service: ID, want: Want::Completed, reached: false, waited: Duration::from_secs(5) };
+    let reason = Some("running; ready when spawned".into());
+    let reply =
+        Reply::Waited { service: ID, want: Want::Completed, reached: false, waited: Duration::from_secs(5), reason };
     assert_eq!(stage.out, [Action::Answer { ticket: Ticket(1), reply }]);
 }
 

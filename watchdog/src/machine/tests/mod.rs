@@ -2,6 +2,7 @@
 
 mod among;
 mod beats;
+mod health;
 mod life;
 mod pairs;
 mod rules;

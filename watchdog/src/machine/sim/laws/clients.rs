@@ -3,6 +3,7 @@
 use super::witness::{Phase, Witness};
 use crate::machine::sim::sometimes::{Rare, Sometimes};
 use crate::machine::{Action, MonoTime, Reply, Request, Service, ServiceId, State, Ticket, Want};
+use crate::spec::Policy;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Hope {
@@ -49,6 +50,11 @@ fn look(w: &Witness, s: &Service) -> Look {
         _ if w.resting() => Look::Down,
         _ => Look::Pending,
     }
+}
+
+/// Started again whatever its end: it never completes.
+fn always(w: &Witness) -> bool {
+    matches!(w.spec.restart.policy, Policy::Always | Policy::UnlessStopped)
 }
 
 impl Clients {
@@ -130,8 +136,10 @@ impl Clients {
         let mut looks = c.whom.iter().map(|(n, _)| look(&all[*n], &services[*n]));
         match c.hope {
             Hope::Now(_) => true,
-            Hope::Want(Want::Ready, _) if looks.clone().any(|l| [Look::Ready, Look::Well].contains(&l)) => true,
-            Hope::Want(Want::Completed, _) if looks.clone().any(|l| [Look::Failed, Look::Well].contains(&l)) => true,
+            // It is so, or nothing that happens by itself makes it so: nothing is waited for.
+            Hope::Want(Want::Ready, _) if looks.clone().any(|l| l != Look::Pending) => true,
+            Hope::Want(Want::Completed, _) if looks.clone().any(|l| ![Look::Ready, Look::Pending].contains(&l)) => true,
+            Hope::Want(Want::Completed, _) if c.whom.iter().any(|(n, _)| always(&all[*n])) => true,
             Hope::Want(Want::Stopped, _)
                 if looks.clone().any(|l| ![Look::Ready, Look::Stuck, Look::Pending].contains(&l)) =>
             {
@@ -183,8 +191,19 @@ impl Clients {
                 if *waited != now.since(c.asked) {
                     return Err(format!("clients: {c:?} waited {:?}, not {waited:?}", now.since(c.asked)));
                 }
-                if !*reached && matches!(c.hope, Hope::Want(_, Some(_))) {
+                let until = match c.hope {
+                    Hope::Want(_, until) => until,
+                    Hope::Up | Hope::Anew | Hope::Down | Hope::Now(_) => None,
+                };
+                if !*reached && until.is_some_and(|at| at <= now) {
                     self.seen.saw(Rare::WaitOver);
+                } else if !*reached && !over {
+                    let first = c.whom[0].0;
+                    let never = c.hope == Hope::Want(Want::Completed, until) && always(&all[first]);
+                    if looks[0] == Look::Pending && !never {
+                        return Err(format!("clients: {c:?} is told no while it may come"));
+                    }
+                    self.seen.saw(Rare::WaitInVain);
                 }
                 *reached
             }

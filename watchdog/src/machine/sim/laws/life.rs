@@ -32,6 +32,8 @@ pub(super) struct Life {
     pub(super) lanes: Vec<Lane>,
     pub(super) has_lanes: bool,
     pub(super) usage: Usage,
+    /// Its checks that fail, by name.
+    pub(super) failing: Vec<String>,
 }
 
 impl Witness {
@@ -146,13 +148,13 @@ impl Witness {
         let life = &mut self.run.life;
         if dialect == Dialect::Node && life.hears.is_none() && !life.gone.contains(&dialect) {
             life.hears = Some(dialect);
-            self.say(dialect, Word::AskHealth);
+            self.ask_how_it_is(now);
         }
         match news {
             News::Hello => {
                 self.run.life.hears = Some(dialect);
                 self.hail(now, dialect);
-                self.say(dialect, Word::AskHealth);
+                self.ask_how_it_is(now);
             }
             News::Ready => self.said_ready(now, dialect),
             News::Reloading => self.want.tell("reload"),
@@ -164,6 +166,10 @@ impl Witness {
                 }
             }
             News::TakesShutdown => self.run.life.takes_word = true,
+            News::Health(checks) => {
+                let failing = checks.iter().filter(|check| !check.pass);
+                self.run.life.failing = failing.map(|check| check.name.clone()).collect();
+            }
             News::Stopping => {
                 let first = !std::mem::replace(&mut self.run.life.said_stopping, true);
                 if first && self.running() {
@@ -173,7 +179,6 @@ impl Witness {
                     self.beat_step(now, Duration::ZERO);
                 }
             }
-            News::Health(checks) if !checks.is_empty() => self.has_checks(now),
             News::Beat => self.beat(now, dialect, None),
             News::Pong(nonce) => {
                 self.run.life.takes_word |= dialect == Dialect::Node && self.run.life.hears == Some(dialect);
@@ -194,10 +199,13 @@ impl Witness {
         Ok(())
     }
 
-    /// One that has checks is asked for them again and again.
-    fn has_checks(&mut self, now: MonoTime) {
-        if (self.starting() || self.running()) && self.run.dues.get(Timer::Health).is_none() {
-            self.run.dues.set(Timer::Health, now.after(self.spec.heartbeat.interval));
+    /// One that hears is asked for its checks and its numbers at once and in each interval, whether it has any or not.
+    fn ask_how_it_is(&mut self, now: MonoTime) {
+        if self.say_if_it_hears(Word::AskHealth) {
+            self.say_if_it_hears(Word::AskMetrics);
+            if self.starting() || self.running() {
+                self.run.dues.set(Timer::Health, now.after(self.spec.heartbeat.interval));
+            }
         }
     }
 
@@ -363,12 +371,7 @@ impl Witness {
                 self.want.measures += 1;
                 self.sample_later(now);
             }
-            Timer::Health => {
-                if self.say_if_it_hears(Word::AskHealth) {
-                    self.say_if_it_hears(Word::AskMetrics);
-                    self.run.dues.set(Timer::Health, now.after(self.spec.heartbeat.interval));
-                }
-            }
+            Timer::Health => self.ask_how_it_is(now),
             Timer::Lost => self.lost(now),
             Timer::Sweep
             | Timer::Rescan

@@ -4,6 +4,7 @@
 mod beats;
 mod clients;
 mod hang;
+mod health;
 mod house;
 mod life;
 mod limits;
@@ -99,8 +100,9 @@ impl Laws {
             w.learn_age(&machine.services()[n])?;
         }
         self.house.compare(actions)?;
-        for (w, s) in self.all.iter().zip(machine.services()) {
+        for (w, s) in self.all.iter_mut().zip(machine.services()) {
             truth::state(w, s, world)?;
+            health::health(now, w, s)?;
         }
         self.clients.compare(now, actions, &self.all, machine.services())?;
         self.counters(actions, machine)

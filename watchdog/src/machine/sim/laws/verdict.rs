@@ -23,6 +23,14 @@ impl Witness {
             Policy::OnSuccess => !failure,
             Policy::Never => false,
         };
+        // Ended by a rule and not restarted: 1 whatever the code, and people are told.
+        let by_rule = self.run.doomed.is_some() && !no_process;
+        if !wanted && by_rule {
+            self.status = Some(1);
+            self.want.tell("gave-up");
+            self.want.gave_up_with = Some(1);
+            self.seen.saw(Rare::EndedByRule);
+        }
         if !wanted {
             self.seen.saw(Rare::NotWanted);
             if failure && !no_process && self.early() {
@@ -37,7 +45,7 @@ impl Witness {
             self.give_up(now, self.status.unwrap_or(125));
             return Ok(());
         }
-        let status = self.status.unwrap_or(1);
+        let status = if by_rule { 1 } else { self.status.unwrap_or(1) };
         if rules.limit > 0 && self.streak >= rules.limit {
             self.seen.saw(Rare::GiveUpStreak);
         } else if rules.total.is_some_and(|t| self.total >= t) {
@@ -130,6 +138,7 @@ impl Witness {
         if !next.busy {
             self.streak += 1;
             self.total += 1;
+            self.restarts.push(now);
             if next.after_pause {
                 self.window.clear();
             }

@@ -21,6 +21,7 @@ impl Witness {
                 }
                 (self.streak, self.total, self.last_delay, self.busy_since) = (0, 0, Duration::ZERO, None);
                 self.window.clear();
+                self.restarts.clear();
                 self.start_now(now);
             }
             Phase::Sweep => (self.owed, self.aged) = (true, false),

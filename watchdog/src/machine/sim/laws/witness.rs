@@ -77,6 +77,8 @@ pub(super) struct Witness {
     pub(super) streak: u32,
     pub(super) total: u32,
     pub(super) window: Vec<MonoTime>,
+    /// All restarts by rule since a start that cleared the counters.
+    pub(super) restarts: Vec<MonoTime>,
     pub(super) last_delay: Duration,
     /// What is judged is a start that came to nothing.
     pub(super) no_process: bool,
@@ -108,6 +110,7 @@ impl Witness {
             streak: 0,
             total: 0,
             window: Vec::new(),
+            restarts: Vec::new(),
             last_delay: Duration::ZERO,
             no_process: false,
             ever_ran: false,
