@@ -281,8 +281,11 @@ pub(crate) static TABLE: &[Setting] = &[
         |d, r| { d.spec.log.mode = values::word(r.text()?, &LOGS)?; Ok(()) }) },
     service("log_file", Group::Log, "PATH", Words("off"),
         "file for the output, raw, rotated", |d, r| { d.spec.log.file = given(r).then(|| r.path()).transpose()?; Ok(()) }),
+    service("log_file_stderr", Group::Log, "PATH", Words("off"),
+        "a file of its own for what comes from stderr; off: with log_file",
+        |d, r| { d.spec.log.stderr_file = given(r).then(|| r.path()).transpose()?; Ok(()) }),
     service("log_max_size", Group::Log, "SIZE", Value("10MiB"),
-        "size at which that file is rotated", |d, r| {
+        "size at which such a file is rotated", |d, r| {
             let size = values::size(r.text()?)?;
             if size < 4096 { return Err(Fault::usage("less than 4KiB is no log file")); }
             d.spec.log.max_size = size;

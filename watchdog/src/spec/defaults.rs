@@ -182,7 +182,7 @@ impl Default for Stop {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { mode: LogMode::Inherit, file: None, max_size: 10 * 1024 * 1024, keep: 10, lines: 1000 }
+        Log { mode: LogMode::Inherit, file: None, stderr_file: None, max_size: 10 * 1024 * 1024, keep: 10, lines: 1000 }
     }
 }
 

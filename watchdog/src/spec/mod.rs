@@ -422,7 +422,9 @@ pub struct Log {
     pub mode: LogMode,
     /// Also written here, raw, with rotation. Needs tee or capture. Default none.
     pub file: Option<PathBuf>,
-    /// Size at which the file is rotated, bytes. Default 10 MiB.
+    /// What comes from stderr is written here instead. Default none: with the rest.
+    pub stderr_file: Option<PathBuf>,
+    /// Size at which each of them is rotated, bytes. Default 10 MiB.
     pub max_size: u64,
     /// Rotated files kept. Default 10.
     pub keep: u32,
