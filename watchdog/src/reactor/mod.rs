@@ -175,6 +175,8 @@ struct Reactor {
     oom_round: Option<measure::OomCount>,
     /// `/dev/null`, for the workers that read nothing.
     null: Option<std::fs::File>,
+    /// Of commands of our own.
+    environment: std::sync::Arc<Vec<(std::ffi::OsString, std::ffi::OsString)>>,
     /// Who is to be measured when the actions of this moment are done: one pass for all.
     to_measure: Vec<(ServiceId, Generation)>,
     /// Probes under way.

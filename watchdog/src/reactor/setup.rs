@@ -1,7 +1,7 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
 use super::upward::Upward;
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, measure, reload, web};
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, launch, measure, reload, web};
 use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
@@ -19,6 +19,7 @@ use mio::{Interest, Poll};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Descriptors that one service may take: its pidfd, two pipes of output, two ends of its channel, its notify socket, its
@@ -104,7 +105,9 @@ impl Reactor {
         let reports = vec![None; specs.len()];
         let upward = Upward::of(&instance);
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
+        let environment = instance.environment.clone().unwrap_or_else(|| Arc::new(launch::own_environment()));
         let mut reactor = Reactor {
+            environment,
             clock: Clock::start(),
             poll,
             signals,

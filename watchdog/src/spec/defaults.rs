@@ -33,6 +33,7 @@ impl Default for Spec {
             dialects: Dialects::default(),
             limits: Limits::default(),
             hooks: Vec::new(),
+            hook_user: super::HookUser::Watchdog,
             reload_signal: None,
         }
     }
@@ -84,6 +85,7 @@ impl Instance {
             report_keep: 20,
             termination_message: None,
             upward: None,
+            environment: None,
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Spec {
     pub limits: Limits,
     /// Commands that are run on events. Default none.
     pub hooks: Vec<Hook>,
+    /// As whom hooks and the command of `give_up` run. Default `Watchdog`.
+    pub hook_user: HookUser,
     /// What `reload` sends. Default none: only a worker that speaks native or node is told.
     pub reload_signal: Option<SignalNumber>,
 }
@@ -222,6 +224,16 @@ pub struct Hook {
     pub pre_start: bool,
     /// Program and arguments; the event comes as JSON on its standard input.
     pub command: Vec<OsString>,
+}
+
+/// As whom a command of the watchdog's own runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookUser {
+    /// The watchdog's user (default).
+    Watchdog,
+    /// The user of the service, where it has one of its own.
+    Service,
 }
 
 /// How a worker is launched. Everything that is `None` is inherited.
