@@ -54,30 +54,32 @@ fn what_is_shown_is_what_is_used() {
 #[test]
 fn a_directory_that_is_missing_is_an_error_of_the_file() {
     let text = "[watchdog]\nevents_file = \"no/events\"\nreport_dir = \"no/reports\"\ncontrol = \"watchdog.toml/sock\"\n\
-                state = \"no/wishes\"\n[service.a]\ncommand = [\"touch\", \"ran\"]\nlog_file = \"no/a.log\"\n\
+                state = \"no/wishes\"\n[service.a]\ncommand = [\"touch\", \"ran\"]\nlog_file = \"watchdog.toml/a.log\"\n\
                 [service.b]\ncommand = \"b\"\nenabled = false\nlog_file = \"no/b.log\"\n[service.c]\ncommand = \"c\"\nnicee = 1\n";
     Folder::with(text).refused(&[
         "watchdog.toml:2:1: watchdog.events_file: no/events: there is no directory no: make it, or name another one",
         "watchdog.toml:3:1: watchdog.report_dir: no/reports: there is no directory no",
         "watchdog.toml:4:1: watchdog.control: watchdog.toml/sock: watchdog.toml is no directory",
         "watchdog.toml:5:1: watchdog.state: no/wishes: there is no directory no",
-        "watchdog.toml:8:1: service.a.log_file: no/a.log: there is no directory no",
+        "watchdog.toml:8:1: service.a.log_file: watchdog.toml/a.log: watchdog.toml is no directory",
         "watchdog.toml:15:1: service.c.nicee",
     ]);
-    let twice = "[defaults]\nlog_file = \"no/x.log\"\n[service.a]\ncommand = \"a\"\nreplicas = 2\n";
-    Folder::with(twice).refused(&["watchdog.toml:2:1: defaults.log_file: no/x.log: there is no directory no"]);
+    let twice = "[defaults]\nlog_file = \"watchdog.toml/no/x.log\"\n[service.a]\ncommand = \"a\"\nreplicas = 2\n";
+    Folder::with(twice)
+        .refused(&["watchdog.toml:2:1: defaults.log_file: watchdog.toml/no/x.log: watchdog.toml is no directory"]);
     Folder::with("[watchdog]\nreport_dir = \"watchdog.toml\"\n[service.a]\ncommand = \"a\"\n")
         .refused(&["watchdog.report_dir: watchdog.toml is no directory"]);
     let fine =
-        Folder::with("[watchdog]\nreport_dir = \"new\"\n[service.a]\ncommand = \"a\"\nlog_file = \"a.log\"\n").valid();
+        Folder::with("[watchdog]\nreport_dir = \"new\"\n[service.a]\ncommand = \"a\"\nlog_file = \"new/a.log\"\n")
+            .valid();
     for (words, part) in [
-        (["--log-file", "no/a.log"], "--log-file: no/a.log: there is no directory no"),
+        (["--log-file", "watchdog.toml/a.log"], "--log-file: watchdog.toml/a.log: watchdog.toml is no directory"),
         (["--state", "no/s"], "--state: no/s: there is no directory no"),
     ] {
         let said = fine.verb(&[&["check"][..], &words].concat());
         assert!(said.code == 1 && said.err.contains(part) && said.err.lines().count() == 1, "{said:?}");
     }
-    assert!(!fine.path("new").exists() && !fine.path("a.log").exists(), "check touches nothing");
+    assert!(!fine.path("new").exists() && !fine.path("new/a.log").exists(), "check touches nothing");
 }
 
 /// Section 9: drop-ins beside the file, in the order of their names, win key by key

@@ -409,3 +409,81 @@ fn hooks_may_come_from_the_environment() {
     let ended = run.env("WATCHDOG_HOOK", hook).worker(["exit", "3"]).run().code(3);
     assert_eq!(told(&ended.lines("told")), ended.of("exit"));
 }
+
+/// H5. Failed before: they ran with the environment of the service, PATH and LD_PRELOAD of a file of its user among it.
+#[test]
+fn commands_of_the_watchdog_have_its_own_environment_and_nothing_of_the_service() {
+    let run = Run::quick().flag("--restart-limit", "1").flag("--restart-delay", "5ms").env("OWN", "1");
+    std::fs::create_dir(run.path("bin")).unwrap();
+    let env = |file: &str| format!("sh -c 'env | sort > {}.txt'", run.at(file));
+    // A program of the service's PATH that is not to be run in the place of the right one.
+    std::fs::write(run.path("bin/sh"), format!("#!/bin/sh\ntouch {}\n", run.at("wrong"))).unwrap();
+    std::fs::set_permissions(run.path("bin/sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let variables = format!("PATH={}:/usr/bin:/bin\nLD_PRELOAD=/no/such.so\nFROM_FILE=1\n", run.at("bin"));
+    std::fs::write(run.path("env"), variables).unwrap();
+    let (hook, pre, end) = (env("hook"), env("pre"), env("end"));
+    let file = run.path("env");
+    let run = run.flag("--env-file", file).flag("--env", "OF_THE_SERVICE=1").flag("--give-up", format!("exec:{end}"));
+    let run = run.switch(&format!("--hook=exit:{hook}")).switch(&format!("--hook=pre-start:{pre}"));
+    let ended = run.flag("--name", "web").worker(["exit", "3"]).run().code(3).count("gave-up", 1);
+    assert!(!ended.run.path("wrong").exists(), "found along the service's PATH");
+    for (file, event) in [("hook", "exit"), ("pre", "pre-start"), ("end", "gave-up")] {
+        let env = ended.lines(&format!("{file}.txt"));
+        let has = |line: &str| env.iter().any(|l| l == line);
+        assert!(has("OWN=1") && has("WATCHDOG_SERVICE=web") && has("WATCHDOG_REPLICA=0"), "{file}: {env:?}");
+        assert!(has(&format!("WATCHDOG_EVENT={event}")), "{file}: {env:?}");
+        let foreign = ["FROM_FILE", "OF_THE_SERVICE", "LD_PRELOAD", "WATCHDOG_HOOK", "WATCHDOG_GIVE_UP"];
+        for name in foreign {
+            assert!(!env.iter().any(|l| l.starts_with(&format!("{name}="))), "{file}: {name} in {env:?}");
+        }
+        let own = std::env::var("PATH").unwrap();
+        assert!(has(&format!("PATH={own}")), "{file}: {env:?}");
+    }
+}
+
+/// H5, `hook_user`: the watchdog's user, or the service's with its login and groups, and with no_new_privs as the service has it
+#[test]
+fn a_hook_runs_as_the_watchdog_or_as_the_user_of_the_service() {
+    if !common::is_root() {
+        return common::skip("needs root");
+    }
+    let script = "id -u; id -G; echo $HOME; grep NoNewPrivs /proc/self/status | cut -f2";
+    for (user, wanted) in [(None, "0"), (Some("watchdog"), "0"), (Some("service"), "65534")] {
+        let run = Run::quick().flag("--restart-limit", "1").flag("--restart-delay", "5ms");
+        std::fs::set_permissions(run.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let (told, end) = (run.at("told"), run.at("end"));
+        let run = run.flag("--user", "nobody").switch("--no-new-privs").env("HOME", "/of-root").no_events();
+        let run = run.switch(&format!("--hook=exit:sh -c '{{ {script}; }} > {told}'"));
+        let run = run.flag("--give-up", format!("exec:sh -c 'id -u > {end}'"));
+        let run = if let Some(user) = user { run.flag("--hook-user", user) } else { run };
+        let ended = run.program(["sh", "-c", "exit 3"]).run().code(3);
+        let told = ended.lines("told");
+        assert_eq!((told[0].as_str(), ended.lines("end")), (wanted, vec![wanted.to_string()]), "{user:?}");
+        let theirs = wanted != "0";
+        assert_eq!(told[2] == "/of-root", !theirs, "{told:?}");
+        assert_eq!(told[3], if theirs { "1" } else { "0" }, "{told:?}");
+        assert!(!theirs || !told[1].split(' ').any(|group| group == "0"), "{told:?}");
+    }
+    let ended = Run::once().flag("--hook-user", "root").worker(["exit", "0"]).run().code(2);
+    assert!(ended.err.contains("watchdog") && ended.err.contains("service"), "{}", ended.err);
+}
+
+/// users.md 2. Failed before: a hook and the command of a probe were not told which replica they are about.
+#[test]
+fn hooks_and_probes_know_the_replica() {
+    let text = "[service.api]\ncommand = [\"sleep\", \"1000\"]\nreplicas = 2\n\
+                hook = [\"spawn:sh -c 'echo $WATCHDOG_SERVICE $WATCHDOG_REPLICA >> told'\"]\n\
+                [[service.api.probe]]\nname = \"asks\"\nrole = \"readiness\"\ninterval = \"200ms\"\n\
+                check = \"exec:sh -c 'echo replica $WATCHDOG_REPLICA of $WATCHDOG_SERVICE'\"\n";
+    let dog = Run::quick_file(text).spawn();
+    let mut told = wait_lines(&dog.path("told"), 2);
+    told.sort();
+    assert_eq!(told, ["api@0 0", "api@1 1"]);
+    for index in 0..2 {
+        let name = format!("api@{index}");
+        dog.wait_ready(&name);
+        let probe = dog.service(&name)["probes"][0].clone();
+        assert_eq!(probe["message"], json!(format!("replica {index} of {name}")), "{probe}");
+    }
+    dog.stop().code(0);
+}

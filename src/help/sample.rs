@@ -64,7 +64,8 @@ pub(crate) fn sample() -> String {
 
 /// What would be wrong for all services at once.
 fn names_one(setting: &Setting) -> bool {
-    setting.scope == Scope::OneService || matches!(setting.key, "title" | "description" | "cwd" | "log_file" | "ready")
+    setting.scope == Scope::OneService
+        || matches!(setting.key, "title" | "description" | "cwd" | "log_file" | "log_file_stderr" | "ready")
 }
 
 fn table(page: &mut String, belongs: impl Fn(&Setting) -> bool) {
@@ -135,6 +136,7 @@ fn example(key: &str) -> &'static str {
         "ports" => "[8080, \"53/udp\"]",
         "process_filters" => "[\"node\"]",
         "log_file" => "\"/var/log/web.log\"",
+        "log_file_stderr" => "\"/var/log/web.err\"",
         "report_dir" => "\"/var/lib/watchdog\"",
         "hook" => "[\"exit+gave-up:logger -t watchdog\"]",
         "control" => "\"/run/watchdog/shop.sock\"",

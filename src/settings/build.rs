@@ -155,6 +155,7 @@ impl Draft {
             report_keep,
             termination_message: self.termination_message.clone(),
             upward: environ::upward(&world.environment, world.pid),
+            environment: Some(Arc::new(environ::of_commands(&world.environment, world.pid))),
         }
     }
 

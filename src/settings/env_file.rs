@@ -19,18 +19,17 @@ pub(crate) fn named(written: &Path) -> (PathBuf, bool) {
 
 /// The variables of one file, in its order.
 pub(crate) fn read(path: &Path) -> Result<Vec<(OsString, OsString)>, Fault> {
-    let bytes = bounded::read(path).map_err(|why| Fault::broken(format!("env_file {}: {why}", path.display())))?;
+    let bytes =
+        bounded::read_of_others(path).map_err(|why| Fault::broken(format!("env_file {}: {why}", path.display())))?;
     parse(&bytes).map_err(|(line, what)| Fault::broken(format!("env_file {}:{line}: {what}", path.display())))
 }
 
-/// A file that everybody may write to decides what our worker runs with (case SEC-05). One that others may read is the
-/// business of whoever made it.
+/// A file that others than root and we may write to decides what our worker runs with (case SEC-05). One that others may read
+/// is the business of whoever made it.
 pub(crate) fn warning(path: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
     let path = &named(path).0;
-    let mode = std::fs::metadata(path).ok()?.mode();
-    (mode & 0o002 != 0)
-        .then(|| format!("env_file {}: everybody may write to it (mode {:o})", path.display(), mode & 0o777))
+    let who = watchdog_engine::files::changed_by(path)?;
+    Some(format!("env_file {}: {who}, and so decide what the service runs with", path.display()))
 }
 
 /// The variables of one text, or the number of the wrong line and what is wrong with it.

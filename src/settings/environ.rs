@@ -86,6 +86,13 @@ pub(crate) fn without_listeners(variables: &mut Vec<Variable>) {
     variables.retain(|(name, _)| !LISTEN.iter().any(|l| name == *l));
 }
 
+/// What commands of the watchdog itself get: what it has itself, without what is meant for it alone.
+pub(crate) fn of_commands(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
+    let mut variables = inherited(ours, own_pid);
+    without_listeners(&mut variables);
+    variables
+}
+
 /// Whoever started us and listens. Signs of life it wants of us only where they are meant for this very process
 /// (sd_watchdog_enabled(3)): a shell between us may have been told to give them.
 pub(crate) fn upward(ours: &[Variable], own_pid: u32) -> Option<Upward> {

@@ -9,6 +9,7 @@ mod alive;
 pub(crate) mod bounded;
 mod build;
 mod checks;
+mod claims;
 mod commands;
 mod draft;
 mod env_file;
@@ -46,6 +47,7 @@ pub(crate) use plan::plan;
 pub(crate) use users::{Accounts, reason};
 
 use build::Shared;
+use claims::Claims;
 use draft::Draft;
 use environ::Meaning;
 use file::Entry;
@@ -157,6 +159,10 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     warnings.extend(draft.env_files.iter().filter_map(|path| env_file::warning(path)));
     faults.extend(draft.contradictions());
     let mut instance = draft.instance(world);
+    let mut claims = Claims::default();
+    let mut shared_files = claims.of_the_watchdog(&draft);
+    shared_files.extend(claims.of_a_service(&draft.spec));
+    faults.extend(shared_files.into_iter().map(|(key, what)| Fault::usage(format!("{key}: {what}")).about(key)));
     let program = command.first().map(|p| p.as_bytes()).unwrap_or_default();
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
     match draft.spec(command, &mut Shared::new(world)) {

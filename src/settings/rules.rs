@@ -18,9 +18,11 @@ impl Draft {
             faults.push(Fault::usage(message).about("restart_delay"));
         }
         let log = &self.spec.log;
-        if log.file.is_some() && log.mode == LogMode::Inherit {
-            let message = "log_file needs output that passes through the watchdog: set log to tee or capture";
-            faults.push(Fault::usage(message).about("log_file"));
+        for (key, path) in [("log_file", &log.file), ("log_file_stderr", &log.stderr_file)] {
+            if path.is_some() && log.mode == LogMode::Inherit {
+                let message = format!("{key} needs output that passes through the watchdog: set log to tee or capture");
+                faults.push(Fault::usage(message).about(key));
+            }
         }
         faults.extend(self.unheard());
         if let (Some(MemoryLimit::Bytes(hard)), Some(soft)) = (self.spec.limits.memory, self.spec.limits.memory_soft)

@@ -7,7 +7,8 @@ use super::raw::Raw;
 use super::{alive, commands, hooks, later, levels, limits, needs, probes, rlimit, signals, values, web};
 use std::time::Duration;
 use watchdog_engine::spec::{
-    HeartbeatMode, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin, Strategy,
+    HeartbeatMode, HookUser, LimitAction, LimitScope, LogMode, OnDeath, OnHang, Policy, Scope as SignalScope, Stdin,
+    Strategy,
 };
 
 pub(crate) use super::setting::{GROUPS, Group, Scope, Setting, Shape, Standard, flag, variable};
@@ -25,6 +26,7 @@ const SCOPES: [(&str, SignalScope); 3] =
 const LOGS: [(&str, LogMode); 3] =
     [("inherit", LogMode::Inherit), ("tee", LogMode::Tee), ("capture", LogMode::Capture)];
 const DEATHS: [(&str, OnDeath); 3] = [("stop", OnDeath::Stop), ("kill", OnDeath::Kill), ("keep", OnDeath::Keep)];
+const HOOK_USERS: [(&str, HookUser); 2] = [("watchdog", HookUser::Watchdog), ("service", HookUser::Service)];
 const BEATS: [(&str, HeartbeatMode); 3] =
     [("auto", HeartbeatMode::Auto), ("required", HeartbeatMode::Required), ("off", HeartbeatMode::Off)];
 const HANGS: [(&str, OnHang); 2] = [("restart", OnHang::Restart), ("record", OnHang::Record)];
@@ -282,8 +284,11 @@ pub(crate) static TABLE: &[Setting] = &[
         |d, r| { d.spec.log.mode = values::word(r.text()?, &LOGS)?; Ok(()) }) },
     service("log_file", Group::Log, "PATH", Words("off"),
         "file for the output, raw, rotated", |d, r| { d.spec.log.file = given(r).then(|| r.path()).transpose()?; Ok(()) }),
+    service("log_file_stderr", Group::Log, "PATH", Words("off"),
+        "a file of its own for what comes from stderr; off: with log_file",
+        |d, r| { d.spec.log.stderr_file = given(r).then(|| r.path()).transpose()?; Ok(()) }),
     service("log_max_size", Group::Log, "SIZE", Value("10MiB"),
-        "size at which that file is rotated", |d, r| {
+        "size at which such a file is rotated", |d, r| {
             let size = values::size(r.text()?)?;
             if size < 4096 { return Err(Fault::usage("less than 4KiB is no log file")); }
             d.spec.log.max_size = size;
@@ -304,6 +309,9 @@ pub(crate) static TABLE: &[Setting] = &[
     Setting { shape: Shape::List, ..service("hook", Group::Reports, "[EVENT[+..]:]COMMAND", Words("none"),
         "command for events; pre-start:COMMAND may forbid a start; repeatable",
         |d, r| { d.spec.hooks = hooks::hooks(r)?; Ok(()) }) },
+    service("hook_user", Group::Reports, "watchdog|service", Value("watchdog"),
+        "as whose user hooks and the command of give_up run",
+        |d, r| { d.spec.hook_user = values::word(r.text()?, &HOOK_USERS)?; Ok(()) }),
 
     Setting { scope: Scope::Instance, ..service("control", Group::Watchdog, "PATH|off", Words("in the runtime directory"),
         "control socket", |d, r| {

@@ -36,6 +36,12 @@ pub use machine::Notice;
 #[cfg(not(machine_alone))]
 pub use ports::{Holder, port_holders};
 
+/// Files in directories that others may control, for the front door: see `sys::paths`.
+#[cfg(not(machine_alone))]
+pub mod files {
+    pub use crate::sys::paths::{Identity, changed_by, open_regular, open_to_read};
+}
+
 /// The target of the log lines that say only that services come up: a front that shows this otherwise need not say it
 /// twice.
 pub const COMES_UP: &str = "watchdog_engine::comes_up";

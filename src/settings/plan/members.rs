@@ -143,6 +143,7 @@ fn involved(about: Option<&str>) -> &'static [&'static str] {
         Some("type" | "probe") => &["probe", "type"],
         Some("ready") => &["ready", "probe", "log", "dialects", "start_timeout"],
         Some("log_file") => &["log_file", "log"],
+        Some("log_file_stderr") => &["log_file_stderr", "log"],
         Some("memory_soft_limit") => &["memory_limit", "memory_soft_limit"],
         Some("restart_delay") => &["restart_delay", "restart_delay_max", "restart_delay_factor"],
         Some(_) => &["heartbeat", "dialects"],

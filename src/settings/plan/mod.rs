@@ -140,6 +140,7 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     warnings.extend(order::by_hand(&members, &links, &starts));
     let around = specs::Around {
         said: &said,
+        above: &bases.above,
         links: &links,
         names: members.iter().map(Member::names).collect(),
         chosen: chosen.as_ref().map(|chosen| (chosen, &starts)),

@@ -1,10 +1,13 @@
-//! Files that will be written: the directory of each is there before anything is started. Looks, and makes nothing.
+//! Files that will be written: the directory of each is there before anything is started, or can be made. Looks, and makes
+//! nothing.
 
 use super::{Member, Said};
+use crate::settings::claims::Claims;
 use crate::settings::draft::{ControlWish, Draft, ReportWish};
 use crate::settings::fault::Fault;
 use crate::settings::reason;
 use crate::settings::source::placed;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use watchdog_engine::spec::{Http, HttpControl};
 
@@ -39,17 +42,39 @@ pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault
         let wrong = path.and_then(|path| homeless(path).or_else(|| no_directory(path).filter(|_| key == "report_dir")));
         faults.extend(wrong.map(|what| said.wrong_with_the_watchdog(key, Fault::broken(what))));
     }
+    for (key, what) in Claims::default().of_the_watchdog(above) {
+        faults.push(said.wrong_with_the_watchdog(key, Fault::broken(what)));
+    }
 }
 
-/// The file of output of a service.
-pub(super) fn of_a_service(member: &Member<'_>, said: &Said) -> Option<Fault> {
-    let what = homeless(member.draft.spec.log.file.as_deref()?)?;
-    let fault = Fault::broken(what).about("log_file");
-    Some(match said.above_the_files("log_file") {
-        Some(layer) => fault.at(&layer),
-        None if member.entry("log_file").is_some() => said.wrong_with(member, fault),
-        None => said.wrong_with_all(fault),
-    })
+/// The files of output of a service. Their directories are made where they are missing, so all that can be wrong is that
+/// something else is in the way.
+pub(super) fn of_a_service(member: &Member<'_>, said: &Said) -> Vec<Fault> {
+    let log = &member.draft.spec.log;
+    let wrong = |(key, path): (&'static str, &Option<PathBuf>)| {
+        let fault = Fault::broken(in_the_way(path.as_deref()?)?).about(key);
+        Some(match said.above_the_files(key) {
+            Some(layer) => fault.at(&layer),
+            None if member.entry(key).is_some() => said.wrong_with(member, fault),
+            None => said.wrong_with_all(fault),
+        })
+    };
+    [("log_file", &log.file), ("log_file_stderr", &log.stderr_file)].into_iter().filter_map(wrong).collect()
+}
+
+/// Why the directory of this path cannot be made.
+fn in_the_way(path: &Path) -> Option<String> {
+    let above = path.ancestors().skip(1).map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir });
+    for dir in above {
+        let (shown, dir_shown) = (path.display(), dir.display());
+        match std::fs::metadata(dir) {
+            Ok(facts) if facts.is_dir() => return None,
+            Ok(_) => return Some(format!("{shown}: {dir_shown} is no directory: name another one")),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(e) => return Some(format!("{shown}: the directory {dir_shown}: {}", reason(&e))),
+        }
+    }
+    None
 }
 
 /// Why nothing can be written to this path.

@@ -5,14 +5,17 @@ use super::order::{Chosen, Starts};
 use super::{AllLinks, Member, Said, places};
 use crate::settings::World;
 use crate::settings::build::Shared;
+use crate::settings::claims::Claims;
+use crate::settings::draft::Draft;
 use crate::settings::fault::Fault;
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use watchdog_engine::spec::{Autostart, Need, Spec};
 
 /// What stands around the services.
 pub(super) struct Around<'a> {
     pub(super) said: &'a Said,
+    /// What is said above all services.
+    pub(super) above: &'a Draft,
     pub(super) links: &'a AllLinks,
     /// The full names of each, by position.
     pub(super) names: Vec<Vec<String>>,
@@ -30,16 +33,10 @@ pub(super) fn all(
     warnings: &mut Vec<String>,
 ) -> Vec<Box<Spec>> {
     let mut shared = Shared::for_many(world);
-    let mut logs: HashMap<PathBuf, &str> = HashMap::new();
+    let mut claims = around.claims();
     let mut specs = Vec::with_capacity(around.names.iter().map(Vec::len).sum());
     let said = around.said;
     for (at, mut member) in members.into_iter().enumerate().filter(|(_, m)| m.draft.enabled) {
-        if let Some(path) = member.draft.spec.log.file.clone()
-            && let Some(first) = logs.insert(path, member.name)
-        {
-            let what = format!("{first} writes to the same file: each service needs one of its own");
-            faults.push(said.wrong_with(&member, Fault::broken(what).about("log_file")));
-        }
         faults.extend(places::of_a_service(&member, said));
         // A wrong command was said with the contradictions.
         let argv = member.draft.argv().unwrap_or_default();
@@ -47,7 +44,11 @@ pub(super) fn all(
         match draft.spec(argv, &mut shared) {
             Ok(spec) => {
                 warnings.extend(said.start_warning(&member, &spec));
+                let before = specs.len();
                 around.place(at, member.name, spec, &mut specs);
+                for (key, what) in specs[before..].iter().flat_map(|spec| claims.of_a_service(spec)) {
+                    faults.push(said.wrong_with(&member, Fault::broken(what).about(key)));
+                }
             }
             Err(wrong) => {
                 let own = |fault: &Fault| fault.about.is_some_and(|key| member.entry(key).is_some());
@@ -61,6 +62,14 @@ pub(super) fn all(
 }
 
 impl Around<'_> {
+    /// What the watchdog itself writes to.
+    fn claims(&self) -> Claims {
+        let mut claims = Claims::default();
+        // Said by itself where they are wrong among themselves.
+        let _ = claims.of_the_watchdog(self.above);
+        claims
+    }
+
     /// Its place among the others, its name, and its replicas one by one.
     fn place(&self, at: usize, name: &str, mut spec: Box<Spec>, specs: &mut Vec<Box<Spec>>) {
         self.link(&mut spec, &self.links[at]);
@@ -77,6 +86,7 @@ impl Around<'_> {
             self.choose(at, index, &mut replica);
             replica.replica = Some(index as u32);
             replica.log.file = replica.log.file.map(|path| numbered(&path, index));
+            replica.log.stderr_file = replica.log.stderr_file.map(|path| numbered(&path, index));
             specs.push(replica);
         }
     }

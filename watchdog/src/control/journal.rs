@@ -2,8 +2,9 @@
 
 use super::shapes::Frame;
 use super::told;
-use crate::logs::{FileError, LogFile};
+use crate::logs::{FileError, LogFile, Lost};
 use crate::machine::{MonoTime, Notice, ServiceId};
+use crate::sys::paths::Made;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -41,6 +42,8 @@ pub(crate) struct Journal {
     entries: VecDeque<Entry>,
     next: u64,
     file: Option<LogFile>,
+    /// What the file has not got, known since it takes events again.
+    lost: Option<Lost>,
 }
 
 impl Journal {
@@ -49,8 +52,13 @@ impl Journal {
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn open(file: Option<&Path>) -> Result<Journal, FileError> {
-        let file = file.map(|path| LogFile::open(path, 0, 0)).transpose()?;
-        Ok(Journal { entries: VecDeque::new(), next: 1, file })
+        let file = file.map(|path| LogFile::plain("events_file", path)).transpose()?;
+        Ok(Journal { entries: VecDeque::new(), next: 1, file, lost: None })
+    }
+
+    /// What was made for the file.
+    pub(crate) fn take_made(&mut self) -> Made {
+        self.file.as_mut().map(LogFile::take_made).unwrap_or_default()
     }
 
     /// Takes one down; gives it back as JSON if somebody needs it.
@@ -61,7 +69,7 @@ impl Journal {
         if let (Some(file), Some(json)) = (self.file.as_mut(), &json) {
             file.push(json.to_string().as_bytes(), true);
             // At once: an event that is only in our memory would be lost with us.
-            let _ = file.flush(frame.now.0);
+            self.lost = file.flush(frame.now.0).or(self.lost.take());
         }
         if self.entries.len() >= KEEP {
             self.entries.pop_front();
@@ -76,6 +84,17 @@ impl Journal {
         for entry in self.entries.iter_mut().filter(|e| e.is_of(id)) {
             entry.gone = Some(name.clone());
         }
+    }
+
+    /// What the file has not got, once, as soon as it can be told there.
+    pub(crate) fn take_lost(&mut self) -> Option<Lost> {
+        self.lost.take()
+    }
+
+    /// The end: the same where it can not.
+    pub(crate) fn close(&mut self) {
+        self.file.iter().for_each(LogFile::say_lost);
+        self.file = None;
     }
 
     /// Somebody has moved the file.

@@ -1,16 +1,18 @@
 //! Making the socket: private from its first instant, never in the place of somebody else's file.
 
+use crate::sys::paths::{self, Last, Place};
 use mio::net::UnixListener;
 use mio::net::UnixStream;
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::stat::{Mode, umask};
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use nix::sys::stat::{FileStat, Mode, umask};
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// sockaddr_un(7): 108 bytes with the NUL.
 const PATH_LIMIT: usize = 107;
+/// Lock files that were removed between our open and our lock.
+const LOCK_TRIES: usize = 8;
 
 /// A socket that is ours.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub(crate) struct Bound {
 pub(crate) struct Home {
     /// The path.
     pub path: PathBuf,
+    place: Place,
     id: (u64, u64),
 }
 
@@ -46,54 +49,73 @@ impl std::fmt::Display for BindError {
     }
 }
 
-/// Makes the runtime directory, 0700, or checks that it is ours and closed to others.
+/// Makes the runtime directory, 0700, or checks that it is ours and closed to others. One that was there before and that others
+/// may look into is good enough (the socket itself is 0600); one that others may write to is not: they could put their socket
+/// in the place of ours.
 ///
 /// # Errors
 /// Says which directory and why.
 pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
-    let fail = |why: String| BindError::Directory(format!("runtime directory {}: {why}", dir.display()));
-    let os = |e: std::io::Error| fail(crate::machine::errno_name(e.raw_os_error().unwrap_or(0)));
-    // Most often it is there: looking is cheaper than trying to make it.
-    let meta = match fs::symlink_metadata(dir) {
-        Ok(meta) => meta,
-        Err(_) => {
-            fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).map_err(os)?;
-            fs::symlink_metadata(dir).map_err(os)?
-        }
-    };
-    let me = nix::unistd::geteuid().as_raw();
-    if !meta.is_dir() || meta.uid() != me {
-        return Err(fail(format!("belongs to user {}, not to us ({me})", meta.uid())));
-    }
-    // One that was there before and that others may look into is good enough (the socket itself is 0600); one that
-    // others may write to is not: they could put their socket in the place of ours.
-    if meta.permissions().mode() & 0o022 != 0 {
-        return Err(fail(format!("is open to others (mode {:o}): chmod 700 it", meta.permissions().mode() & 0o777)));
-    }
-    Ok(())
+    let fail = |e: io::Error| BindError::Directory(format!("runtime directory {}: {}", dir.display(), why(&e)));
+    paths::private_dir(dir, true).map(drop).map_err(fail)
 }
 
-/// Binds and listens; `what` it is for is said in errors; `unique`: nobody else can want this path. A socket that nobody answers on is replaced; anything else at the path is left alone.
+fn why(e: &io::Error) -> String {
+    e.raw_os_error().map_or_else(|| e.to_string(), |errno| crate::machine::errno_name(errno).to_string())
+}
+
+/// Binds and listens; `what` it is for is said in errors; `unique`: nobody else can want this path. A socket that nobody answers
+/// on is replaced; anything else at the path is left alone.
 ///
 /// # Errors
-/// In use, not a socket, somebody else's, too long, or what the kernel says.
+/// In use, not a socket, somebody else's, too long, in a directory that others control, or what the kernel says.
 pub(crate) fn bind(what: &str, path: &Path, unique: bool) -> Result<Bound, BindError> {
-    let place = |why: String| BindError::Place(format!("{what} {}: {why}", path.display()));
+    let wrong = |why: String| BindError::Place(format!("{what} {}: {why}", path.display()));
     let length = path.as_os_str().len();
     if length > PATH_LIMIT {
-        return Err(place(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
+        return Err(wrong(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
     }
+    let place = Place::find(path, paths::Home::Ours, Last::NoLink).map_err(|e| wrong(why(&e)))?;
     if unique && let Ok(listener) = listen(path) {
-        return Bound::new(listener, path).map_err(place);
+        return Bound::new(listener, path, place).map_err(wrong);
     }
     // Two that start at the same time must not both take the place of a stale socket.
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = fs::File::open(dir).map_err(|e| place(crate::machine::errno_name(e.raw_os_error().unwrap_or(0))))?;
-    // Never waited for: in a directory that others may use, anybody could hold it.
-    let _lock = Flock::lock(dir, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, e)| place(format!("another watchdog is taking it just now ({e:?})")))?;
-    clear_stale(path).map_err(place)?;
-    listen(path).and_then(|listener| Bound::new(listener, path)).map_err(place)
+    let lock = Lock::take(&place).map_err(wrong)?;
+    clear_stale(path, &place).map_err(wrong)?;
+    let bound = listen(path).and_then(|listener| Bound::new(listener, path, place)).map_err(wrong);
+    drop(lock);
+    bound
+}
+
+/// A file of our own beside the socket, for as long as its place is being taken: the directory itself could be locked by all who
+/// may open it.
+struct Lock {
+    place: Place,
+    file: Option<Flock<File>>,
+}
+
+impl Lock {
+    /// Never waited for. Where a stranger has a file of that name in a directory of all, it goes without.
+    fn take(socket: &Place) -> Result<Option<Lock>, String> {
+        for _ in 0..LOCK_TRIES {
+            let Ok(mut place) = socket.sibling(".lock") else { return Ok(None) };
+            let Ok(file) = place.overwrite(0o600) else { return Ok(None) };
+            let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+                .map_err(|(_, e)| format!("another watchdog is taking it just now ({e:?})"))?;
+            // One that had it has removed it meanwhile: then it locks nothing.
+            if place.leads_to(&file) {
+                return Ok(Some(Lock { place, file: Some(file) }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.place.remove(self.place.name());
+        self.file = None;
+    }
 }
 
 fn listen(path: &Path) -> Result<UnixListener, String> {
@@ -107,18 +129,22 @@ fn listen(path: &Path) -> Result<UnixListener, String> {
     })
 }
 
-fn clear_stale(path: &Path) -> Result<(), String> {
-    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !meta.file_type().is_socket() {
+fn is_socket(facts: &FileStat) -> bool {
+    facts.st_mode & libc::S_IFMT == libc::S_IFSOCK
+}
+
+fn clear_stale(path: &Path, place: &Place) -> Result<(), String> {
+    let Some(facts) = place.facts(place.name()) else { return Ok(()) };
+    if !is_socket(&facts) {
         return Err("is there and is not a socket; left alone".into());
     }
-    if meta.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(format!("belongs to user {}; left alone", meta.uid()));
+    if facts.st_uid != nix::unistd::geteuid().as_raw() {
+        return Err(format!("belongs to user {}; left alone", facts.st_uid));
     }
     // Non-blocking: a full queue of a watchdog that stands still is a watchdog too.
     match UnixStream::connect(path) {
         Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(|e| format!("stale, and cannot be removed: {e}"))
+            place.remove(place.name()).map_err(|e| format!("stale, and cannot be removed: {e}"))
         }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Ok(_) | Err(_) => Err("is in use by another watchdog".into()),
@@ -126,17 +152,20 @@ fn clear_stale(path: &Path) -> Result<(), String> {
 }
 
 impl Bound {
-    fn new(listener: UnixListener, path: &Path) -> Result<Bound, String> {
-        let meta = fs::symlink_metadata(path).map_err(|e| e.to_string())?;
-        Ok(Bound { listener, home: Home { path: path.to_owned(), id: (meta.dev(), meta.ino()) } })
+    /// The name must be where it was looked for: whoever owns a directory above may have exchanged it meanwhile.
+    fn new(listener: UnixListener, path: &Path, place: Place) -> Result<Bound, String> {
+        let id = place.facts(place.name()).filter(is_socket).map(|facts| (facts.st_dev as u64, facts.st_ino as u64));
+        let id = id.ok_or("its directory was exchanged while the socket was made")?;
+        Ok(Bound { listener, home: Home { path: path.to_owned(), place, id } })
     }
 }
 
 impl Home {
     /// Removes the socket if the path still leads to ours.
     pub(crate) fn unlink(&self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.id) {
-            let _ = fs::remove_file(&self.path);
+        let there = self.place.facts(self.place.name());
+        if there.is_some_and(|facts| (facts.st_dev as u64, facts.st_ino as u64) == self.id) {
+            let _ = self.place.remove(self.place.name());
         }
     }
 }
@@ -144,6 +173,8 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn private_stale_and_taken() {

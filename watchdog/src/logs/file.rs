@@ -1,12 +1,13 @@
 //! A log file with rotation. Every write is to a regular file and returns at once; a full disk loses lines with a count,
 //! never the worker; compression goes on in small pieces between other work.
 
+use crate::sys::paths::{Home, Last, Made, Place};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,10 +19,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ROTATE_AGAIN: Duration = Duration::from_secs(60);
 /// Buffered before a write.
 const BUFFER: usize = 64 * 1024;
+/// Of a file that is made: what collects logs may be of its group.
+const MODE: u32 = 0o640;
 
 /// Why a log file cannot be used.
 #[derive(Debug)]
 pub(crate) struct FileError {
+    /// Its setting.
+    pub setting: &'static str,
     /// Which.
     pub path: PathBuf,
     /// Why.
@@ -40,7 +45,10 @@ pub(crate) struct Lost {
 /// An open log file.
 #[derive(Debug)]
 pub(crate) struct LogFile {
+    /// Its setting, for messages.
+    setting: &'static str,
     path: PathBuf,
+    home: Home,
     max_size: u64,
     keep: u32,
     file: Option<File>,
@@ -48,6 +56,10 @@ pub(crate) struct LogFile {
     buffer: Vec<u8>,
     buffered_lines: u64,
     lost: Lost,
+    /// What was written last is a piece of a line.
+    within_a_line: bool,
+    /// The rest of that line is lost: what comes next begins a new one.
+    torn: bool,
     looked: Duration,
     /// The last time we were told of.
     now: Duration,
@@ -56,13 +68,16 @@ pub(crate) struct LogFile {
     /// There may be old files that are not compressed yet.
     compress: bool,
     job: Option<Gzip>,
+    /// What was made for it, for a start that is refused.
+    made: Made,
 }
 
 #[derive(Debug)]
 struct Gzip {
-    from: PathBuf,
-    to: PathBuf,
-    part: PathBuf,
+    place: Place,
+    from: OsString,
+    to: OsString,
+    part: OsString,
     input: File,
     output: GzEncoder<File>,
     /// On the heap: on the stack it would cost every run of the loop its page faults.
@@ -70,16 +85,39 @@ struct Gzip {
 }
 
 impl LogFile {
-    /// Opens for appending, mode 0640, never through a symlink of somebody else's making and never a FIFO.
+    /// Opens a file of output for appending, mode 0640, never through a link that others made and never a FIFO. Its directory
+    /// is made where it is missing.
     ///
     /// # Errors
     /// Says which path and why.
-    pub(crate) fn open(path: &Path, max_size: u64, keep: u32) -> Result<LogFile, FileError> {
-        let (file, size) = open(path)?;
+    pub(crate) fn open(setting: &'static str, path: &Path, max_size: u64, keep: u32) -> Result<LogFile, FileError> {
+        LogFile::open_in(setting, path, Home::Made, (max_size, keep))
+    }
+
+    /// The same without rotation, in a directory that must be there.
+    ///
+    /// # Errors
+    /// Says which path and why.
+    pub(crate) fn plain(setting: &'static str, path: &Path) -> Result<LogFile, FileError> {
+        LogFile::open_in(setting, path, Home::Ours, (0, 0))
+    }
+
+    fn open_in(
+        setting: &'static str,
+        path: &Path,
+        home: Home,
+        (max_size, keep): (u64, u32),
+    ) -> Result<LogFile, FileError> {
+        let (file, size, made) = open(path, home).map_err(|why| FileError { setting, path: path.to_owned(), why })?;
         // A device has no size, and must not be renamed.
         let regular = file.metadata().is_ok_and(|m| m.is_file());
         Ok(LogFile {
+            setting,
             path: path.to_owned(),
+            home,
+            made,
+            within_a_line: false,
+            torn: false,
             max_size: if regular { max_size } else { 0 },
             stuck_until: Duration::ZERO,
             now: Duration::ZERO,
@@ -101,15 +139,27 @@ impl LogFile {
         self.path == path && (self.max_size == max_size || self.max_size == 0) && self.keep == keep
     }
 
+    /// What was made for it since it was opened.
+    pub(crate) fn take_made(&mut self) -> Made {
+        std::mem::take(&mut self.made)
+    }
+
     /// Somebody has moved the file: writes what is buffered to the old one and goes on with a new one.
     ///
     /// # Errors
     /// The path cannot be opened: the old file goes on.
     pub(crate) fn reopen(&mut self) -> Result<(), FileError> {
         self.flush_buffer();
-        let (file, size) = open(&self.path)?;
+        let failed = |why| FileError { setting: self.setting, path: self.path.clone(), why };
+        let (file, size, _) = open(&self.path, self.home).map_err(failed)?;
         (self.file, self.size) = (Some(file), size);
+        self.begin();
         Ok(())
+    }
+
+    /// Nothing of ours is in this file yet.
+    fn begin(&mut self) {
+        (self.within_a_line, self.torn) = (false, false);
     }
 
     /// Adds a line, or a piece of one. A file that is full is rotated here, so never within a line.
@@ -155,10 +205,30 @@ impl LogFile {
     /// and that nothing bounds; what comes meanwhile is counted as lost.
     fn look(&mut self) {
         if !self.is_ours() {
-            (self.file, self.size) = match open(&self.path) {
-                Ok((file, size)) => (Some(file), size),
-                Err(_) => (None, 0),
-            };
+            self.open_again();
+        }
+    }
+
+    fn open_again(&mut self) {
+        let had = self.file.is_some();
+        (self.file, self.size) = match open(&self.path, self.home) {
+            Ok((file, size, _)) => (Some(file), size),
+            Err(why) => {
+                if had {
+                    let path = self.path.display();
+                    log::error!("{} {path}: {why}: what comes is lost until it can be opened", self.setting);
+                }
+                (None, 0)
+            }
+        };
+        self.begin();
+    }
+
+    /// At the end: what is lost, where it could not be told.
+    pub(crate) fn say_lost(&self) {
+        if self.lost != Lost::default() {
+            let Lost { lines, bytes } = self.lost;
+            log::error!("{} {}: {lines} lines ({bytes} bytes) were lost", self.setting, self.path.display());
         }
     }
 
@@ -166,71 +236,89 @@ impl LogFile {
         if self.buffer.is_empty() {
             return true;
         }
-        let mut rest = self.buffer.as_slice();
-        if let Some(file) = self.file.as_mut() {
-            while let Ok(n @ 1..) = file.write(rest) {
-                self.size += n as u64;
-                rest = &rest[n..];
-                if rest.is_empty() {
-                    break;
-                }
-            }
+        if self.torn {
+            self.buffer.insert(0, b'\n');
         }
-        let ok = rest.is_empty();
-        if !ok {
-            let newlines = memchr::memchr_iter(b'\n', rest).count() as u64;
-            self.lost.lines += newlines.max(1).min(self.buffered_lines);
-            self.lost.bytes += rest.len() as u64;
+        let written = self.write_buffer();
+        let ok = written == self.buffer.len();
+        if ok {
+            (self.within_a_line, self.torn) = (self.buffer.last() != Some(&b'\n'), false);
+        } else {
+            self.lose_from(written);
         }
         self.buffer.clear();
         self.buffered_lines = 0;
         ok
     }
 
-    fn numbered(&self, n: u32, gz: bool) -> PathBuf {
-        let mut name = OsString::from(self.path.as_os_str());
-        name.push(format!(".{n}{}", if gz { ".gz" } else { "" }));
-        PathBuf::from(name)
+    /// As much as the file takes.
+    fn write_buffer(&mut self) -> usize {
+        let mut rest = self.buffer.as_slice();
+        if let Some(file) = self.file.as_mut() {
+            while !rest.is_empty() {
+                match file.write(rest) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        self.size += n as u64;
+                        rest = &rest[n..];
+                    }
+                    Err(e) => {
+                        if self.lost == Lost::default() {
+                            let (setting, path, why) = (self.setting, self.path.display(), crate::sys::reason(&e));
+                            log::error!("{setting} {path}: {why}: what cannot be written is lost, and counted");
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        self.buffer.len() - rest.len()
+    }
+
+    /// The disk is full: what stays of this write ends with a line, so that the next one that fits is not glued to half of
+    /// another. All behind it is lost, and counted.
+    fn lose_from(&mut self, written: usize) {
+        let begun = usize::from(self.torn);
+        let whole = memchr::memrchr(b'\n', &self.buffer[..written]).map_or(0, |at| at + 1);
+        let cut = whole == written || self.cut((written - whole) as u64);
+        if whole > 0 {
+            self.within_a_line = false;
+        }
+        self.torn = (self.within_a_line || self.torn && whole == 0) || !cut;
+        let lost = self.buffer.get(whole.max(begun)..).unwrap_or_default();
+        let newlines = memchr::memchr_iter(b'\n', lost).count() as u64;
+        self.lost.lines += newlines.max(1).min(self.buffered_lines);
+        self.lost.bytes += lost.len() as u64;
+    }
+
+    /// Takes away what was written last. False: it stays.
+    fn cut(&mut self, bytes: u64) -> bool {
+        let Some(file) = self.file.as_ref() else { return true };
+        let len = file.metadata().ok().filter(|facts| facts.is_file()).map(|facts| facts.len());
+        let done = len.and_then(|len| len.checked_sub(bytes)).is_some_and(|len| file.set_len(len).is_ok());
+        if done {
+            self.size = self.size.saturating_sub(bytes);
+        }
+        done
     }
 
     /// FILE.1.gz is the newest of the old ones. What was being compressed is taken up again later. Only our own file is
     /// moved: whoever may write to the directory could have put something else at its path.
     fn rotate(&mut self) {
         if let Some(job) = self.job.take() {
-            let _ = fs::remove_file(&job.part);
+            job.give_up();
         }
-        if !self.is_ours() {
-            return self.look();
-        }
-        if !self.shift() {
+        let place = Place::find(&self.path, Home::Ours, Last::NoLink).ok();
+        let place = place.filter(|place| self.file.as_ref().is_some_and(|file| place.leads_to(file)));
+        let Some(place) = place else { return self.look() };
+        if !shift(&place, self.keep) {
             // A directory that we may not write to: say so, and do not ask it again with every line.
-            log::warn!("log_file {}: cannot be rotated; it grows", self.path.display());
+            log::warn!("{} {}: cannot be rotated; it grows", self.setting, self.path.display());
             self.stuck_until = self.now.saturating_add(ROTATE_AGAIN);
             return;
         }
-        (self.file, self.size) = match open(&self.path) {
-            Ok((file, size)) => (Some(file), size),
-            Err(_) => (None, 0),
-        };
+        self.open_again();
         self.compress = self.keep > 0;
-    }
-
-    /// Makes room at the path. Our own file first, so that nothing is moved when it cannot be.
-    fn shift(&self) -> bool {
-        if self.keep == 0 {
-            return fs::remove_file(&self.path).is_ok();
-        }
-        let aside = self.numbered(0, false);
-        if fs::rename(&self.path, &aside).is_err() {
-            return false;
-        }
-        for gz in [true, false] {
-            let _ = fs::remove_file(self.numbered(self.keep, gz));
-            for n in (1..self.keep).rev() {
-                let _ = fs::rename(self.numbered(n, gz), self.numbered(n + 1, gz));
-            }
-        }
-        fs::rename(&aside, self.numbered(1, false)).is_ok()
     }
 
     /// The oldest file that is not compressed yet.
@@ -238,10 +326,14 @@ impl LogFile {
         if !self.compress {
             return None;
         }
-        let plain = (1..=self.keep).rev().find(|n| self.numbered(*n, false).exists());
+        let place = Place::find(&self.path, Home::Ours, Last::NoLink).ok();
+        let plain = place
+            .as_ref()
+            .and_then(|place| (1..=self.keep).rev().find(|n| place.facts(&numbered(place, *n, false)).is_some()));
         self.compress = plain.is_some();
-        let n = plain?;
-        let job = Gzip::begin(self.numbered(n, false), self.numbered(n, true));
+        let (place, n) = (place?, plain?);
+        let (from, to) = (numbered(&place, n, false), numbered(&place, n, true));
+        let job = Gzip::begin(place, from, to);
         // What cannot be compressed stays as it is, and is not tried for ever.
         self.compress = job.is_some();
         job
@@ -264,7 +356,7 @@ impl LogFile {
             None => {
                 self.compress = false;
                 if let Some(job) = self.job.take() {
-                    let _ = fs::remove_file(&job.part);
+                    job.give_up();
                 }
             }
         }
@@ -272,32 +364,55 @@ impl LogFile {
     }
 }
 
+/// Name `n` of the old ones.
+fn numbered(place: &Place, n: u32, gz: bool) -> OsString {
+    place.beside(&format!(".{n}{}", if gz { ".gz" } else { "" }))
+}
+
+/// Makes room at the path. Our own file first, so that nothing is moved when it cannot be.
+fn shift(place: &Place, keep: u32) -> bool {
+    if keep == 0 {
+        return place.remove(place.name()).is_ok();
+    }
+    let aside = numbered(place, 0, false);
+    if place.rename(place.name(), &aside).is_err() {
+        return false;
+    }
+    for gz in [true, false] {
+        let _ = place.remove(&numbered(place, keep, gz));
+        for n in (1..keep).rev() {
+            let _ = place.rename(&numbered(place, n, gz), &numbered(place, n + 1, gz));
+        }
+    }
+    place.rename(&aside, &numbered(place, 1, false)).is_ok()
+}
+
 impl Drop for LogFile {
     fn drop(&mut self) {
         self.flush_buffer();
         // An old file that is not compressed yet stays as it is; the half-made copy goes.
         if let Some(job) = self.job.take() {
-            let _ = fs::remove_file(&job.part);
+            job.give_up();
         }
     }
 }
 
 impl Gzip {
-    fn begin(from: PathBuf, to: PathBuf) -> Option<Gzip> {
-        let mut part = to.clone().into_os_string();
+    fn begin(place: Place, from: OsString, to: OsString) -> Option<Gzip> {
+        let mut part = to.clone();
         part.push(".part");
-        let part = PathBuf::from(part);
-        // Never through a link, never into what somebody else put there, never a wait at a FIFO.
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-        let input = OpenOptions::new().read(true).custom_flags(flags).open(&from).ok()?;
+        let input = place.read(&from).ok()?;
         if !input.metadata().ok()?.is_file() {
             return None;
         }
-        let _ = fs::remove_file(&part);
-        let output =
-            OpenOptions::new().write(true).create_new(true).mode(0o640).custom_flags(flags).open(&part).ok()?;
-        let output = GzEncoder::new(output, Compression::fast());
-        Some(Gzip { from, to, part, input, output, piece: vec![0; GZIP_STEP] })
+        let _ = place.remove(&part);
+        let output = GzEncoder::new(place.create(&part, MODE).ok()?, Compression::fast());
+        Some(Gzip { place, from, to, part, input, output, piece: vec![0; GZIP_STEP] })
+    }
+
+    /// The half-made copy goes.
+    fn give_up(self) {
+        let _ = self.place.remove(&self.part);
     }
 
     /// `Some(true)`: more to do; `Some(false)`: all read; `None`: it cannot be done.
@@ -309,30 +424,27 @@ impl Gzip {
 
     /// The copy takes the place of the file. False when it could not.
     fn end(self) -> bool {
-        let Gzip { from, to, part, output, .. } = self;
-        let done = output.finish().is_ok() && fs::rename(&part, &to).is_ok();
-        let _ = fs::remove_file(if done { &from } else { &part });
+        let Gzip { place, from, to, part, output, .. } = self;
+        let done = output.finish().is_ok() && place.rename(&part, &to).is_ok();
+        let gone: &OsStr = if done { &from } else { &part };
+        let _ = place.remove(gone);
         done
     }
 }
 
-fn open(path: &Path) -> Result<(File, u64), FileError> {
-    let why = |why: String| FileError { path: path.to_owned(), why };
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY;
-    let file =
-        OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path).map_err(|e| match e
-            .raw_os_error()
-        {
-            Some(libc::ELOOP) => why("is a symbolic link, which is not followed".into()),
-            Some(libc::ENXIO) => why("is a FIFO, not a file".into()),
-            _ => why(crate::sys::reason(&e)),
-        })?;
-    let meta = file.metadata().map_err(|e| why(crate::sys::reason(&e)))?;
-    let kind = meta.file_type();
-    if kind.is_fifo() || kind.is_socket() {
-        return Err(why("is not a file".into()));
-    }
-    Ok((file, meta.len()))
+/// The file, its size, and what was made for it.
+fn open(path: &Path, home: Home) -> Result<(File, u64, Made), String> {
+    let opened = || -> std::io::Result<(File, u64, Made)> {
+        let mut place = Place::find(path, home, Last::NoLink)?;
+        match place.append(MODE).and_then(|file| Ok((file.metadata()?.len(), file))) {
+            Ok((len, file)) => Ok((file, len, place.take_made())),
+            Err(e) => {
+                place.take_made().undo();
+                Err(e)
+            }
+        }
+    };
+    opened().map_err(|e| crate::sys::reason(&e))
 }
 
 #[cfg(test)]
@@ -343,7 +455,7 @@ mod tests {
     fn rotation_keeps_every_line_and_the_bound() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogFile::open(&path, 1000, 3).unwrap();
+        let mut log = LogFile::open("log_file", &path, 1000, 3).unwrap();
         for n in 0..100 {
             log.push(format!("line {n:04}").as_bytes(), true);
             while log.work() {}
@@ -370,16 +482,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-        assert!(LogFile::open(&link, 10, 1).unwrap_err().why.contains("symbolic link"));
+        assert!(LogFile::open("log_file", &link, 10, 1).unwrap_err().why.contains("symbolic link"));
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(LogFile::open(&fifo, 10, 1).is_err());
-        assert!(LogFile::open(dir.path(), 10, 1).is_err());
+        assert!(LogFile::open("log_file", &fifo, 10, 1).is_err());
+        assert!(LogFile::open("log_file", dir.path(), 10, 1).is_err());
     }
 
     #[test]
     fn a_full_disk_loses_lines_with_a_count() {
-        let mut log = LogFile::open(Path::new("/dev/full"), 0, 0).unwrap();
+        let mut log = LogFile::open("log_file", Path::new("/dev/full"), 0, 0).unwrap();
         log.push(b"one", true);
         log.push(b"two", true);
         assert_eq!(log.flush(Duration::ZERO), None);
@@ -388,10 +500,10 @@ mod tests {
 
     #[test]
     fn a_device_is_never_rotated_and_what_is_not_ours_is_never_moved() {
-        assert_eq!(LogFile::open(Path::new("/dev/null"), 10, 1).unwrap().max_size, 0);
+        assert_eq!(LogFile::open("log_file", Path::new("/dev/null"), 10, 1).unwrap().max_size, 0);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogFile::open(&path, 20, 3).unwrap();
+        let mut log = LogFile::open("log_file", &path, 20, 3).unwrap();
         log.push(b"ours", true);
         fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -407,7 +519,7 @@ mod tests {
         let (path, victim) = (dir.path().join("log"), dir.path().join("victim"));
         fs::write(&victim, "precious").unwrap();
         std::os::unix::fs::symlink(&victim, dir.path().join("log.1.gz.part")).unwrap();
-        let mut log = LogFile::open(&path, 20, 3).unwrap();
+        let mut log = LogFile::open("log_file", &path, 20, 3).unwrap();
         for _ in 0..3 {
             log.push(b"more than half", true);
         }
@@ -419,7 +531,7 @@ mod tests {
     fn a_removed_file_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = LogFile::open(&path, 1000, 1).unwrap();
+        let mut log = LogFile::open("log_file", &path, 1000, 1).unwrap();
         fs::remove_file(&path).unwrap();
         log.push(b"after", true);
         log.flush(Duration::from_secs(2));

@@ -6,7 +6,7 @@ mod ring;
 mod sink;
 mod split;
 
-pub(crate) use file::{FileError, LogFile};
+pub(crate) use file::{FileError, LogFile, Lost};
 pub(crate) use ring::{Line, Ring};
 pub(crate) use sink::Sink;
 pub(crate) use split::Splitter;

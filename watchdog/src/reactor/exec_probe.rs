@@ -112,8 +112,10 @@ impl Reactor {
         let (err, err_end) = pipe().map_err(|e| cannot("pipe", e.into()))?;
         let generation = generation.0.to_string();
         let worker = workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).map(|p| p.pid.to_string());
+        let replica = spec.replica.unwrap_or(0).to_string();
         let more = [
             ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
+            ("WATCHDOG_REPLICA", Some(OsStr::new(&replica))),
             ("WATCHDOG_GENERATION", Some(OsStr::new(&generation))),
             // WATCHDOG_PID has another meaning: sd_watchdog_enabled(3).
             ("WATCHDOG_WORKER_PID", worker.as_deref().map(OsStr::new)),

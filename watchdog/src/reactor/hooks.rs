@@ -1,6 +1,7 @@
 //! Commands on events. They run beside us, one at a time for each hook, and nothing waits for them: not the loop, not a
 //! restart. Only a pre-start hook holds its start up, and may forbid it.
 
+use super::launch::Surroundings;
 use super::orphans::MARK;
 use super::{Reactor, launch};
 use crate::machine::*;
@@ -11,11 +12,10 @@ use mio::Events;
 use nix::fcntl::OFlag;
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest run of a hook; then its process group is killed.
@@ -93,7 +93,9 @@ impl Reactor {
         let now = self.clock.now();
         let mark = self.mark_of_hooks();
         let reports = self.report_dir();
-        let Reactor { machine, spawner, workers, server, .. } = self;
+        let Reactor { machine, spawner, workers, server, environment, .. } = self;
+        let control = server.as_ref().map(|s| s.path());
+        let around = Surroundings { environment, control, reports: reports.as_deref() };
         let Some(spec) = machine.services().get(at).map(|s| &s.spec) else { return };
         let (Some(runner), Some(hook)) = (workers[at].hooks.get_mut(n), spec.hooks.get(n)) else { return };
         while runner.running.is_none() {
@@ -106,8 +108,7 @@ impl Reactor {
                 continue;
             }
             runner.started.push_back(now);
-            let places = [server.as_ref().map(|s| s.path()), reports.as_deref()];
-            match start(spawner, spec, hook, (event, &text), places, &mark) {
+            match start(spawner, spec, hook, (event, &text), &around, &mark) {
                 Ok(pid) => runner.running = Some(Running { pid, until: now + TIMEOUT, killed: false }),
                 Err(why) => log::error!("hook {:?}: {why}", hook.command.first().cloned().unwrap_or_default()),
             }
@@ -121,7 +122,7 @@ impl Reactor {
         }
     }
 
-    fn report_dir(&self) -> Option<PathBuf> {
+    pub(super) fn report_dir(&self) -> Option<PathBuf> {
         self.instance.report_dir.clone().filter(|_| self.instance.report_keep > 0)
     }
 
@@ -140,14 +141,15 @@ impl Reactor {
         let n = hooks.iter().enumerate().skip(from).find(|(_, h)| h.pre_start)?.0;
         let mark = self.mark_of_hooks();
         let reports = self.report_dir();
-        let Reactor { machine, spawner, workers, server, .. } = self;
+        let Reactor { machine, spawner, workers, server, environment, .. } = self;
+        let control = server.as_ref().map(|s| s.path());
+        let around = Surroundings { environment, control, reports: reports.as_deref() };
         let spec = &machine.services().get(at)?.spec;
         let hook = spec.hooks.get(n)?;
         let text = serde_json::json!({
             "event": "pre-start", "service": spec.name, "generation": generation.0,
         });
-        let places = [server.as_ref().map(|s| s.path()), reports.as_deref()];
-        Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), places, &mark) {
+        Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), &around, &mark) {
             Ok(pid) => {
                 let running = Running { pid, until: now + TIMEOUT, killed: false };
                 workers[at].held = Some(Held { generation, hook: n, running });
@@ -323,20 +325,11 @@ fn start(
     spec: &crate::spec::Spec,
     hook: &Hook,
     (event, text): (&str, &str),
-    [control, reports]: [Option<&Path>; 2],
+    around: &Surroundings<'_>,
     mark: &str,
 ) -> Result<i32, String> {
     let input = pipe_with(text).map_err(|e| format!("pipe: {e}"))?;
-    let mut plan: Plan<'_> = launch::helper(spec, &hook.command);
-    let more = [
-        ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
-        ("WATCHDOG_EVENT", Some(OsStr::new(event))),
-        ("WATCHDOG_SOCKET", control.map(Path::as_os_str)),
-        // Where a report is read that is not to be asked for: the end of the watchdog may be what the hook is told of.
-        ("WATCHDOG_REPORT_DIR", reports.map(Path::as_os_str)),
-        (MARK, Some(OsStr::new(mark))),
-    ];
-    plan.env.extend(more.iter().filter_map(|(key, value)| spawn::entry(OsStr::new(key), (*value)?)));
+    let mut plan: Plan<'_> = launch::helper(spec, &hook.command, around, event, Some((MARK, mark)));
     plan.stdio[0] = Some(input.as_raw_fd());
     match spawner.spawn(&plan) {
         Ok(child) => Ok(child.pid),

@@ -5,7 +5,7 @@ use super::outputs::Output;
 use super::{Proc, Reactor};
 use crate::logs::Stream;
 use crate::machine::*;
-use crate::spec::{Check, Form, Identity, LogMode, OnDeath, Spec, Stdin};
+use crate::spec::{Check, Form, HookUser, Identity, LogMode, OnDeath, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage};
 use crate::sys::{cgroup, fds, tree};
 use nix::fcntl::OFlag;
@@ -114,7 +114,11 @@ fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -
 }
 
 fn path_of(spec: &Spec) -> Option<&OsStr> {
-    spec.launch.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str())
+    path_in(&spec.launch.env)
+}
+
+fn path_in(environment: &[(OsString, OsString)]) -> Option<&OsStr> {
+    environment.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_os_str())
 }
 
 fn plan(spec: &Spec, env: Vec<CString>, own_group: bool) -> Plan<'_> {
@@ -157,10 +161,61 @@ pub(super) fn death_signal(spec: &Spec) -> i32 {
     }
 }
 
-/// A short-lived command of the watchdog's own, in the worker's environment; it does not outlive us.
-pub(super) fn helper<'a>(spec: &'a Spec, command: &'a [OsString]) -> Plan<'a> {
-    let env = spec.launch.env.iter().filter_map(|(key, value)| spawn::entry(key, value)).collect();
-    Plan { command, env, path: path_of(spec), own_group: true, death_signal: libc::SIGKILL, ..Plan::default() }
+/// What surrounds the commands of the watchdog's own.
+pub(super) struct Surroundings<'a> {
+    /// Its own environment. Never a service's: a list of variables that others may write would decide what root runs.
+    pub(super) environment: &'a [(OsString, OsString)],
+    pub(super) control: Option<&'a Path>,
+    /// Where a report is read that is not to be asked for: the end of the watchdog may be what it is told of.
+    pub(super) reports: Option<&'a Path>,
+}
+
+/// The login of a user: all that a command which runs as the service's user takes from the service's environment.
+const LOGIN: [&str; 3] = ["HOME", "USER", "LOGNAME"];
+
+/// A short-lived command of the watchdog's own on an event of a service, in the watchdog's environment; it does not outlive us.
+pub(super) fn helper<'a>(
+    spec: &'a Spec,
+    command: &'a [OsString],
+    around: &Surroundings<'a>,
+    event: &str,
+    mark: Option<(&str, &str)>,
+) -> Plan<'a> {
+    let identity = spec.launch.identity.as_ref().filter(|i| spec.hook_user == HookUser::Service && !is_ours(i));
+    let replica = spec.replica.unwrap_or(0).to_string();
+    let ours = [
+        ("WATCHDOG_SERVICE", Some(OsStr::new(&spec.name))),
+        ("WATCHDOG_REPLICA", Some(OsStr::new(&replica))),
+        ("WATCHDOG_EVENT", Some(OsStr::new(event))),
+        ("WATCHDOG_SOCKET", around.control.map(Path::as_os_str)),
+        ("WATCHDOG_REPORT_DIR", around.reports.map(Path::as_os_str)),
+    ];
+    let ours = ours.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let ours: Vec<(&str, &OsStr)> = ours.chain(mark.map(|(key, value)| (key, OsStr::new(value)))).collect();
+    let is_login = |key: &OsStr| identity.is_some() && LOGIN.iter().any(|name| key == *name);
+    let login = spec.launch.env.iter().filter(|(key, _)| is_login(key));
+    let taken = |key: &OsStr| is_login(key) || ours.iter().any(|(name, _)| key == *name);
+    let own = around.environment.iter().filter(|(key, _)| !taken(key));
+    let own = own.chain(login).map(|(key, value)| (key.as_os_str(), value.as_os_str()));
+    let all = own.chain(ours.iter().map(|(key, value)| (OsStr::new(*key), *value)));
+    Plan {
+        command,
+        env: all.filter_map(|(key, value)| spawn::entry(key, value)).collect(),
+        path: path_in(around.environment),
+        own_group: true,
+        death_signal: libc::SIGKILL,
+        uid: identity.and_then(|i| i.uid),
+        gid: identity.map(|i| i.gid),
+        groups: identity.and_then(|i| i.groups.clone()),
+        no_new_privs: identity.is_some() && spec.launch.no_new_privs,
+        ..Plan::default()
+    }
+}
+
+/// Our own environment for such commands, where nobody gave one: without what is meant for this very process.
+pub(super) fn own_environment() -> Vec<(OsString, OsString)> {
+    let ours = |key: &OsStr| ITS_OWN.iter().chain(&["NOTIFY_SOCKET", "NODE_CHANNEL_FD"]).any(|name| key == *name);
+    std::env::vars_os().filter(|(key, _)| !ours(key)).collect()
 }
 
 /// What a worker's environment may hold that is meant for itself alone.

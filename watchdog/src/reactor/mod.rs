@@ -30,7 +30,7 @@ mod usage;
 mod web;
 
 use crate::control::{Frame, Journal, Server, Turn, sentence};
-use crate::logs::Sink;
+use crate::logs::{LogFile, Sink, Stream};
 use crate::machine::*;
 use crate::spec::{Form, Instance};
 use crate::sys::clock::{self, Clock};
@@ -80,7 +80,8 @@ struct Worker {
     group: Option<cgroup::Group>,
     marks: tree::Marks,
     ring: crate::logs::Ring,
-    file: Option<Box<crate::logs::LogFile>>,
+    /// `log_file` and `log_file_stderr`.
+    files: [Option<Box<LogFile>>; 2],
     give_up: Option<i32>,
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
@@ -103,6 +104,15 @@ struct Worker {
     slept: Duration,
     /// Its own word for who is the main process when the present one ends (MAINPID).
     main_next: Option<i32>,
+}
+
+impl Worker {
+    /// Where lines of this stream are written to.
+    fn file_of(&mut self, stream: Stream) -> Option<&mut LogFile> {
+        let [all, stderr] = &mut self.files;
+        let own = stderr.as_mut().filter(|_| stream == Stream::Stderr);
+        own.or(all.as_mut()).map(|file| &mut **file)
+    }
 }
 
 /// A client that waits for the machine's answer.
@@ -165,6 +175,8 @@ struct Reactor {
     oom_round: Option<measure::OomCount>,
     /// `/dev/null`, for the workers that read nothing.
     null: Option<std::fs::File>,
+    /// Of commands of our own.
+    environment: std::sync::Arc<Vec<(std::ffi::OsString, std::ffi::OsString)>>,
     /// Who is to be measured when the actions of this moment are done: one pass for all.
     to_measure: Vec<(ServiceId, Generation)>,
     /// Probes under way.
@@ -275,7 +287,7 @@ impl Reactor {
         let filing = self
             .filed
             .iter()
-            .any(|at| self.workers.get_mut(*at).and_then(|w| w.file.as_mut()).is_some_and(|file| file.work()));
+            .any(|at| self.workers.get_mut(*at).is_some_and(|w| w.files.iter_mut().flatten().any(|file| file.work())));
         let busy = !self.again.is_empty() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
@@ -548,8 +560,10 @@ impl Reactor {
         self.flush_files();
         for worker in &mut self.workers {
             // Closed by hand, because nothing is dropped after this: what was half compressed is removed.
-            worker.file = None;
+            worker.files.iter().flatten().for_each(|file| file.say_lost());
+            worker.files = [None, None];
         }
+        self.journal.close();
         log::logger().flush();
         if let Some(server) = self.server.take() {
             server.close();

@@ -3,7 +3,7 @@
 use super::screen::Shown;
 use super::{Reactor, SINKS};
 use crate::control::{item, line};
-use crate::logs::{Line, Splitter, Stream};
+use crate::logs::{Line, Lost, Splitter, Stream};
 use crate::machine::*;
 use crate::spec::{LogMode, Ready};
 use crate::sys::clock;
@@ -136,7 +136,7 @@ impl Reactor {
         splitter.push(bytes, |piece| {
             seen |= wanted.is_some_and(|text| memchr::memmem::find(piece.bytes, text).is_some());
             let seq = worker.ring.push(at, generation.0, *stream, piece.partial, piece.bytes);
-            if let Some(file) = worker.file.as_mut() {
+            if let Some(file) = worker.file_of(*stream) {
                 file.push(piece.bytes, !piece.partial);
             }
             if followed {
@@ -222,7 +222,7 @@ impl Reactor {
         let mut fresh = Vec::new();
         output.splitter.finish(|piece| {
             let seq = worker.ring.push(at, generation.0, stream, true, piece.bytes);
-            if let Some(file) = worker.file.as_mut() {
+            if let Some(file) = worker.file_of(stream) {
                 // Completed, so that the next run begins on a line of its own.
                 file.push(piece.bytes, true);
             }
@@ -267,10 +267,14 @@ impl Reactor {
     }
 
     pub(super) fn flush_files(&mut self) {
+        if let Some(Lost { lines, bytes }) = self.journal.take_lost() {
+            self.tell_own(What::LogDropped { stream: "events_file", lines, bytes });
+        }
         let now = self.clock.now();
         for at in self.filed.clone() {
-            let lost = self.workers[at].file.as_mut().and_then(|f| f.flush(now));
-            if let Some(lost) = lost {
+            let files = self.workers[at].files.iter_mut().flatten();
+            let lost: Vec<Lost> = files.filter_map(|file| file.flush(now)).collect();
+            for lost in lost {
                 let what = What::LogDropped { stream: "file", lines: lost.lines, bytes: lost.bytes };
                 self.tell(Notice {
                     service: Some(ServiceId(at as u32)),

@@ -8,10 +8,12 @@ use crate::http::{self, Deed, Response, Step, Who};
 use crate::logs::Line;
 use crate::machine::*;
 use crate::spec::{HttpControl, LogMode};
+use crate::sys;
+use crate::sys::paths::{Home, Last, Place};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,10 +52,13 @@ impl Pages {
     pub(super) fn new(wish: &HttpControl, control: Option<&Path>) -> Result<Pages, String> {
         let (token, made) = match wish {
             HttpControl::Off => return Ok(Pages::default()),
-            HttpControl::File(path) => match read_token(path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => (make_token(path)?, None),
-                found => (checked(path, found)?, None),
-            },
+            HttpControl::File(path) => {
+                let place = place_of(path)?;
+                match read_token(path, &place) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => (make_token(path, &place)?, None),
+                    found => (checked(path, found)?, None),
+                }
+            }
             HttpControl::Beside => {
                 let Some(control) = control else {
                     return Err("http_control: without a control socket a file for the token is needed".into());
@@ -61,9 +66,10 @@ impl Pages {
                 let mut path = control.as_os_str().to_owned();
                 path.push(".token");
                 let path = PathBuf::from(path);
+                let place = place_of(&path)?;
                 // Of one before us, who had no time for it.
-                let _ = fs::remove_file(&path);
-                (make_token(&path)?, Some(path))
+                let _ = place.remove(place.name());
+                (make_token(&path, &place)?, Some(path))
             }
         };
         let shown = match (wish, &made) {
@@ -112,11 +118,25 @@ impl Pages {
     }
 }
 
-fn read_token(path: &Path) -> io::Result<String> {
+fn place_of(path: &Path) -> Result<Place, String> {
+    let found = Place::find(path, Home::Ours, Last::Link);
+    found.map_err(|e| format!("http_control {}: {}", path.display(), sys::reason(&e)))
+}
+
+/// The token of a file that only root and we may write to. It is as good as a password: one that everybody may read is none.
+fn read_token(path: &Path, place: &Place) -> io::Result<String> {
     let mut text = String::new();
-    let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
-    if file.metadata()?.permissions().mode() & 0o044 != 0 {
-        log::warn!("http_control {}: others may read the token, and so may act", path.display());
+    let file = place.read(place.name())?;
+    let (facts, me) = (file.metadata()?, nix::unistd::geteuid().as_raw());
+    let mode = facts.mode() & 0o777;
+    if facts.uid() != 0 && facts.uid() != me {
+        return Err(io::Error::other(format!("belongs to user {}, not to root or to us", facts.uid())));
+    }
+    if mode & 0o026 != 0 && facts.is_file() {
+        return Err(io::Error::other(format!("others may read or write the token (mode {mode:o}): chmod 600 it")));
+    }
+    if mode & 0o040 != 0 {
+        log::warn!("http_control {}: its group may read the token, and so may act", path.display());
     }
     file.take(TOKEN_MAX as u64 + 2).read_to_string(&mut text)?;
     Ok(text.trim_end().to_owned())
@@ -124,8 +144,7 @@ fn read_token(path: &Path) -> io::Result<String> {
 
 fn checked(path: &Path, found: io::Result<String>) -> Result<String, String> {
     let wrong = |why: String| format!("http_control {}: {why}", path.display());
-    let token =
-        found.map_err(|e| wrong(e.raw_os_error().map_or_else(|| e.to_string(), |n| errno_name(n).to_string())))?;
+    let token = found.map_err(|e| wrong(sys::reason(&e)))?;
     let plain = token.bytes().all(|b| b.is_ascii_graphic());
     match token.len() {
         n if n < TOKEN_MIN => Err(wrong(format!("the token has {n} characters, it needs at least {TOKEN_MIN}"))),
@@ -135,13 +154,12 @@ fn checked(path: &Path, found: io::Result<String>) -> Result<String, String> {
     }
 }
 
-fn make_token(path: &Path) -> Result<String, String> {
+fn make_token(path: &Path, place: &Place) -> Result<String, String> {
     let made = || -> io::Result<String> {
         let mut bytes = [0; 24];
-        fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         let token: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(format!("{token}\n").as_bytes())?;
+        place.create(place.name(), 0o600)?.write_all(format!("{token}\n").as_bytes())?;
         Ok(token)
     };
     made().map_err(|e| {

@@ -274,10 +274,13 @@ impl Reactor {
     }
 
     fn run_give_up(&mut self, id: ServiceId) -> Option<Event> {
-        let Reactor { machine, spawner, workers, .. } = self;
+        let reports = self.report_dir();
+        let Reactor { machine, spawner, workers, server, environment, .. } = self;
+        let control = server.as_ref().map(|s| s.path());
+        let around = launch::Surroundings { environment, control, reports: reports.as_deref() };
         let spec = &machine.services().get(id.0 as usize)?.spec;
         let GiveUp::Exec(command) = &spec.restart.give_up else { return None };
-        match spawner.spawn(&launch::helper(spec, command)) {
+        match spawner.spawn(&launch::helper(spec, command, &around, "gave-up", None)) {
             Ok(child) => {
                 workers.get_mut(id.0 as usize)?.give_up = Some(child.pid);
                 None

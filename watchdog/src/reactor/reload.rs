@@ -6,15 +6,18 @@ use crate::control::{error, ok};
 use crate::logs::{LogFile, Ring};
 use crate::machine::*;
 use crate::spec::{LogMode, Spec};
+use crate::sys::paths::{Home, Last, Place};
+use crate::sys::reason;
 use crate::sys::watch::Watch;
 use mio::unix::SourceFd;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 /// Bytes read of a file of wishes.
 const STATE_MAX: u64 = 1024 * 1024;
+const STATE_MODE: u32 = 0o600;
 
 impl Reactor {
     /// Reads the services again and applies what differs; whoever asked is told.
@@ -83,9 +86,9 @@ impl Reactor {
             match setup::worker(spec) {
                 Ok(worker) => self.workers.push(worker),
                 Err(e) => {
-                    log::error!("{}: log_file {}: {}", spec.name, e.path.display(), e.why);
+                    log::error!("{}: {} {}: {}", spec.name, e.setting, e.path.display(), e.why);
                     let mut without = spec.clone();
-                    without.log.file = None;
+                    (without.log.file, without.log.stderr_file) = (None, None);
                     self.workers.extend(setup::worker(&without));
                 }
             }
@@ -109,25 +112,23 @@ impl Reactor {
             worker.hooks = spec.hooks.iter().map(|_| Default::default()).collect();
         }
         worker.ring.keep(lines(spec));
-        let wanted = spec.log.file.as_ref().filter(|_| spec.log.mode != LogMode::Inherit);
-        let same = worker
-            .file
-            .as_ref()
-            .is_some_and(|f| wanted.is_some_and(|w| f.is_like(w, spec.log.max_size, spec.log.keep)));
-        if !same {
-            worker.file = None;
-            if let Some(path) = wanted {
-                match LogFile::open(path, spec.log.max_size, spec.log.keep) {
-                    Ok(file) => worker.file = Some(Box::new(file)),
-                    Err(e) => log::error!("{}: log_file {}: {}", spec.name, e.path.display(), e.why),
-                }
+        for (at, (setting, wanted)) in setup::log_files(spec).into_iter().enumerate() {
+            let file = &mut worker.files[at];
+            let same = |f: &LogFile| wanted.is_some_and(|w| f.is_like(w, spec.log.max_size, spec.log.keep));
+            if file.as_ref().is_some_and(|f| same(f)) {
+                continue;
+            }
+            *file = None;
+            match wanted.map(|path| LogFile::open(setting, path, spec.log.max_size, spec.log.keep)).transpose() {
+                Ok(opened) => *file = opened.map(Box::new),
+                Err(e) => log::error!("{}: {} {}: {}", spec.name, e.setting, e.path.display(), e.why),
             }
         }
     }
 
     /// Who has what few have: the loop looks at these alone.
     pub(super) fn note_rare(&mut self) {
-        self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].file.is_some()).collect();
+        self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].files.iter().any(Option::is_some)).collect();
         let hooked = |at: &usize| {
             let worker = &self.workers[*at];
             worker.held.is_some() || !worker.hooks.is_empty()
@@ -137,9 +138,9 @@ impl Reactor {
 
     /// Somebody has moved the files of output (logrotate): the next line goes into new ones.
     pub(super) fn reopen_logs(&mut self) {
-        for worker in &mut self.workers {
-            if let Some(Err(e)) = worker.file.as_mut().map(|file| file.reopen()) {
-                log::error!("log_file {}: {}", e.path.display(), e.why);
+        for file in self.workers.iter_mut().flat_map(|worker| worker.files.iter_mut().flatten()) {
+            if let Err(e) = file.reopen() {
+                log::error!("{} {}: {}", e.setting, e.path.display(), e.why);
             }
         }
         self.journal.reopen();
@@ -167,39 +168,44 @@ fn lines(spec: &Spec) -> usize {
 
 /// All of it or nothing, whatever happens meanwhile: a new file, made durable, takes the place of the old one.
 fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    let place = Place::find(path, Home::Ours, Last::Link)?;
+    place.replace(format!("{text}\n").as_bytes(), STATE_MODE, true)
+}
+
+fn read_wishes(path: &Path) -> std::io::Result<String> {
+    let place = Place::find(path, Home::Ours, Last::Link)?;
+    place.could_be_written()?;
+    let mut text = String::new();
+    place.read(place.name())?.take(STATE_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The wishes that a watchdog before us has kept. A file that is not there says nothing; one that makes no sense is told
 /// of and passed over.
-pub(super) fn kept_wishes(path: &Path) -> Vec<(String, Goal)> {
-    let mut text = String::new();
-    match std::fs::File::open(path).and_then(|f| f.take(STATE_MAX).read_to_string(&mut text)) {
-        Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+///
+/// # Errors
+/// Others control the file, or it is none.
+pub(super) fn kept_wishes(path: &Path) -> Result<Vec<(String, Goal)>, String> {
+    let text = match read_wishes(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::Other => return Err(format!("state {}: {e}", path.display())),
         Err(e) => {
-            log::error!("state {}: {e}: passed over", path.display());
-            return Vec::new();
+            log::error!("state {}: {}: passed over", path.display(), reason(&e));
+            return Ok(Vec::new());
         }
-    }
+    };
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
     let Some(wishes) = value.get("wishes").and_then(Value::as_object) else {
         log::error!("state {}: not a file of wishes: passed over", path.display());
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let goal = |v: &Value| match v.as_str() {
         Some("up") => Some(Goal::Up),
         Some("down") => Some(Goal::Down),
         _ => None,
     };
-    wishes.iter().filter_map(|(name, v)| Some((name.clone(), goal(v)?))).collect()
+    Ok(wishes.iter().filter_map(|(name, v)| Some((name.clone(), goal(v)?))).collect())
 }
 
 impl Reactor {

@@ -1,7 +1,7 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
 use super::upward::Upward;
-use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, measure, reload, web};
+use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, launch, measure, reload, web};
 use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
@@ -9,15 +9,17 @@ use crate::machine::{Actions, Setup, Supervisor};
 use crate::recorder::Store;
 use crate::spec::{Control, Form, Instance, LogMode, Spec};
 use crate::sys::clock::{self, Clock};
+use crate::sys::paths::Made;
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, fds, panic, proc, tree, tty};
+use crate::sys::{cgroup, fds, message, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Descriptors that one service may take: its pidfd, two pipes of output, two ends of its channel, its notify socket, its
@@ -34,7 +36,13 @@ const OWN_FAILURE: u8 = 125;
 pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
     panic::install_hook();
     let message = watchdog.instance.termination_message.clone();
-    message.iter().for_each(|path| panic::remember_message(path));
+    if let Some(path) = &message {
+        if let Err(e) = message::look(path) {
+            log::error!("termination_message {}: {e}", path.display());
+            return OWN_FAILURE;
+        }
+        panic::remember_message(path);
+    }
     match Reactor::new(watchdog) {
         Ok(reactor) => reactor.run(),
         Err(why) => {
@@ -72,13 +80,15 @@ impl Reactor {
         if !proc::is_there() {
             log::warn!("no /proc here: what a worker leaves behind cannot be seen and is not ended");
         }
-        let journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
-        let mut workers = Vec::with_capacity(specs.len());
-        for spec in &specs {
-            workers.push(worker(spec).map_err(|e| file_error(&log_file_of(spec, instance.form), &e))?);
-        }
-        let server = control(&instance, &poll, me)?;
-        let web = web::open(&instance, server.as_ref().map(Server::path), &poll)?;
+        let kept = instance.state.as_deref().map(reload::kept_wishes).transpose()?.unwrap_or_default();
+        let (journal, workers, made) = files(&instance, &specs)?;
+        let (server, web) = match sockets(&instance, &poll, me) {
+            Ok(sockets) => sockets,
+            Err(why) => {
+                made.undo();
+                return Err(why);
+            }
+        };
         // Of many services none has the terminal.
         let shared_group = instance.form == Form::Prefix && tty::is_ours();
         let setup = Setup {
@@ -95,7 +105,9 @@ impl Reactor {
         let reports = vec![None; specs.len()];
         let upward = Upward::of(&instance);
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
+        let environment = instance.environment.clone().unwrap_or_else(|| Arc::new(launch::own_environment()));
         let mut reactor = Reactor {
+            environment,
             clock: Clock::start(),
             poll,
             signals,
@@ -159,10 +171,8 @@ impl Reactor {
         };
         reactor.register_sinks();
         reactor.note_rare();
-        if let Some(path) = &reactor.instance.state {
-            for (name, goal) in reload::kept_wishes(path) {
-                reactor.machine.recall(&name, goal);
-            }
+        for (name, goal) in kept {
+            reactor.machine.recall(&name, goal);
         }
         reactor.watch_env_files();
         Ok(reactor)
@@ -195,12 +205,51 @@ fn children_before_us(me: i32) -> Vec<i32> {
     }
 }
 
+/// All files that are written to, and what was made for them. When one can not be had, nothing of the others is left.
+fn files(instance: &Instance, specs: &[Box<Spec>]) -> Result<(Journal, Vec<Worker>, Made), String> {
+    let mut journal = Journal::open(instance.events_file.as_deref()).map_err(|e| file_error("events_file", &e))?;
+    let mut made = journal.take_made();
+    let mut workers = Vec::with_capacity(specs.len());
+    for spec in specs {
+        match worker(spec) {
+            Ok(mut worker) => {
+                worker.files.iter_mut().flatten().for_each(|file| made.append(file.take_made()));
+                workers.push(worker);
+            }
+            Err(e) => {
+                made.undo();
+                return Err(file_error(&key_of(spec, instance.form, e.setting), &e));
+            }
+        }
+    }
+    Ok((journal, workers, made))
+}
+
+/// Both sockets or none.
+fn sockets(instance: &Instance, poll: &Poll, me: i32) -> Result<(Option<Server>, Option<web::Web>), String> {
+    let server = control(instance, poll, me)?;
+    match web::open(instance, server.as_ref().map(Server::path), poll) {
+        Ok(web) => Ok((server, web)),
+        Err(why) => {
+            server.into_iter().for_each(Server::close);
+            Err(why)
+        }
+    }
+}
+
 pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
     let log = &spec.log;
-    let file = match (&log.file, log.mode) {
-        (Some(path), LogMode::Tee | LogMode::Capture) => Some(Box::new(LogFile::open(path, log.max_size, log.keep)?)),
-        _ => None,
-    };
+    let mut files = [None, None];
+    for (file, (setting, path)) in files.iter_mut().zip(log_files(spec)) {
+        let opened = path.map(|path| LogFile::open(setting, path, log.max_size, log.keep)).transpose();
+        match opened {
+            Ok(opened) => *file = opened.map(Box::new),
+            Err(e) => {
+                files.iter_mut().flatten().for_each(|file: &mut Box<LogFile>| file.take_made().undo());
+                return Err(e);
+            }
+        }
+    }
     let ring = Ring::new(if log.mode == LogMode::Inherit { 0 } else { log.lines });
     Ok(Worker {
         name: spec.name.clone(),
@@ -208,7 +257,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
         group: None,
         marks: tree::Marks::default(),
         ring,
-        file,
+        files,
         give_up: None,
         told: Vec::new(),
         told_group: None,
@@ -224,17 +273,25 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
     })
 }
 
+/// The files that output of a service is written to, each with its setting. None where it does not pass through us.
+pub(super) fn log_files(spec: &Spec) -> [(&'static str, Option<&Path>); 2] {
+    let ours = |path: &'_ Option<PathBuf>| path.is_some() && spec.log.mode != LogMode::Inherit;
+    let [all, stderr] = [&spec.log.file, &spec.log.stderr_file];
+    let path = |path| Option::as_deref(path).filter(|_| ours(path));
+    [("log_file", path(all)), ("log_file_stderr", path(stderr))]
+}
+
 /// The key that people look for: of many services each has its own, replicas have that of their service.
-fn log_file_of(spec: &Spec, form: Form) -> String {
+fn key_of(spec: &Spec, form: Form, setting: &str) -> String {
     match form {
-        Form::Prefix => "log_file".into(),
-        Form::Up | Form::Library if spec.replica.is_some() => format!("service.{}.log_file", spec.base),
-        Form::Up | Form::Library => format!("service.{}.log_file", spec.name),
+        Form::Prefix => setting.into(),
+        Form::Up | Form::Library if spec.replica.is_some() => format!("service.{}.{setting}", spec.base),
+        Form::Up | Form::Library => format!("service.{}.{setting}", spec.name),
     }
 }
 
-fn file_error(setting: &str, e: &FileError) -> String {
-    format!("{setting} {}: {}", e.path.display(), e.why)
+fn file_error(key: &str, e: &FileError) -> String {
+    format!("{key} {}: {}", e.path.display(), e.why)
 }
 
 /// The control socket, there before the first worker is. A place that was named and cannot be had is the end; a default

@@ -55,9 +55,9 @@ pub(super) fn open(instance: &Instance, control: Option<&Path>, poll: &Poll) -> 
         Http::Tcp(address) => tcp(*address)?,
         Http::Unix(path) => unix(path)?,
     };
+    let pages = Pages::new(&instance.http_control, control).inspect_err(|_| home.iter().for_each(Home::unlink))?;
     let server = http::Server::new(listener, hosts, poll.registry(), HTTP).map_err(|e| format!("http {at}: {e}"))?;
     log::info!("health and metrics at {}", shown(http, &at));
-    let pages = Pages::new(&instance.http_control, control)?;
     let (tally, readings, waiting) = Default::default();
     Ok(Some(Web { server, at, home, tally, readings, metrics: None, round: None, waiting, pages, tell_state: false }))
 }

@@ -2,15 +2,17 @@
 //! next report; meanwhile the newest one is kept in memory.
 
 use super::{Head, Name};
-use crate::sys::clock;
+use crate::sys::paths::{self, PrivateDir};
+use crate::sys::{clock, reason};
+use nix::sys::stat::FileStat;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Bytes of a report that is written.
 pub(crate) const REPORT_MAX: usize = 2 * 1024 * 1024;
@@ -26,8 +28,6 @@ const ENTRIES_MAX: usize = 100_000;
 const LIST_MAX: usize = 1000;
 /// A half-written report that is older was left by a watchdog that died over it.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
-/// What others may do to a directory that is no longer ours alone.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Why a report is not in the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,9 +104,9 @@ impl Store {
         }
         let written = match &self.dir {
             None => Err(StoreError::NoDirectory),
-            Some(dir) => private_dir(dir).and_then(|()| {
-                let path = file_of(dir, id);
-                put(dir, id, text).map(|()| path).map_err(|e| because(dir, &e.to_string()))
+            Some(dir) => open(dir, true).and_then(|held| {
+                let held = held.ok_or_else(|| because(dir, "is not there"))?;
+                put(&held, id, text).map(|()| file_of(dir, id)).map_err(|e| because(dir, &reason(&e)))
             }),
         };
         match &written {
@@ -133,14 +133,15 @@ impl Store {
     pub(crate) fn list(&mut self) -> Vec<Head> {
         self.load();
         let mut heads: Vec<Head> = self.memory.iter().filter_map(|(id, text)| Head::read(id, text, None)).collect();
-        let (Some(dir), Some(index)) = (&self.dir, &mut self.index) else { return heads };
+        let held = self.held();
+        let (Some(dir), Some(held), Some(index)) = (&self.dir, held, &mut self.index) else { return heads };
         for (id, entry) in index.iter_mut().rev() {
             if heads.len() >= LIST_MAX {
                 break;
             }
             if entry.head == Looked::NotYet {
-                let path = file_of(dir, id);
-                let head = read(&path).and_then(|text| Head::read(id, &text, Some(path.display().to_string())));
+                let path = file_of(dir, id).display().to_string();
+                let head = read(&held, id).and_then(|text| Head::read(id, &text, Some(path)));
                 entry.head = head.map_or(Looked::Broken, |head| Looked::Head(Box::new(head)));
             }
             if let Looked::Head(head) = &entry.head {
@@ -161,43 +162,49 @@ impl Store {
             return object(text);
         }
         self.load();
-        let dir = self.dir.as_ref()?;
-        self.index.as_ref()?.contains_key(id).then(|| read(&file_of(dir, id)))?.as_deref().and_then(object)
+        let dir = self.held()?;
+        self.index.as_ref()?.contains_key(id).then(|| read(&dir, id))?.as_deref().and_then(object)
     }
 
     /// Looks at the directory, where another watchdog may write too. Heads that are known stay so.
     fn load(&mut self) {
-        let Some(dir) = self.dir.as_ref().filter(|dir| is_private(dir).is_ok()) else {
+        let Some(dir) = self.held() else {
             self.index = None;
             return;
         };
         let mut known = self.index.take().unwrap_or_default();
         let mut index = BTreeMap::new();
-        let Ok(entries) = fs::read_dir(dir) else { return };
-        for entry in entries.flatten().take(ENTRIES_MAX) {
-            let name = entry.file_name();
+        let Ok(names) = dir.names(ENTRIES_MAX) else { return };
+        for name in names {
             let Some(name) = name.to_str() else { continue };
-            let Some(meta) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+            let Some(facts) = dir.inside.facts(name.as_ref()).filter(is_file) else { continue };
+            let bytes = u64::try_from(facts.st_size).unwrap_or_default();
             if let Some(id) = name.strip_suffix(".json").filter(|id| Name::parse(id).is_some()) {
-                let same = known.remove(id).filter(|entry| entry.bytes == meta.len());
-                let entry = same.unwrap_or(Entry { bytes: meta.len(), head: Looked::NotYet });
+                let same = known.remove(id).filter(|entry| entry.bytes == bytes);
+                let entry = same.unwrap_or(Entry { bytes, head: Looked::NotYet });
                 index.insert(id.to_owned(), entry);
                 if index.len() > INDEX_MAX {
                     index.pop_first();
                 }
-            } else if is_part(name) && is_abandoned(&meta) {
-                let _ = fs::remove_file(entry.path());
+            } else if is_part(name) && is_abandoned(&facts) {
+                let _ = dir.inside.remove(name.as_ref());
             }
         }
         self.index = Some(index);
     }
 
+    /// The directory, if it is there and ours alone.
+    fn held(&self) -> Option<PrivateDir> {
+        self.dir.as_ref().and_then(|dir| open(dir, false).ok().flatten())
+    }
+
     /// The oldest go: of this service when it has too many, of all when they are too large. Never `newest`, and never a
     /// file whose name is not of our making.
     fn prune(&mut self, service: &str, newest: &str) {
-        let (Some(dir), Some(index)) = (&self.dir, &mut self.index) else { return };
+        let held = self.held();
+        let (Some(held), Some(index)) = (held, &mut self.index) else { return };
         let remove = |index: &mut BTreeMap<String, Entry>, id: &String| {
-            let _ = fs::remove_file(file_of(dir, id));
+            let _ = held.inside.remove(name_of(id).as_ref());
             index.remove(id).map_or(0, |entry| entry.bytes)
         };
         let of_service = |id: &&String| Name::parse(id).is_some_and(|name| name.service == service);
@@ -214,8 +221,12 @@ impl Store {
     }
 }
 
+fn name_of(id: &str) -> String {
+    format!("{id}.json")
+}
+
 fn file_of(dir: &Path, id: &str) -> PathBuf {
-    dir.join(format!("{id}.json"))
+    dir.join(name_of(id))
 }
 
 /// The name of a report that is being written.
@@ -227,25 +238,28 @@ fn is_part(name: &str) -> bool {
     name.strip_prefix('.').and_then(|n| n.strip_suffix(".part")).is_some_and(|id| Name::parse(id).is_some())
 }
 
-fn is_abandoned(meta: &fs::Metadata) -> bool {
-    let age = meta.modified().ok().and_then(|then| clock::wall().duration_since(then).ok());
-    age.is_some_and(|age| age > ABANDONED)
+fn is_file(facts: &FileStat) -> bool {
+    facts.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
+fn is_abandoned(facts: &FileStat) -> bool {
+    let then = Duration::from_secs(u64::try_from(facts.st_mtime).unwrap_or_default());
+    let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(then) > ABANDONED
 }
 
 /// A new file, whole or not at all. It is not forced to the disk: that could take seconds.
-fn put(dir: &Path, id: &str, text: &[u8]) -> io::Result<()> {
-    let part = dir.join(part_of(id));
-    let _ = fs::remove_file(&part);
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(&part)?;
-    let done = file.write_all(text).and_then(|()| fs::rename(&part, file_of(dir, id)));
-    done.inspect_err(|_| drop(fs::remove_file(&part)))
+fn put(dir: &PrivateDir, id: &str, text: &[u8]) -> io::Result<()> {
+    let (part, inside) = (OsString::from(part_of(id)), &dir.inside);
+    let _ = inside.remove(&part);
+    let done = inside.create(&part, 0o600)?.write_all(text);
+    let done = done.and_then(|()| inside.rename(&part, name_of(id).as_ref()));
+    done.inspect_err(|_| drop(inside.remove(&part)))
 }
 
 /// A file of at most [`READ_MAX`] bytes; never through a link, never a wait at a FIFO.
-fn read(path: &Path) -> Option<Vec<u8>> {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+fn read(dir: &PrivateDir, id: &str) -> Option<Vec<u8>> {
+    let file = dir.inside.read(name_of(id).as_ref()).ok()?;
     file.metadata().ok().filter(|meta| meta.is_file() && meta.len() <= READ_MAX)?;
     whole(file)
 }
@@ -265,29 +279,9 @@ fn because(dir: &Path, why: &str) -> StoreError {
     StoreError::Directory(format!("report directory {}: {why}", dir.display()))
 }
 
-/// Makes the directory, 0700, if it is not there, and checks it.
-fn private_dir(dir: &Path) -> Result<(), StoreError> {
-    if fs::symlink_metadata(dir).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-        let made = DirBuilder::new().mode(0o700).recursive(true).create(dir);
-        made.map_err(|e| because(dir, &e.to_string()))?;
-    }
-    is_private(dir)
-}
-
 /// Ours, no link to anywhere, and nobody else can write to it: they could put their files in the place of ours.
-fn is_private(dir: &Path) -> Result<(), StoreError> {
-    let meta = fs::symlink_metadata(dir).map_err(|e| because(dir, &e.to_string()))?;
-    let me = nix::unistd::geteuid().as_raw();
-    if !meta.is_dir() {
-        return Err(because(dir, "is no directory (links are not followed)"));
-    }
-    if meta.uid() != me {
-        return Err(because(dir, &format!("belongs to user {}, not to us ({me})", meta.uid())));
-    }
-    if meta.mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err(because(dir, &format!("others may write to it (mode {:o}): chmod 700 it", meta.mode() & 0o777)));
-    }
-    Ok(())
+fn open(dir: &Path, make: bool) -> Result<Option<PrivateDir>, StoreError> {
+    paths::private_dir(dir, make).map_err(|e| because(dir, &reason(&e)))
 }
 
 #[cfg(test)]

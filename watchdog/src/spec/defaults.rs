@@ -33,6 +33,7 @@ impl Default for Spec {
             dialects: Dialects::default(),
             limits: Limits::default(),
             hooks: Vec::new(),
+            hook_user: super::HookUser::Watchdog,
             reload_signal: None,
         }
     }
@@ -84,6 +85,7 @@ impl Instance {
             report_keep: 20,
             termination_message: None,
             upward: None,
+            environment: None,
         }
     }
 }
@@ -182,7 +184,7 @@ impl Default for Stop {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { mode: LogMode::Inherit, file: None, max_size: 10 * 1024 * 1024, keep: 10, lines: 1000 }
+        Log { mode: LogMode::Inherit, file: None, stderr_file: None, max_size: 10 * 1024 * 1024, keep: 10, lines: 1000 }
     }
 }
 

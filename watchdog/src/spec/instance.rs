@@ -4,6 +4,7 @@ use super::{SignalNumber, Strategy};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The instance: one watchdog process.
@@ -43,6 +44,9 @@ pub struct Instance {
     pub termination_message: Option<PathBuf>,
     /// Whoever started the watchdog and wants to hear of it as of any other service. Default nobody.
     pub upward: Option<Upward>,
+    /// The environment of commands of its own: hooks and `give_up = exec:`. Never shown. `None`: what this process has, without
+    /// what is meant for it alone.
+    pub environment: Option<Arc<Vec<(OsString, OsString)>>>,
 }
 
 /// A service manager above us that listens as sd_notify(3) has it.

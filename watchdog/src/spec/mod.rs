@@ -74,6 +74,8 @@ pub struct Spec {
     pub limits: Limits,
     /// Commands that are run on events. Default none.
     pub hooks: Vec<Hook>,
+    /// As whom hooks and the command of `give_up` run. Default `Watchdog`.
+    pub hook_user: HookUser,
     /// What `reload` sends. Default none: only a worker that speaks native or node is told.
     pub reload_signal: Option<SignalNumber>,
 }
@@ -226,6 +228,16 @@ pub struct Hook {
     pub pre_start: bool,
     /// Program and arguments; the event comes as JSON on its standard input.
     pub command: Vec<OsString>,
+}
+
+/// As whom a command of the watchdog's own runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HookUser {
+    /// The watchdog's user (default).
+    Watchdog,
+    /// The user of the service, where it has one of its own.
+    Service,
 }
 
 /// How a worker is launched. Everything that is `None` is inherited.
@@ -426,7 +438,9 @@ pub struct Log {
     pub mode: LogMode,
     /// Also written here, raw, with rotation. Needs tee or capture. Default none.
     pub file: Option<PathBuf>,
-    /// Size at which the file is rotated, bytes. Default 10 MiB.
+    /// What comes from stderr is written here instead. Default none: with the rest.
+    pub stderr_file: Option<PathBuf>,
+    /// Size at which each of them is rotated, bytes. Default 10 MiB.
     pub max_size: u64,
     /// Rotated files kept. Default 10.
     pub keep: u32,

@@ -1,21 +1,27 @@
 //! A short text in a file that others look at when we are gone.
 
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use super::paths::{Home, Last, Place};
+use std::io::{self, Write};
 use std::path::Path;
 
-/// In place: in a container it is a file that is mounted there. A pipe without a reader does not hold us up.
+/// Of one that is made: last lines are for those alone who may read logs.
+const MODE: u32 = 0o600;
+
+/// In place: in a container it is a file that is mounted there. A pipe is none, and a device does not hold us up.
 ///
 /// # Errors
-/// What the kernel says.
+/// What the kernel says, or which rule refuses the place.
 pub(crate) fn leave(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).truncate(true).mode(0o644).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    // Made only where it is not there: the kernel may refuse to "make" a file of somebody else that is (fs.protected_regular).
-    let file = options.open(path).or_else(|e| {
-        let missing = e.kind() == ErrorKind::NotFound;
-        if missing { options.create(true).open(path) } else { Err(e) }
-    });
-    file?.write_all(text.as_bytes())
+    Place::find(path, Home::Ours, Last::Link)?.overwrite(MODE)?.write_all(text.as_bytes())
+}
+
+/// Whether somebody else decides what would be written to.
+///
+/// # Errors
+/// Which rule refuses the place. What the kernel says is found out in time.
+pub(crate) fn look(path: &Path) -> io::Result<()> {
+    match Place::find(path, Home::Ours, Last::Link).and_then(|place| place.could_be_written()) {
+        Err(e) if e.raw_os_error().is_none() => Err(e),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }

@@ -10,6 +10,7 @@ pub(crate) mod fds;
 pub(crate) mod message;
 pub(crate) mod owners;
 pub(crate) mod panic;
+pub(crate) mod paths;
 pub(crate) mod proc;
 pub(crate) mod reading;
 #[allow(unsafe_code, reason = "wait4 with rusage has no safe wrapper")]
