@@ -109,6 +109,11 @@ pub(crate) fn arrange(args: &Args) -> i32 {
     raw_exec(&args.rest, pipe)
 }
 
+/// Becomes `command` with all that was given to us, an ignored SIGPIPE among it.
+pub(crate) fn raw_exec_as_given(command: &[String]) -> i32 {
+    raw_exec(command, early::was_ignored(libc::SIGPIPE))
+}
+
 /// execvp without the care of `Command` (which empties the blocked mask and resets SIGPIPE).
 fn raw_exec(command: &[String], ignore_pipe: bool) -> i32 {
     sys::set_action(libc::SIGPIPE, ignore_pipe);

@@ -10,6 +10,7 @@ mod lives;
 mod notify;
 mod output;
 mod play;
+mod refuse;
 mod serve;
 mod sys;
 mod talk;
@@ -114,6 +115,7 @@ fn main() {
         "repl" => terminal::repl(&args),
         "mini-shell" => terminal::shell(&args),
         "arrange" => inherit::arrange(&args),
+        "refuse" => refuse::refuse(&args),
         other => panic!("no subcommand {other:?}"),
     };
     std::process::exit(code);
