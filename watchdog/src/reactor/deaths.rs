@@ -42,6 +42,9 @@ impl Reactor {
         // One look for all who died together, before anything is started in their place.
         let mut strangers = None;
         for (service, dead) in ended {
+            if self.ended_before_exec(service, &dead) {
+                continue;
+            }
             // What it said stands before its end.
             self.last_news(service);
             if self.passes_on(service) {

@@ -93,7 +93,7 @@ impl Reactor {
         let Some(next) = worker.main_next.take() else { return false };
         let ours = |s: proc::Stat| s.ppid == me && s.state != b'Z';
         let before = proc::stat(next).filter(|s| ours(*s));
-        let (Some(before), Ok(pidfd)) = (before, signals::pidfd_open(next)) else { return false };
+        let (Some(before), pidfd) = (before, signals::pidfd_open(next).ok()) else { return false };
         // The descriptor stands for the process that was looked at only if that is still there.
         if proc::stat(next).is_none_or(|s| s.start != before.start || !ours(s)) {
             return false;

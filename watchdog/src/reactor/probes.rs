@@ -329,5 +329,7 @@ fn kill(pid: i32) {
     let _ = signals::kill(-pid, libc::SIGSTOP);
     let all = tree::descendants(&[pid]);
     let _ = signals::kill(-pid, libc::SIGKILL);
+    // It may not lead its group yet.
+    let _ = signals::kill(pid, libc::SIGKILL);
     tree::signal_each(all.get(1..).unwrap_or_default(), libc::SIGKILL, false);
 }
