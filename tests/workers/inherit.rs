@@ -46,9 +46,12 @@ pub(crate) fn print() {
         format!("\"pid\":{},\"pgid\":{group},\"sid\":{session}", sys::pid()),
         format!("\"foreground\":{}", sys::foreground() == Some(group)),
         format!("\"alarm\":{}", sys::alarm_seconds()),
+        format!("\"keyring\":{}", sys::session_keyring()),
         format!("\"cgroup\":{:?}", read("/proc/self/cgroup")),
     ];
-    for key in ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed", "NoNewPrivs", "Threads"] {
+    for key in
+        ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed", "NoNewPrivs", "Threads", "CapInh", "CapAmb"]
+    {
         members.push(format!("\"{key}\":\"{}\"", early::status(key)));
     }
     println!("{{{}}}", members.join(","));

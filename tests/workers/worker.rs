@@ -4,6 +4,7 @@
 //! victim instead of believing the supervisor.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod attack;
 mod early;
 mod inherit;
 mod lives;
@@ -115,6 +116,8 @@ fn main() {
         "repl" => terminal::repl(&args),
         "mini-shell" => terminal::shell(&args),
         "arrange" => inherit::arrange(&args),
+        "freeze" => attack::freeze(&args),
+        "hung-dir" => attack::hung_dir(&args),
         "refuse" => refuse::refuse(&args),
         other => panic!("no subcommand {other:?}"),
     };

@@ -138,9 +138,8 @@ impl Reactor {
         let child = spawner.spawn(&plan).map_err(|failed| cannot_run(&program, plan.cwd, &failed))?;
         let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
         let status = child.status.map(|status| (status.moved(raised), program, plan.cwd.map(Path::to_owned)));
-        let mut pipes = [(out, token), (err, second)].map(|(fd, token)| {
-            Some(Pipe { fd: raised(fd), token, kept: Vec::new() })
-        });
+        let mut pipes =
+            [(out, token), (err, second)].map(|(fd, token)| Some(Pipe { fd: raised(fd), token, kept: Vec::new() }));
         for pipe in pipes.iter_mut().flatten() {
             let number = pipe.fd.as_raw_fd();
             // Where that fails it is read when the command ends, or is killed when its time is over.

@@ -24,11 +24,6 @@ pub(super) struct Gathered {
     pub(super) queues: Vec<AcceptQueue>,
 }
 
-/// Whether something is at this path.
-pub(super) fn is_there(path: &std::path::Path) -> bool {
-    std::fs::metadata(path).is_ok()
-}
-
 impl Reactor {
     pub(super) fn main_of(&self, id: ServiceId, generation: Generation) -> Option<i32> {
         let proc = self.workers.get(id.0 as usize)?.proc.as_ref()?;

@@ -225,7 +225,10 @@ fn passing_on<'a>(spec: &Spec, inherited: &'a [RawFd]) -> impl Iterator<Item = R
     let all = !is_of_another_user(spec);
     let listeners = spec.launch.env.iter().find(|(key, _)| key == LISTEN_FDS);
     let count: RawFd = listeners.and_then(|(_, n)| n.to_str()?.parse().ok()).unwrap_or(0);
-    inherited.iter().copied().filter(move |fd| all || (FIRST_LISTENER..FIRST_LISTENER.saturating_add(count)).contains(fd))
+    inherited
+        .iter()
+        .copied()
+        .filter(move |fd| all || (FIRST_LISTENER..FIRST_LISTENER.saturating_add(count)).contains(fd))
 }
 
 /// Our ends and the worker's, for stdout and stderr. None for `inherit`.

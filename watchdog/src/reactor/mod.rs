@@ -179,6 +179,8 @@ struct Reactor {
     freeing: Vec<ports::Freeing>,
     /// Starts that were called off before they were begun.
     called_off: Vec<(ServiceId, Generation)>,
+    /// Children that look for the file that a start waits for: whose, and which.
+    looks: BTreeMap<i32, (ServiceId, std::path::PathBuf)>,
     /// By token: whose exec has not come.
     launching: BTreeMap<usize, ServiceId>,
     /// Pre-start hooks and children of starts of which nothing came: killed, and still to be reaped.

@@ -128,6 +128,7 @@ impl Reactor {
             orphans: Default::default(),
             freeing: Vec::new(),
             called_off: Vec::new(),
+            looks: BTreeMap::new(),
             launching: BTreeMap::new(),
             loose: Vec::new(),
             inherited,

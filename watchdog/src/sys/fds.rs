@@ -219,7 +219,8 @@ fn highest() -> Result<i32, SysError> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(at("getrlimit"))?;
     let can_be_tried = i32::try_from(hard).ok().filter(|_| hard <= TRIED);
     // What is open can neither be listed nor tried: better no start than one that hands everything on.
-    can_be_tried.ok_or(SysError { call: "descriptors that were inherited cannot be found without /proc", errno: Errno::EMFILE })
+    can_be_tried
+        .ok_or(SysError { call: "descriptors that were inherited cannot be found without /proc", errno: Errno::EMFILE })
 }
 
 /// Makes a descriptor close-on-exec. True: it was open and was not.

@@ -188,7 +188,9 @@ impl Status {
         let (stage, failed) = child::understand(&self.text);
         match failed {
             // The beginning of the file may be on its way.
-            Some(failed) if !over && (failed.stage, failed.errno) == (Stage::Exec, Errno::ENOENT) => Progress::At(stage),
+            Some(failed) if !over && (failed.stage, failed.errno) == (Stage::Exec, Errno::ENOENT) => {
+                Progress::At(stage)
+            }
             Some(failed) => Progress::Failed(failed),
             None if over => Progress::Over,
             None => Progress::At(stage),
@@ -308,28 +310,45 @@ impl Spawner {
         let files = if job.cut { libc::CLONE_FILES } else { 0 };
         let flags = memory | files | libc::SIGCHLD;
         if !self.without_pidfd {
-            match self.clone_with(job, flags | libc::CLONE_PIDFD) {
+            match self.clone_with(child::child, ptr::from_mut(job).cast(), flags | libc::CLONE_PIDFD) {
                 Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => {}
                 done => return done,
             }
         }
-        let child = self.clone_with(job, flags)?;
+        let child = self.clone_with(child::child, ptr::from_mut(job).cast(), flags)?;
         self.without_pidfd = true;
-        Ok(child)
+        Ok((child.0, signals::pidfd_open(child.0).ok()))
     }
 
-    fn clone_with(&mut self, job: &mut Job, flags: i32) -> Result<(i32, Option<OwnedFd>), Errno> {
+    /// A child that looks whether something is at this path, and ends with 0 if there is. It runs beside us: a file system
+    /// that does not answer holds up the child alone. Gives back its number.
+    ///
+    /// # Errors
+    /// EINVAL for a path with a NUL byte; EAGAIN, ENOMEM.
+    pub(crate) fn look_for(&mut self, path: &Path) -> Result<i32, Errno> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        // Our own table of descriptors: it opens nothing, and what we close meanwhile is closed.
+        let flags = libc::SIGCHLD | libc::CLONE_FILES;
+        self.clone_with(child::look, path.as_ptr().cast_mut().cast(), flags).map(|(pid, _)| pid)
+    }
+
+    fn clone_with(
+        &mut self,
+        entry: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+        job: *mut libc::c_void,
+        flags: i32,
+    ) -> Result<(i32, Option<OwnedFd>), Errno> {
         let mut pidfd: RawFd = -1;
         // SAFETY: the stack is mapped for as long as `self` lives. With CLONE_VM it is used by one child at a time, because
         // CLONE_VFORK holds us here until the child has left our memory, and `job` and what it points to live until after
         // that; without CLONE_VM the child has copies of all of it. All signals are blocked, so no handler runs in it.
         let pid = unsafe {
             let top = self.stack.cast::<u8>().add(self.mapped).cast::<libc::c_void>();
-            libc::clone(child::child, top, flags, ptr::from_mut(job).cast(), &raw mut pidfd)
+            libc::clone(entry, top, flags, job, &raw mut pidfd)
         };
         let pid = Errno::result(pid)?;
         if pidfd < 0 {
-            return Ok((pid, signals::pidfd_open(pid).ok()));
+            return Ok((pid, None));
         }
         // SAFETY: CLONE_PIDFD stored a new close-on-exec descriptor that is known here alone.
         Ok((pid, Some(unsafe { OwnedFd::from_raw_fd(pidfd) })))
@@ -420,7 +439,7 @@ impl Prepared {
             files: pointers(&self.files),
             cwd: self.cwd.as_ref().map_or(ptr::null(), |c| c.as_ptr()),
             pid_slots,
-            keep: plan.keep.clone(),
+            keep: sorted(&plan.keep),
             stdio: plan.stdio.map(|fd| fd.unwrap_or(-1)),
             own_group: plan.own_group,
             cgroup: plan.cgroup.unwrap_or(-1),
@@ -483,6 +502,13 @@ pub(crate) fn resolve(command: &[OsString], path: Option<&OsStr>) -> OsString {
     let files = candidates(program, path);
     let there = files.iter().find(|f| Path::new(OsStr::from_bytes(f.as_bytes())).exists());
     there.map_or_else(|| program.clone(), |f| OsString::from_vec(f.as_bytes().to_vec()))
+}
+
+/// In the order of their numbers: what lies between them is closed.
+fn sorted(numbers: &[RawFd]) -> Vec<RawFd> {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    numbers
 }
 
 impl Plan<'_> {

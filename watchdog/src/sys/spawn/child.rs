@@ -73,6 +73,16 @@ pub(super) extern "C" fn child(arg: *mut libc::c_void) -> libc::c_int {
     unsafe { libc::_exit(127) }
 }
 
+/// Looks whether something is at a path; ends with 0 if there is.
+pub(super) extern "C" fn look(path: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: numbers, and a C string of which we have a copy; leaves without running anything of the parent's.
+    unsafe {
+        libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        let there = libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path, libc::F_OK) == 0;
+        libc::_exit(i32::from(!there))
+    }
+}
+
 type Step = Result<(), (Stage, usize, i32)>;
 
 /// Runs one raw system call; its errno is read at once, before anything else could change it.
@@ -168,6 +178,9 @@ fn set_up(job: &mut Job) -> Step {
         let none = ptr::null::<libc::rlimit64>();
         call!([Stage::Rlimit, at], SYS_prlimit64, 0, *resource, ptr::from_ref(limit), none);
     }
+    if job.status >= 0 {
+        close_the_rest(job);
+    }
     tell(job, AT, Stage::User, 0, 0);
     identity(job)?;
     if job.no_new_privs {
@@ -186,6 +199,37 @@ fn set_up(job: &mut Job) -> Step {
         call!(Stage::Stdio, SYS_fcntl, *fd, libc::F_SETFD, 0);
     }
     dispositions(job)
+}
+
+/// It may take long from here on: what the parent closes meanwhile must not stay open here (a client waits for that).
+/// Where the call is refused, the exec closes it.
+fn close_the_rest(job: &Job) {
+    let mut from: RawFd = 3;
+    let until = |from: RawFd, to: libc::c_uint| {
+        if to >= from as libc::c_uint {
+            // SAFETY: numbers alone; this table is our own, and nothing of it is used any more but what is kept.
+            unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
+        }
+    };
+    let mut told = false;
+    let mut at = 0;
+    loop {
+        let next = job.keep.get(at).copied();
+        let stays = match next {
+            Some(fd) if told || fd < job.status => {
+                at += 1;
+                fd
+            }
+            _ if !told => {
+                told = true;
+                job.status
+            }
+            _ => break,
+        };
+        until(from, (stays - 1).max(0) as libc::c_uint);
+        from = from.max(stays + 1);
+    }
+    until(from, libc::c_uint::MAX);
 }
 
 fn parent_death(job: &Job) -> Step {
@@ -355,4 +399,3 @@ fn exec(job: &Job) -> i32 {
     }
     if denied { libc::EACCES } else { last }
 }
-
