@@ -29,7 +29,8 @@ const CONTRACT: [&str; 13] = [
 ];
 
 /// Listeners passed to us; they go on to the worker only where they were meant for this very process.
-const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+/// LISTEN_PIDFDID (systemd 259) is right for us alone, and is never passed on: see the engine.
+const LISTEN: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"];
 
 /// What one variable of our own environment is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

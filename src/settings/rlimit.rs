@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use super::nearest::nearest;
 use super::values;
-use watchdog_engine::spec::Rlimit;
+use watchdog_engine::spec::{RESOURCES, Rlimit};
 
 /// How a resource is measured.
 #[derive(Clone, Copy)]
@@ -14,25 +14,15 @@ enum Measure {
     Micros,
 }
 
-/// Name, kernel number, measure. The numbers are the kernel's on every architecture but MIPS and SPARC.
-const RESOURCES: [(&str, u32, Measure); 16] = [
-    ("cpu", 0, Measure::Seconds),
-    ("fsize", 1, Measure::Bytes),
-    ("data", 2, Measure::Bytes),
-    ("stack", 3, Measure::Bytes),
-    ("core", 4, Measure::Bytes),
-    ("rss", 5, Measure::Bytes),
-    ("nproc", 6, Measure::Count),
-    ("nofile", 7, Measure::Count),
-    ("memlock", 8, Measure::Bytes),
-    ("as", 9, Measure::Bytes),
-    ("locks", 10, Measure::Count),
-    ("sigpending", 11, Measure::Count),
-    ("msgqueue", 12, Measure::Bytes),
-    ("nice", 13, Measure::Count),
-    ("rtprio", 14, Measure::Count),
-    ("rttime", 15, Measure::Micros),
-];
+/// How the resource of this number is measured.
+fn measure(resource: u32) -> Measure {
+    match resource {
+        0 => Measure::Seconds,
+        6 | 7 | 10 | 11 | 13 | 14 => Measure::Count,
+        15 => Measure::Micros,
+        _ => Measure::Bytes,
+    }
+}
 
 /// One `NAME=SOFT[:HARD]`; without HARD both are set.
 pub(crate) fn rlimit(item: &str) -> Result<Rlimit, Fault> {
@@ -40,17 +30,16 @@ pub(crate) fn rlimit(item: &str) -> Result<Rlimit, Fault> {
         return Err(Fault::usage(format!("{item:?} is not NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:4096")));
     };
     let plain = name.strip_prefix("RLIMIT_").unwrap_or(name).to_ascii_lowercase();
-    let Some((_, resource, measure)) = RESOURCES.iter().find(|(n, ..)| *n == plain) else {
-        let known = RESOURCES.iter().map(|(n, ..)| *n);
-        return Err(Fault::usage(format!("{name:?} is no resource")).or_nearest(nearest(&plain, known)));
+    let Some(resource) = (0u32..).zip(RESOURCES).find(|(_, n)| *n == plain).map(|(number, _)| number) else {
+        return Err(Fault::usage(format!("{name:?} is no resource")).or_nearest(nearest(&plain, RESOURCES)));
     };
     let (soft, hard) = value.split_once(':').unwrap_or((value, value));
-    let level = |text| level(text, *measure).map_err(|f| f.at(name));
+    let level = |text| level(text, measure(resource)).map_err(|f| f.at(name));
     let (soft, hard) = (level(soft)?, level(hard)?);
     if soft > hard {
         return Err(Fault::usage(format!("{item:?}: the soft limit is above the hard one")));
     }
-    Ok(Rlimit { resource: *resource, soft, hard })
+    Ok(Rlimit { resource, soft, hard })
 }
 
 fn level(text: &str, measure: Measure) -> Result<u64, Fault> {
@@ -85,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_numbers_are_the_kernels() {
-        let number = |name: &str| RESOURCES.iter().find(|(n, ..)| *n == name).map(|(_, n, _)| u64::from(*n));
+        let number = |name: &str| RESOURCES.iter().position(|n| *n == name).map(|n| n as u64);
         assert_eq!(number("nofile"), Some(libc::RLIMIT_NOFILE as u64));
         assert_eq!(number("as"), Some(libc::RLIMIT_AS as u64));
         assert_eq!(number("rttime"), Some(libc::RLIMIT_RTTIME as u64));

@@ -34,7 +34,8 @@ impl Accounts {
     pub(crate) fn resolve(&self, user: Option<&str>, group: Option<&str>) -> Result<Option<Resolved>, Fault> {
         let gid = group.map(|g| self.gid(g)).transpose()?;
         let Some(user) = user else {
-            let identity = gid.map(|gid| Identity { uid: None, gid, groups: None });
+            let name = group.unwrap_or_default().to_string();
+            let identity = gid.map(|gid| Identity { uid: None, gid, groups: None, name });
             return Ok(identity.map(|identity| Resolved { identity, login: None }));
         };
         let entry = self.user(user)?;
@@ -48,7 +49,7 @@ impl Accounts {
                 groups.push(id);
             }
         }
-        let identity = Identity { uid: Some(entry.uid), gid, groups: Some(groups) };
+        let identity = Identity { uid: Some(entry.uid), gid, groups: Some(groups), name: entry.name.clone() };
         Ok(Some(Resolved { identity, login: Some((entry.name, entry.home)) }))
     }
 
@@ -154,7 +155,7 @@ mod tests {
     fn a_user_brings_its_groups_and_its_home() {
         let (_dir, accounts) = accounts();
         let ann = accounts.resolve(Some("ann"), None).expect("known").expect("set");
-        assert_eq!(ann.identity, Identity { uid: Some(7), gid: 8, groups: Some(vec![8, 50, 29]) });
+        assert_eq!(ann.identity, Identity { uid: Some(7), gid: 8, groups: Some(vec![8, 50, 29]), name: "ann".into() });
         assert_eq!(ann.login, Some(("ann".into(), "/home/ann".into())));
         assert_eq!(accounts.resolve(Some("7"), None), Ok(Some(ann.clone())));
         let in_group = accounts.resolve(Some("ann"), Some("staff")).expect("known").expect("set");
@@ -165,7 +166,8 @@ mod tests {
     fn a_group_alone_leaves_the_user() {
         let (_dir, accounts) = accounts();
         let only = accounts.resolve(None, Some("staff")).expect("known").expect("set");
-        assert_eq!(only, Resolved { identity: Identity { uid: None, gid: 50, groups: None }, login: None });
+        let identity = Identity { uid: None, gid: 50, groups: None, name: "staff".into() };
+        assert_eq!(only, Resolved { identity, login: None });
         assert_eq!(accounts.resolve(None, None), Ok(None));
     }
 
@@ -185,7 +187,8 @@ mod tests {
     fn a_number_needs_no_line() {
         let (_dir, accounts) = accounts();
         let free = accounts.resolve(Some("4711"), None).expect("a number").expect("set");
-        assert_eq!(free.identity, Identity { uid: Some(4711), gid: 4711, groups: Some(vec![4711]) });
+        let name = "4711".into();
+        assert_eq!(free.identity, Identity { uid: Some(4711), gid: 4711, groups: Some(vec![4711]), name });
         assert!(accounts.resolve(Some("4294967295"), None).is_err());
     }
 }

@@ -284,6 +284,16 @@ impl Run {
         self.under(before)
     }
 
+    /// On a kernel that refuses these calls: `close_range.cloexec=EINVAL`, `pidfd_open` (see tests/workers/refuse.rs).
+    /// Beside what runs before the watchdog already.
+    pub fn refusing(mut self, calls: &str) -> Run {
+        let mut before: Vec<OsString> = vec![worker().into()];
+        before.extend(["refuse", "--calls", calls, "--"].map(Into::into));
+        before.append(&mut self.before);
+        self.before = before;
+        self
+    }
+
     /// As PID 1 of a namespace of its own. The caller has asked [`can_unshare`].
     pub fn pid_1(mut self) -> Run {
         self.namespaced = true;

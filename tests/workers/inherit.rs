@@ -46,9 +46,12 @@ pub(crate) fn print() {
         format!("\"pid\":{},\"pgid\":{group},\"sid\":{session}", sys::pid()),
         format!("\"foreground\":{}", sys::foreground() == Some(group)),
         format!("\"alarm\":{}", sys::alarm_seconds()),
+        format!("\"keyring\":{}", sys::session_keyring()),
         format!("\"cgroup\":{:?}", read("/proc/self/cgroup")),
     ];
-    for key in ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed", "NoNewPrivs", "Threads"] {
+    for key in
+        ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt", "Cpus_allowed", "NoNewPrivs", "Threads", "CapInh", "CapAmb"]
+    {
         members.push(format!("\"{key}\":\"{}\"", early::status(key)));
     }
     println!("{{{}}}", members.join(","));
@@ -107,6 +110,11 @@ pub(crate) fn arrange(args: &Args) -> i32 {
         sys::close(fd.parse().unwrap());
     }
     raw_exec(&args.rest, pipe)
+}
+
+/// Becomes `command` with all that was given to us, an ignored SIGPIPE among it.
+pub(crate) fn raw_exec_as_given(command: &[String]) -> i32 {
+    raw_exec(command, early::was_ignored(libc::SIGPIPE))
 }
 
 /// execvp without the care of `Command` (which empties the blocked mask and resets SIGPIPE).

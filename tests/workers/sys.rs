@@ -387,6 +387,12 @@ pub(crate) fn touch(memory: usize, bytes: usize) {
     }
 }
 
+/// The number of our session keyring; 0 where there is none to be asked for.
+pub(crate) fn session_keyring() -> i64 {
+    // SAFETY: plain numbers.
+    unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_GET_KEYRING_ID, libc::KEY_SPEC_SESSION_KEYRING, 0).max(0) }
+}
+
 /// Gives this thread, and as the main one this process, another name.
 pub(crate) fn set_name(name: &str) {
     let name = CString::new(name).unwrap();

@@ -4,12 +4,14 @@
 //! victim instead of believing the supervisor.
 #![allow(unsafe_code, clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod attack;
 mod early;
 mod inherit;
 mod lives;
 mod notify;
 mod output;
 mod play;
+mod refuse;
 mod serve;
 mod sys;
 mod talk;
@@ -114,6 +116,9 @@ fn main() {
         "repl" => terminal::repl(&args),
         "mini-shell" => terminal::shell(&args),
         "arrange" => inherit::arrange(&args),
+        "freeze" => attack::freeze(&args),
+        "hung-dir" => attack::hung_dir(&args),
+        "refuse" => refuse::refuse(&args),
         other => panic!("no subcommand {other:?}"),
     };
     std::process::exit(code);

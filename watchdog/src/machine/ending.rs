@@ -37,8 +37,9 @@ impl Supervisor {
             let by = By { kind: ByKind::Signal, signal: Some(received), pid, uid };
             return self.on_own_signal(now, received, origin, by, out);
         }
-        let key = origin == Origin::Kernel && self.setup.shared_group;
+        let key = origin == Origin::Kernel && (self.setup.shared_group || self.setup.apart);
         if key && KEYS.contains(&received) {
+            self.pass_on(now, received, out);
             return self.on_key(now, received, out);
         }
         let rewrites = self.services.first().map(|s| s.spec.rewrite_signal.clone()).unwrap_or_default();
@@ -87,7 +88,17 @@ impl Supervisor {
         }
     }
 
-    /// The terminal's keys reached the worker already.
+    /// A key of the terminal that only we heard. TTIN and TTOU are about our own reading and writing.
+    fn pass_on(&mut self, now: MonoTime, key: SignalNumber, out: &mut Actions) {
+        let own = matches!(key, libc::SIGTTIN | libc::SIGTTOU);
+        if self.setup.apart && !own {
+            for n in 0..self.services.len() {
+                self.with(n, now, out, |s, cx| s.forward(cx, key));
+            }
+        }
+    }
+
+    /// The terminal's keys have reached the worker.
     fn on_key(&mut self, now: MonoTime, signal: SignalNumber, out: &mut Actions) {
         match signal {
             // TTIN and TTOU: the worker read or wrote from the background. The shell must see all of us stopped, or its

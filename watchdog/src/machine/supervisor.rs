@@ -22,6 +22,9 @@ pub struct Setup {
     pub up: bool,
     /// The workers share our process group (a terminal on stdin): its keys reach them without us.
     pub shared_group: bool,
+    /// There is a terminal on stdin, and the worker is in a session of its own, because it is of another user: the keys
+    /// reach us alone and are passed on.
+    pub apart: bool,
     /// We are PID 1: when we leave, the kernel kills what is left.
     pub init: bool,
     /// Seed of the jitter.

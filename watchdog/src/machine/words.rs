@@ -310,7 +310,7 @@ pub enum FailureKind {
     Unusable,
     /// It is being written (ETXTBSY): 126 in the end.
     Busy,
-    /// The machine is short of something: tried again.
+    /// The machine is short of something, or the exec has not come in its time: tried again.
     Shortage,
     /// Any other step: 125.
     Setup,
@@ -320,7 +320,8 @@ impl SpawnFailure {
     /// What kind of failure this is.
     pub fn kind(&self) -> FailureKind {
         match (self.step, self.errno) {
-            (_, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => FailureKind::Shortage,
+            (Step::PreStart, _) => FailureKind::Setup,
+            (_, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::ETIMEDOUT) => FailureKind::Shortage,
             (Step::Exec, libc::ENOENT | libc::ENOTDIR) => FailureKind::Missing,
             (Step::Exec, libc::ETXTBSY) => FailureKind::Busy,
             (Step::Exec, _) => FailureKind::Unusable,

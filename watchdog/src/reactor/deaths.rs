@@ -33,7 +33,7 @@ impl Reactor {
             match reap::reap_one() {
                 Ok(dead) => match self.whose(dead.pid).inspect(|_| panic::forget(dead.pid)) {
                     Some(service) => ended.push((service, dead)),
-                    None if self.hook_ended(&dead) || self.try_ended(&dead) => {}
+                    None if self.hook_ended(&dead) || self.try_ended(&dead) || self.look_ended(&dead) => {}
                     None => orphans |= self.on_stranger(dead.pid),
                 },
                 Err(rest) => break rest,
@@ -42,6 +42,9 @@ impl Reactor {
         // One look for all who died together, before anything is started in their place.
         let mut strangers = None;
         for (service, dead) in ended {
+            if self.ended_before_exec(service, &dead) {
+                continue;
+            }
             // What it said stands before its end.
             self.last_news(service);
             if self.passes_on(service) {
@@ -142,7 +145,7 @@ impl Reactor {
 
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
-        let helpers = self.workers.iter().filter_map(|w| w.give_up);
+        let helpers = self.workers.iter().filter_map(|w| w.give_up).chain(self.looks.keys().copied());
         helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }
 

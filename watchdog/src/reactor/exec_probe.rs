@@ -8,7 +8,7 @@ use crate::probe::{Seen, reason};
 use crate::spec::Form;
 use crate::sys::fds;
 use crate::sys::reap::Dead;
-use crate::sys::spawn::{self, Failed, Plan, Stage};
+use crate::sys::spawn::{self, Failed, Stage, Status};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
@@ -17,6 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// Kept of each of its two outputs; the rest is read and dropped, so that it is not held up.
 const KEPT: usize = 4096;
@@ -27,6 +28,8 @@ const SHARE: usize = 256 * 1024;
 pub(super) struct Exec {
     pub(super) pid: i32,
     pipes: [Option<Pipe>; 2],
+    /// How far it is, where it runs as another user or in another directory; and what it is then that could not be run.
+    status: Option<(Status, OsString, Option<PathBuf>)>,
 }
 
 struct Pipe {
@@ -77,6 +80,11 @@ impl Exec {
 
 /// What the end of a command says.
 pub(super) fn answer_of(exec: &mut Exec, dead: &Dead) -> Seen {
+    if let Some((status, program, cwd)) = &mut exec.status
+        && let Some(failed) = status.failure()
+    {
+        return cannot_run(program, cwd.as_deref(), &failed);
+    }
     for token in exec.tokens() {
         exec.read(token);
     }
@@ -125,25 +133,28 @@ impl Reactor {
         let mut plan = launch::as_the_service(spec, command, &more);
         plan.cut = many;
         plan.stdio = [Some(null.as_raw_fd()), Some(out_end.as_raw_fd()), Some(err_end.as_raw_fd())];
-        let child = spawner.spawn(&plan).map_err(|failed| cannot_run(&plan, failed))?;
-        let mut pipes = [(out, token), (err, second)].map(|(fd, token)| {
-            let fd = if many { fds::raise(fd, spawn::FLOOR) } else { fd };
-            Some(Pipe { fd, token, kept: Vec::new() })
-        });
+        let program = command.first().cloned().unwrap_or_default();
+        for end in [&out_end, &err_end] {
+            launch::give_to(end, spec.launch.identity.as_ref());
+        }
+        let child = spawner.spawn(&plan).map_err(|failed| cannot_run(&program, plan.cwd, &failed))?;
+        let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
+        let status = child.status.map(|status| (status.moved(raised), program, plan.cwd.map(Path::to_owned)));
+        let mut pipes =
+            [(out, token), (err, second)].map(|(fd, token)| Some(Pipe { fd: raised(fd), token, kept: Vec::new() }));
         for pipe in pipes.iter_mut().flatten() {
             let number = pipe.fd.as_raw_fd();
             // Where that fails it is read when the command ends, or is killed when its time is over.
             let _ = poll.registry().register(&mut SourceFd(&number), Token(pipe.token), Interest::READABLE);
         }
-        Ok(Exec { pid: child.pid, pipes })
+        Ok(Exec { pid: child.pid, pipes, status })
     }
 }
 
 /// What it is about, and why.
-fn cannot_run(plan: &Plan<'_>, failed: Failed) -> Seen {
-    let program = plan.command.first().cloned().unwrap_or_default();
+fn cannot_run(program: &OsStr, cwd: Option<&Path>, failed: &Failed) -> Seen {
     let why = errno_name(failed.errno as i32);
-    match (failed.stage, plan.cwd) {
+    match (failed.stage, cwd) {
         (Stage::Chdir, Some(dir)) => Seen::error(format!("{program:?} could not be run in {}: {why}", dir.display())),
         (Stage::User, _) => Seen::error(format!("{program:?} could not be run as its user: {why}")),
         _ => Seen::error(format!("{program:?} could not be run: {why}")),

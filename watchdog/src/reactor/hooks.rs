@@ -214,8 +214,9 @@ impl Reactor {
         if dead.code == Some(0) {
             match self.hold(id, generation, held.hook + 1) {
                 None => {
-                    let event = self.spawn_now(id, generation);
-                    self.feed(event);
+                    if let Some(event) = self.spawn_now(id, generation) {
+                        self.feed(event);
+                    }
                 }
                 Some(Ok(())) => {}
                 Some(Err(failure)) => self.feed(Event::SpawnFailed { service, generation, failure }),

@@ -24,11 +24,6 @@ pub(super) struct Gathered {
     pub(super) queues: Vec<AcceptQueue>,
 }
 
-/// Whether something is at this path.
-pub(super) fn is_there(path: &std::path::Path) -> bool {
-    std::fs::metadata(path).is_ok()
-}
-
 impl Reactor {
     pub(super) fn main_of(&self, id: ServiceId, generation: Generation) -> Option<i32> {
         let proc = self.workers.get(id.0 as usize)?.proc.as_ref()?;
@@ -93,7 +88,7 @@ impl Reactor {
         let Some(next) = worker.main_next.take() else { return false };
         let ours = |s: proc::Stat| s.ppid == me && s.state != b'Z';
         let before = proc::stat(next).filter(|s| ours(*s));
-        let (Some(before), Ok(pidfd)) = (before, signals::pidfd_open(next)) else { return false };
+        let (Some(before), pidfd) = (before, signals::pidfd_open(next).ok()) else { return false };
         // The descriptor stands for the process that was looked at only if that is still there.
         if proc::stat(next).is_none_or(|s| s.start != before.start || !ours(s)) {
             return false;

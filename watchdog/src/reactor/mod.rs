@@ -11,6 +11,7 @@ mod hooks;
 mod inspect;
 mod last_words;
 mod launch;
+mod launching;
 mod link;
 mod links;
 mod measure;
@@ -67,7 +68,8 @@ const FIRST_TOKEN: usize = 16;
 struct Proc {
     generation: Generation,
     pid: i32,
-    pidfd: OwnedFd,
+    /// None where the kernel, or a filter, gives none.
+    pidfd: Option<OwnedFd>,
     own_group: bool,
 }
 
@@ -96,6 +98,8 @@ struct Worker {
     hooks: Vec<hooks::Runner>,
     /// A start that its pre-start hooks hold up.
     held: Option<hooks::Held>,
+    /// A start whose exec has not come.
+    launching: Option<Box<launching::Launching>>,
     /// The first of two looks at it.
     first_look: Option<inspect::First>,
     /// Threads and descriptors, taken down before a kill.
@@ -187,8 +191,14 @@ struct Reactor {
     freeing: Vec<ports::Freeing>,
     /// Starts that were called off before they were begun.
     called_off: Vec<(ServiceId, Generation)>,
-    /// Pre-start hooks of starts that were taken back: killed, and still to be reaped.
+    /// Children that look for the file that a start waits for: whose, and which.
+    looks: BTreeMap<i32, (ServiceId, std::path::PathBuf)>,
+    /// By token: whose exec has not come.
+    launching: BTreeMap<usize, ServiceId>,
+    /// Pre-start hooks and children of starts of which nothing came: killed, and still to be reaped.
     loose: Vec<i32>,
+    /// In the prefix form: descriptors that were open before us and pass on to the worker.
+    inherited: Vec<i32>,
     /// The id of the last report of each service.
     reports: Vec<Option<String>>,
     sinks: [Option<Sink>; 2],
@@ -221,8 +231,6 @@ struct Reactor {
     wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
     /// The wishes of people as they were last written down.
     kept_wishes: String,
-    /// The limits of descriptors that workers get, where ours were raised.
-    descriptors: Option<(u64, u64)>,
     /// Files of variables, and when a change of them is acted upon.
     env_files: Option<crate::sys::watch::Watch>,
     env_due: Option<Duration>,
@@ -295,6 +303,7 @@ impl Reactor {
             .into_iter()
             .chain(server)
             .chain(self.hooks_deadline())
+            .chain(self.launches_deadline())
             .chain(self.ports_deadline())
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
@@ -321,6 +330,10 @@ impl Reactor {
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
         self.held_up = false;
+        // What has begun comes before all that it does.
+        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
+            self.serve_launch(token.0);
+        }
         // Output first: a worker's last words stand before its end.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.read_output(token.0);
@@ -353,6 +366,7 @@ impl Reactor {
         self.machine.handle_timeout(self.now(), &mut out);
         self.perform(out);
         self.end_late_hooks();
+        self.end_late_launches();
         self.free_ports();
         self.write_reports();
         self.flush_files();

@@ -1,12 +1,12 @@
 //! One action, one call; every failure comes back as an event.
 
 use super::launch::{self, Launched};
-use super::{Reactor, some};
+use super::{Proc, Reactor, some};
 use crate::control::{Frame, error, ok, service, waited};
 use crate::machine::*;
 use crate::spec::{Form, GiveUp, Scope};
 use crate::sys::reap::Rest;
-use crate::sys::{clock, panic, signals, tree, tty};
+use crate::sys::{clock, signals, tree, tty};
 use serde_json::{Value, json};
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -20,6 +20,7 @@ impl Reactor {
         match action {
             Action::Spawn { service, generation } => self.spawn(service, generation),
             Action::CancelSpawn { service, generation } => {
+                self.hurry_launch(service, generation);
                 let begun = self.cancel_freeing(service, generation).or_else(|| self.cancel_held(service, generation));
                 begun.or_else(|| self.never_begun(service, generation))
             }
@@ -113,7 +114,6 @@ impl Reactor {
         }
     }
 
-    /// A new process, unless somebody has to leave its ports or a pre-start hook holds it up.
     /// It was called off while it stood in the list of this turn.
     fn never_begun(&mut self, service: ServiceId, generation: Generation) -> Option<Event> {
         let at = self.called_off.iter().position(|off| *off == (service, generation))?;
@@ -122,6 +122,7 @@ impl Reactor {
         Some(Event::SpawnFailed { service, generation, failure })
     }
 
+    /// A new process, unless its ports have to be freed or a pre-start hook holds it up.
     fn spawn(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
         match self.waits_for_ports(id, generation) {
             true => None,
@@ -131,13 +132,14 @@ impl Reactor {
 
     pub(super) fn spawn_behind_hooks(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
         match self.hold(id, generation, 0) {
-            None => Some(self.spawn_now(id, generation)),
+            None => self.spawn_now(id, generation),
             Some(Ok(())) => None,
             Some(Err(failure)) => Some(Event::SpawnFailed { service: id, generation, failure }),
         }
     }
 
-    pub(super) fn spawn_now(&mut self, id: ServiceId, generation: Generation) -> Event {
+    /// What came of it, if that is known at once.
+    pub(super) fn spawn_now(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
         self.fit(id.0 as usize);
         if self.shared_group && generation.0 > 1 {
             // A shell that was the worker had made itself the foreground.
@@ -153,28 +155,37 @@ impl Reactor {
             self.tell_own(What::Stall { late: took });
         }
         match launched {
-            Ok(Launched { proc, group, marks, outputs, links }) => {
-                let pid = proc.pid;
-                let death = self.machine.services().get(id.0 as usize).map_or(0, |s| launch::death_signal(&s.spec));
-                panic::remember(pid, death);
-                if let Some(worker) = self.workers.get_mut(id.0 as usize) {
-                    worker.told.clear();
-                    worker.told_group = None;
-                    worker.main_next = None;
-                    worker.proc = Some(proc);
-                    self.mains.insert(pid, id);
-                    worker.group = group;
-                    worker.marks = marks;
-                }
-                for output in outputs {
-                    self.register_output(output);
-                }
-                self.open_links(id, links);
-                self.count_oom_kills();
-                Event::Spawned { service: id, generation, pid }
+            Ok((launched, None)) => {
+                self.mains.insert(launched.proc.pid, id);
+                self.remember(id, launched.proc.pid);
+                Some(self.runs(id, launched))
             }
-            Err(failure) => Event::SpawnFailed { service: id, generation, failure },
+            Ok((launched, Some(status))) => {
+                self.await_exec(id, launched, status);
+                None
+            }
+            Err(failure) => Some(Event::SpawnFailed { service: id, generation, failure }),
         }
+    }
+
+    /// The program runs: what it says and does is heard from now on.
+    pub(super) fn runs(&mut self, id: ServiceId, launched: Launched) -> Event {
+        let Launched { proc, group, marks, outputs, links } = launched;
+        let (pid, generation) = (proc.pid, proc.generation);
+        if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+            worker.told.clear();
+            worker.told_group = None;
+            worker.main_next = None;
+            worker.proc = Some(proc);
+            worker.group = group;
+            worker.marks = marks;
+        }
+        for output in outputs {
+            self.register_output(output);
+        }
+        self.open_links(id, links);
+        self.count_oom_kills();
+        Event::Spawned { service: id, generation, pid }
     }
 
     /// Takes the descriptors of idle clients back. False where there was none to take.
@@ -233,7 +244,9 @@ impl Reactor {
 
     fn signal_main(&self, id: ServiceId, signal: i32) -> Vec<i32> {
         let proc = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref());
-        proc.filter(|p| signals::pidfd_send(p.pidfd.as_fd(), signal).is_ok()).map(|p| p.pid).into_iter().collect()
+        // Not reaped yet: the number is still its own, where there is no descriptor of it.
+        let reached = |p: &&Proc| signals::send(p.pid, p.pidfd.as_ref().map(AsFd::as_fd), signal).is_ok();
+        proc.filter(reached).map(|p| p.pid).into_iter().collect()
     }
 
     /// A stopped process keeps a signal pending until it is continued.

@@ -1,7 +1,7 @@
 //! Probes under way: each a small errand of its own in the one loop, with one deadline for all that it does.
 
 use super::exec_probe::{Exec, answer_of};
-use super::{LATE, Reactor, inspect};
+use super::{LATE, Reactor};
 use crate::machine::*;
 use crate::probe::{Errand, Seen};
 use crate::spec::Check;
@@ -309,10 +309,37 @@ impl Reactor {
         }
     }
 
-    /// One look at the file that a start waits for.
+    /// One look at the file that a start waits for, by a child: its file system may not answer.
     pub(super) fn look_at_file(&mut self, id: ServiceId) -> Option<Event> {
-        let file = self.machine.services().get(id.0 as usize)?.spec.place.wait_for_file.as_ref()?;
-        Some(Event::FileSeen { service: id, there: inspect::is_there(file) })
+        let Reactor { machine, spawner, looks, .. } = self;
+        let file = machine.services().get(id.0 as usize)?.spec.place.wait_for_file.as_ref()?;
+        if looks.values().any(|(service, _)| *service == id) {
+            // The answer to the last question is still to come, and is the answer to this one.
+            return None;
+        }
+        match spawner.look_for(file) {
+            Ok(pid) => {
+                looks.insert(pid, (id, file.clone()));
+                None
+            }
+            Err(_) => Some(Event::FileSeen { service: id, there: false }),
+        }
+    }
+
+    /// A child of ours was reaped: if it looked for a file, what it has seen. False: it did not.
+    pub(super) fn look_ended(&mut self, dead: &Dead) -> bool {
+        let Some((id, file)) = self.looks.remove(&dead.pid) else { return false };
+        let spec = self.machine.services().get(id.0 as usize).map(|s| &s.spec);
+        // A reload may have named another file meanwhile.
+        match spec.is_some_and(|spec| spec.place.wait_for_file.as_ref() == Some(&file)) {
+            true => self.feed(Event::FileSeen { service: id, there: dead.code == Some(0) }),
+            false => {
+                if let Some(event) = self.look_at_file(id) {
+                    self.feed(event);
+                }
+            }
+        }
+        true
     }
 }
 
@@ -329,5 +356,7 @@ fn kill(pid: i32) {
     let _ = signals::kill(-pid, libc::SIGSTOP);
     let all = tree::descendants(&[pid]);
     let _ = signals::kill(-pid, libc::SIGKILL);
+    // It may not lead its group yet.
+    let _ = signals::kill(pid, libc::SIGKILL);
     tree::signal_each(all.get(1..).unwrap_or_default(), libc::SIGKILL, false);
 }

@@ -7,7 +7,7 @@ use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
 use crate::machine::{Actions, Setup, Supervisor};
 use crate::recorder::Store;
-use crate::spec::{Control, Form, Instance, LogMode, Spec};
+use crate::spec::{Check, Control, Form, GiveUp, Instance, LogMode, Spec};
 use crate::sys::clock::{self, Clock};
 use crate::sys::paths::Made;
 use crate::sys::reap::{self, Rest};
@@ -56,25 +56,20 @@ pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
 impl Reactor {
     fn new(watchdog: Watchdog) -> Result<Reactor, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
-        if instance.form == Form::Up {
-            fds::keep_to_ourselves();
-        }
-        let (poll, wishes, signals, inherited) = match inbox {
+        let inherited = take_descriptors(instance.form, &specs)?;
+        let (poll, wishes, signals, given) = match inbox {
             Some(inbox) => (inbox.poll, Some((inbox.wishes, inbox.waker)), inbox.signals, inbox.inherited),
             None => {
-                let (signals, inherited) = Signals::open().map_err(|e| e.to_string())?;
-                (Poll::new().map_err(|e| format!("epoll: {e}"))?, None, signals, inherited)
+                let (signals, given) = Signals::open().map_err(|e| e.to_string())?;
+                (Poll::new().map_err(|e| format!("epoll: {e}"))?, None, signals, given)
             }
         };
         adopt(&instance)?;
-        let spawner = Spawner::new(inherited).map_err(|e| e.to_string())?;
+        let mut spawner = Spawner::new(given).map_err(|e| e.to_string())?;
         poll.registry()
             .register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)
             .map_err(|e| format!("epoll: {e}"))?;
-        let descriptors = match instance.form {
-            Form::Prefix => None,
-            Form::Up | Form::Library => fds::raise_limit(DESCRIPTORS_OF_ONE * specs.len() as u64 + DESCRIPTORS_OF_OURS),
-        };
+        own_limits(instance.form, specs.len() as u64, &mut spawner);
         let me = nix::unistd::getpid().as_raw();
         let init = me == 1;
         if !proc::is_there() {
@@ -90,11 +85,14 @@ impl Reactor {
             }
         };
         // Of many services none has the terminal.
-        let shared_group = instance.form == Form::Prefix && tty::is_ours();
+        let on_terminal = instance.form == Form::Prefix && tty::is_ours();
+        let apart = on_terminal && specs.iter().any(|spec| launch::is_of_another_user(spec));
+        let shared_group = on_terminal && !apart;
         let setup = Setup {
             prefix: instance.form == Form::Prefix,
             up: instance.form == Form::Up,
             shared_group,
+            apart,
             init,
             seed: seed(),
             strategy: instance.strategy,
@@ -142,7 +140,10 @@ impl Reactor {
             orphans: Default::default(),
             freeing: Vec::new(),
             called_off: Vec::new(),
+            looks: BTreeMap::new(),
+            launching: BTreeMap::new(),
             loose: Vec::new(),
+            inherited,
             reports,
             sinks: [tee.then(|| Sink::open(false)), tee.then(|| Sink::open(true))],
             again: Vec::new(),
@@ -163,7 +164,6 @@ impl Reactor {
             told_lost: false,
             wishes,
             kept_wishes: String::new(),
-            descriptors,
             env_files: None,
             env_due: None,
             upward,
@@ -176,6 +176,37 @@ impl Reactor {
         }
         reactor.watch_env_files();
         Ok(reactor)
+    }
+}
+
+/// What was open before us is not for hooks, commands of probes, workers of another user and services of a file. In the
+/// prefix form it passes on to the worker all the same: those that do are given back. Where there is none but the worker,
+/// nothing is to be done. Descriptors of a host program are its own matter.
+fn take_descriptors(form: Form, specs: &[Box<Spec>]) -> Result<Vec<i32>, String> {
+    let commands = |spec: &Spec| {
+        let runs = !spec.hooks.is_empty() || matches!(spec.restart.give_up, GiveUp::Exec(_));
+        runs || spec.probes.iter().any(|p| matches!(p.check, Check::Exec(_)))
+    };
+    match form {
+        Form::Up => fds::keep_to_ourselves().map(|()| Vec::new()),
+        Form::Prefix if specs.iter().any(|s| commands(s) || launch::is_of_another_user(s)) => fds::take_over(),
+        Form::Prefix | Form::Library => Ok(Vec::new()),
+    }
+    .map_err(|e| e.to_string())
+}
+
+/// More descriptors, and no core: of us it would hold the environments of all services. Children get the limits as they
+/// were. A host program's core is its own matter.
+fn own_limits(form: Form, services: u64, spawner: &mut Spawner) {
+    if form != Form::Prefix
+        && let Some(before) = fds::raise_limit(DESCRIPTORS_OF_ONE * services + DESCRIPTORS_OF_OURS)
+    {
+        spawner.give_back(launch::NOFILE, before);
+    }
+    if form != Form::Library
+        && let Some(before) = fds::refuse_core()
+    {
+        spawner.give_back(launch::CORE, before);
     }
 }
 
@@ -266,6 +297,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
         denied: Default::default(),
         hooks: spec.hooks.iter().map(|_| Default::default()).collect(),
         held: None,
+        launching: None,
         first_look: None,
         gathered: None,
         slept: clock::slept_offset(),

@@ -283,6 +283,8 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups, the primary one among them. `None`: leave as they are (only a group was asked for).
     pub groups: Option<Vec<u32>>,
+    /// The user as it was asked for, or the group where only that was: for messages.
+    pub name: String,
 }
 
 /// One resource limit; `u64::MAX` is infinity.
@@ -295,6 +297,26 @@ pub struct Rlimit {
     /// Hard limit.
     pub hard: u64,
 }
+
+/// Resources by the kernel's number, which is the same on every architecture but MIPS and SPARC.
+pub const RESOURCES: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
 
 /// What a worker reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

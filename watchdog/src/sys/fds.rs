@@ -1,6 +1,8 @@
 //! Descriptors that belong to others: written to without ever changing how they behave for their owner.
 
 use super::channel::Received;
+use super::{SysError, at};
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
@@ -182,10 +184,61 @@ pub(crate) fn raise(fd: OwnedFd, floor: i32) -> OwnedFd {
     }
 }
 
-/// Nothing that was open before us passes on to a child, but 0 to 2 and what is named for it.
-pub(crate) fn keep_to_ourselves() {
+/// Most numbers that are tried one by one, where neither the kernel nor /proc says which are open: a tenth of a second.
+const TRIED: u64 = 1 << 20;
+
+/// Nothing that was open before us passes on to a child, but 0 to 2 and what is named for it. One call where the kernel
+/// has it: CLOSE_RANGE_CLOEXEC is of Linux 5.11, and a filter of a container may refuse it.
+///
+/// # Errors
+/// There is no way to find out what is open.
+pub(crate) fn keep_to_ourselves() -> Result<(), SysError> {
     // SAFETY: numbers alone; sets a flag of descriptors, closes nothing.
-    let _ = unsafe { libc::syscall(libc::SYS_close_range, 3u32, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3u32, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 { Ok(()) } else { take_over().map(drop) }
+}
+
+/// The same one by one. Gives back those that would have passed on.
+///
+/// # Errors
+/// There is no /proc here, and more numbers are possible than can be tried.
+pub(crate) fn take_over() -> Result<Vec<i32>, SysError> {
+    match std::fs::read_dir("/proc/self/fd") {
+        Ok(open) => Ok(numbers(open).filter(|fd| *fd > 2 && shut_on_exec(*fd)).collect()),
+        Err(_) => Ok((3..highest()?).filter(|fd| shut_on_exec(*fd)).collect()),
+    }
+}
+
+fn numbers(open: std::fs::ReadDir) -> impl Iterator<Item = i32> {
+    open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The first number that no descriptor can have.
+fn highest() -> Result<i32, SysError> {
+    use nix::sys::resource::{Resource, getrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(at("getrlimit"))?;
+    let can_be_tried = i32::try_from(hard).ok().filter(|_| hard <= TRIED);
+    // What is open can neither be listed nor tried: better no start than one that hands everything on.
+    can_be_tried
+        .ok_or(SysError { call: "descriptors that were inherited cannot be found without /proc", errno: Errno::EMFILE })
+}
+
+/// Makes a descriptor close-on-exec. True: it was open and was not.
+fn shut_on_exec(fd: i32) -> bool {
+    // SAFETY: numbers alone; changes a flag of a descriptor that is open, and nothing where none is.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFD);
+        flags >= 0 && flags & libc::FD_CLOEXEC == 0 && libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) == 0
+    }
+}
+
+/// No core of ours: the soft limit is one byte. Not none, because a kernel that hands cores to a program (core_pattern with
+/// a `|`) does so whatever the limit is, but for just this one. Gives back the limits as they were, for the workers.
+pub(crate) fn refuse_core() -> Option<(u64, u64)> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE).ok()?;
+    setrlimit(Resource::RLIMIT_CORE, hard.min(1), hard).ok()?;
+    Some((soft, hard))
 }
 
 /// As many descriptors as we may have, and as `wanted` where we are privileged: several for each of thousands of services.

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A set of signals as the kernel has it: bit n-1 is signal n.
 pub(crate) type Mask = u64;
@@ -30,31 +30,40 @@ pub(crate) fn bit(signal: i32) -> Mask {
     u32::try_from(signal - 1).ok().filter(|n| *n < 64).map_or(0, |n| 1 << n)
 }
 
-static PIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+/// Signals whose actions the Rust runtime or we change at our start, and whose workers must get what we got.
+const CHANGED: [i32; 3] = [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS];
+/// Those of them that were ignored.
+static WERE_IGNORED: AtomicU64 = AtomicU64::new(0);
 
-/// Runs before main, because the Rust runtime sets SIGPIPE to ignored before any code of ours and does not say what it
-/// was. The worker must get what we got.
-extern "C" fn look_at_sigpipe() {
-    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null new action only reads; `old` is valid for a write of its type.
-    let ok = unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), old.as_mut_ptr()) };
-    // SAFETY: zeroed is a valid sigaction, whether or not the call filled it.
-    let old = unsafe { old.assume_init() };
-    PIPE_WAS_IGNORED.store(ok == 0 && old.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+/// Runs before main, because the Rust runtime sets SIGPIPE to ignored and handles SEGV and BUS before any code of ours, and
+/// does not say what they were.
+extern "C" fn look_at_actions() {
+    let mut ignored = 0;
+    for signal in CHANGED {
+        let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: a null new action only reads; `old` is valid for a write of its type.
+        let ok = unsafe { libc::sigaction(signal, std::ptr::null(), old.as_mut_ptr()) };
+        // SAFETY: zeroed is a valid sigaction, whether or not the call filled it.
+        let old = unsafe { old.assume_init() };
+        if ok == 0 && old.sa_sigaction == libc::SIG_IGN {
+            ignored |= bit(signal);
+        }
+    }
+    WERE_IGNORED.store(ignored, Ordering::Relaxed);
 }
 
 #[used]
 // SAFETY: the section holds pointers to functions without arguments that the C runtime calls once before main.
 #[unsafe(link_section = ".init_array")]
-static LOOK_AT_SIGPIPE: extern "C" fn() = look_at_sigpipe;
+static LOOK_AT_ACTIONS: extern "C" fn() = look_at_actions;
 
 /// What we were given and every worker gets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inherited {
     /// Blocked signals.
     pub mask: Mask,
-    /// SIGPIPE was ignored by our caller.
-    pub pipe_ignored: bool,
+    /// Of the signals whose actions we or the runtime change: those that our caller ignored.
+    pub ignored: Mask,
 }
 
 /// One signal that came.
@@ -98,7 +107,7 @@ impl Signals {
         let fd = i32::try_from(fd).map_err(|_| SysError { call: "signalfd", errno: Errno::EBADF })?;
         // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((Signals(fd), Inherited { mask, pipe_ignored: PIPE_WAS_IGNORED.load(Ordering::Relaxed) }))
+        Ok((Signals(fd), Inherited { mask, ignored: WERE_IGNORED.load(Ordering::Relaxed) }))
     }
 
     /// Reads all that is pending into `out`.
@@ -192,6 +201,19 @@ pub(crate) fn pidfd_send(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), SysEr
         libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
     };
     Errno::result(r).map(|_| ()).map_err(at("pidfd_send_signal"))
+}
+
+/// Signals a process that the caller knows not to be reaped yet, or has just looked at: by its descriptor, and by its number
+/// where there is none, or where a filter refuses the call (ENOSYS, EPERM; an EPERM of the target is the same for both).
+///
+/// # Errors
+/// ESRCH, EPERM, EINVAL.
+pub(crate) fn send(pid: i32, pidfd: Option<BorrowedFd<'_>>, signal: i32) -> Result<(), SysError> {
+    match pidfd.map(|fd| pidfd_send(fd, signal)) {
+        None => kill(pid, signal),
+        Some(Err(e)) if matches!(e.errno, Errno::ENOSYS | Errno::EPERM) => kill(pid, signal),
+        Some(done) => done,
+    }
 }
 
 /// Signals a pid (or, negative, a group) of which the caller knows that it is not reaped. Numbers that nix has no name

@@ -1,31 +1,42 @@
 //! A new process: everything is prepared by the parent; the child only makes system calls.
 //!
-//! `clone` with CLONE_VM and CLONE_VFORK: nothing is copied (56 us against 140 us and more for fork, whatever our size),
-//! the parent waits until the exec, and a failure comes back through the shared memory instead of a pipe. What the child
-//! must not do follows from the shared memory: no allocation, no lock, no libc call that keeps state. All signals are
-//! blocked from before the clone until the last step, so no code of ours can run in the child but `child`.
+//! There are two ways. Where nothing on the way to the exec can be held up by others, `clone` with CLONE_VM and
+//! CLONE_VFORK: nothing is copied (56 us against 140 us and more for fork, whatever our size), the parent waits until the
+//! exec, and a failure comes back through the shared memory. Where the user or the directory changes, the child is a copy
+//! of us that runs beside us: from setresuid on its user may stop it, and a directory may be on a file system that does not
+//! answer, and neither may hold up the loop. It writes how far it is into a pipe that the exec closes ([`Status`]); the
+//! caller gives it a time and kills it.
+//!
+//! What the child must not do follows from the shared memory: no allocation, no lock, no libc call that keeps state. All
+//! signals are blocked from before the clone until the last step, so no code of ours can run in the child but `child`.
 //!
 //! With thousands of services, copying our table of descriptors for each child and closing the copies again would cost
 //! more than all the rest. So what a child needs is kept below a [`FLOOR`], all else is moved above it, and the child
-//! takes a copy of the part below the floor alone (CLONE_FILES and close_range(2) with CLOSE_RANGE_UNSHARE).
+//! takes a copy of the part below the floor alone (CLONE_FILES and close_range(2) with CLOSE_RANGE_UNSHARE). Where that is
+//! refused, it gets a copy of all.
 
-use super::signals::{Inherited, Mask};
+mod child;
+
+use super::signals::{self, Inherited};
 use super::{SysError, reap};
+use child::{Job, PID_DIGITS};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CString, OsStr, OsString};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::ptr;
 
-/// The child's stack: what it calls needs a few hundred bytes; the lowest page is a guard.
+/// The child's stack: what it calls needs a few hundred bytes. Below it lies one page more, the guard.
 const STACK_BYTES: usize = 64 * 1024;
-const PAGE: usize = 4096;
+/// How long a child may take to get a table of descriptors of its own: one call that waits for nothing.
+const CUT_WITHIN_MS: u16 = 5000;
+/// All that a child may write on its way: a few records and the first bytes of a file.
+const STATUS_BYTES: usize = 1024;
 /// Where a worker's PATH is missing, as in execvp(3).
 const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/usr/bin:/bin";
-/// Digits reserved for LISTEN_PID, which only the child knows (pid_max is at most 2^22).
-const PID_DIGITS: usize = 10;
-
 /// With more than a few services, long-lived descriptors of ours live from here on.
 pub(crate) const FLOOR: RawFd = 256;
 
@@ -74,13 +85,17 @@ pub(crate) struct Plan<'a> {
 
 /// Where in the child a spawn failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Stage {
     Prepare,
     Clone,
+    Cut,
     Group,
     Stdio,
     Cgroup,
-    Adjust,
+    Umask,
+    Nice,
+    OomScore,
     Rlimit,
     User,
     Prctl,
@@ -88,57 +103,131 @@ pub(crate) enum Stage {
     Exec,
 }
 
+impl Stage {
+    const ALL: [Stage; 14] = [
+        Stage::Prepare,
+        Stage::Clone,
+        Stage::Cut,
+        Stage::Group,
+        Stage::Stdio,
+        Stage::Cgroup,
+        Stage::Umask,
+        Stage::Nice,
+        Stage::OomScore,
+        Stage::Rlimit,
+        Stage::User,
+        Stage::Prctl,
+        Stage::Chdir,
+        Stage::Exec,
+    ];
+}
+
 /// Why there is no process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failed {
     /// Where.
     pub stage: Stage,
+    /// Which of several: the number of a limit in the plan.
+    pub which: usize,
     /// Why.
     pub errno: Errno,
+    /// The beginning of the program's file, where it is there and could not be executed for a file that is not
+    /// (ENOENT), as far as its own user may read it. Empty where the caller can look for itself.
+    pub head: Vec<u8>,
 }
 
-/// A process that runs the program.
+impl Failed {
+    /// In this stage, and no more is known.
+    pub(crate) fn at(stage: Stage, errno: Errno) -> Failed {
+        Failed { stage, which: 0, errno, head: Vec::new() }
+    }
+}
+
+/// A process that runs the program, or is on its way to it.
 #[derive(Debug)]
 pub(crate) struct Child {
     /// Its number, ours to signal until we reap it.
     pub pid: i32,
-    /// Its identity.
-    pub pidfd: OwnedFd,
+    /// Its identity. None where the kernel, or a filter, gives none.
+    pub pidfd: Option<OwnedFd>,
+    /// How far it is. None: it runs the program.
+    pub status: Option<Status>,
 }
 
-/// Keeps the stack between spawns.
+/// How far a child is that runs beside us.
+#[derive(Debug)]
+pub(crate) struct Status {
+    pipe: OwnedFd,
+    text: Vec<u8>,
+}
+
+/// What a [`Status`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is in this stage, which may take any time.
+    At(Stage),
+    /// It failed, and has left or is leaving.
+    Failed(Failed),
+    /// It runs the program, or was killed on its way.
+    Over,
+}
+
+impl Status {
+    /// Reads what has come. Never waits.
+    pub(crate) fn look(&mut self) -> Progress {
+        let mut buffer = [0; 256];
+        let over = loop {
+            match nix::unistd::read(&self.pipe, &mut buffer) {
+                Ok(0) => break true,
+                Ok(n) if self.text.len() < STATUS_BYTES => self.text.extend_from_slice(&buffer[..n]),
+                Ok(_) => break true,
+                Err(Errno::EINTR) => {}
+                Err(_) => break false,
+            }
+        };
+        let (stage, failed) = child::understand(&self.text);
+        match failed {
+            // The beginning of the file may be on its way.
+            Some(failed) if !over && (failed.stage, failed.errno) == (Stage::Exec, Errno::ENOENT) => {
+                Progress::At(stage)
+            }
+            Some(failed) => Progress::Failed(failed),
+            None if over => Progress::Over,
+            None => Progress::At(stage),
+        }
+    }
+
+    /// What a child has left behind that was reaped. `None`: it ran the program, or was killed on its way.
+    pub(crate) fn failure(&mut self) -> Option<Failed> {
+        self.look();
+        child::understand(&self.text).1
+    }
+
+    /// The same descriptor elsewhere.
+    pub(crate) fn moved(self, raised: impl Fn(OwnedFd) -> OwnedFd) -> Status {
+        Status { pipe: raised(self.pipe), ..self }
+    }
+}
+
+impl AsFd for Status {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// Keeps the stack between spawns, and what this kernel refuses.
 #[derive(Debug)]
 pub(crate) struct Spawner {
     inherited: Inherited,
     stack: *mut libc::c_void,
-}
-
-/// All that the child looks at: raw pointers into what the parent holds until the child is gone from its memory.
-struct Job {
-    argv: Vec<*const libc::c_char>,
-    envp: Vec<*const libc::c_char>,
-    files: Vec<*const libc::c_char>,
-    cwd: *const libc::c_char,
-    pid_slots: Vec<*mut u8>,
-    keep: Vec<RawFd>,
-    stdio: [RawFd; 3],
-    own_group: bool,
-    cgroup: RawFd,
-    umask: Option<u32>,
-    nice: Option<i32>,
-    oom: [u8; 8],
-    oom_len: usize,
-    rlimits: Vec<(u32, libc::rlimit64)>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    groups: Option<Vec<u32>>,
-    no_new_privs: bool,
-    death_signal: i32,
-    parent: i32,
-    reset_pipe: bool,
-    mask: Mask,
-    cut: bool,
-    failed: Option<Failed>,
+    /// Bytes of the mapping, the guard page among them.
+    mapped: usize,
+    /// Limits that were changed for us, as they were: every child gets them back.
+    limits: Vec<(u32, u64, u64)>,
+    /// Descriptors pass as a copy of the whole table: a kernel before 5.9, or a filter, refuses the cut.
+    cannot_cut: bool,
+    /// clone gives no pidfd.
+    without_pidfd: bool,
 }
 
 impl Spawner {
@@ -147,11 +236,15 @@ impl Spawner {
     /// # Errors
     /// ENOMEM.
     pub(crate) fn new(inherited: Inherited) -> Result<Spawner, SysError> {
+        // A kernel that does not say how large its pages are has small ones.
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+        let page = page.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(4096);
+        let mapped = STACK_BYTES + page;
         // SAFETY: a fresh anonymous mapping at an address of the kernel's choice.
         let stack = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                STACK_BYTES,
+                mapped,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
                 -1,
@@ -162,46 +255,141 @@ impl Spawner {
             return Err(SysError { call: "mmap", errno: Errno::last() });
         }
         // SAFETY: the lowest page of the mapping made above; a failure leaves it writable, which is only less strict.
-        unsafe { libc::mprotect(stack, PAGE, libc::PROT_NONE) };
-        Ok(Spawner { inherited, stack })
+        unsafe { libc::mprotect(stack, page, libc::PROT_NONE) };
+        Ok(Spawner { inherited, stack, mapped, limits: Vec::new(), cannot_cut: false, without_pidfd: false })
     }
 
-    /// Runs the program. Returns when it runs (the exec succeeded) or when it does not.
+    /// A limit that was changed for us alone: children get it as it was, unless their plan says otherwise.
+    pub(crate) fn give_back(&mut self, resource: u32, (soft, hard): (u64, u64)) {
+        self.limits.push((resource, soft, hard));
+    }
+
+    /// Runs the program. Returns when it runs, when it does not, or when it is on its way beside us ([`Child::status`]).
     ///
     /// # Errors
     /// The step and the kernel's reason; nothing is left of the child then.
     pub(crate) fn spawn(&mut self, plan: &Plan<'_>) -> Result<Child, Failed> {
-        let mut prepared = Prepared::new(plan).ok_or(Failed { stage: Stage::Prepare, errno: Errno::EINVAL })?;
-        let mut job = prepared.job(plan, &self.inherited);
-        let mut pidfd: RawFd = -1;
-        let files = if job.cut { libc::CLONE_FILES } else { 0 };
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD | files;
-        // SAFETY: the stack is mapped for as long as `self` lives and used by one child at a time, because CLONE_VFORK
-        // holds us here until the child has left our memory; `job` and `prepared` live until after that; all signals
-        // are blocked, so no handler runs on the shared memory.
-        let pid = unsafe {
-            let top = self.stack.cast::<u8>().add(STACK_BYTES).cast::<libc::c_void>();
-            libc::clone(child, top, flags, (&raw mut job).cast(), &raw mut pidfd)
+        match self.attempt(plan) {
+            Err(failed) if failed.stage == Stage::Cut => {
+                self.cannot_cut = true;
+                self.attempt(plan)
+            }
+            done => done,
+        }
+    }
+
+    fn attempt(&mut self, plan: &Plan<'_>) -> Result<Child, Failed> {
+        let mut prepared = Prepared::new(plan).ok_or(Failed::at(Stage::Prepare, Errno::EINVAL))?;
+        let no_pipe = |errno| Failed::at(Stage::Clone, errno);
+        let pipe = plan.may_be_held_up().then(status_pipe).transpose().map_err(no_pipe)?;
+        let mut job = prepared.job(plan, self, pipe.as_ref().map(|(_, write)| write));
+        let (pid, pidfd) = self.clone(&mut job, pipe.is_some()).map_err(no_pipe)?;
+        let Some((read, write)) = pipe else {
+            // SAFETY: the child wrote this before it left our memory; it is gone from there now.
+            let failed = unsafe { ptr::read_volatile(&raw const job.failed) };
+            return match failed {
+                None => Ok(Child { pid, pidfd, status: None }),
+                Some((stage, which, errno)) => {
+                    reap::reap_this(pid);
+                    Err(Failed { stage, which, errno: Errno::from_raw(errno), head: Vec::new() })
+                }
+            };
         };
-        let pid = Errno::result(pid).map_err(|errno| Failed { stage: Stage::Clone, errno })?;
-        // SAFETY: CLONE_PIDFD stored a new close-on-exec descriptor that nobody else knows.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        // SAFETY: the child wrote this before it left our memory; it is gone from there now.
-        let failed = unsafe { ptr::read_volatile(&raw const job.failed) };
-        match failed {
-            None => Ok(Child { pid, pidfd }),
-            Some(failed) => {
-                reap::reap_this(pid);
-                Err(failed)
+        let mut status = Status { pipe: read, text: Vec::new() };
+        if job.cut {
+            await_cut(&mut status, pid)?;
+        }
+        // From here on the child alone holds it: its end is the exec, or the end of the child.
+        drop(write);
+        Ok(Child { pid, pidfd, status: Some(status) })
+    }
+
+    /// The child beside us, or in our memory while we wait.
+    fn clone(&mut self, job: &mut Job, beside: bool) -> Result<(i32, Option<OwnedFd>), Errno> {
+        let memory = if beside { 0 } else { libc::CLONE_VM | libc::CLONE_VFORK };
+        let files = if job.cut { libc::CLONE_FILES } else { 0 };
+        let flags = memory | files | libc::SIGCHLD;
+        if !self.without_pidfd {
+            match self.clone_with(child::child, ptr::from_mut(job).cast(), flags | libc::CLONE_PIDFD) {
+                Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM) => {}
+                done => return done,
             }
         }
+        let child = self.clone_with(child::child, ptr::from_mut(job).cast(), flags)?;
+        self.without_pidfd = true;
+        Ok((child.0, signals::pidfd_open(child.0).ok()))
+    }
+
+    /// A child that looks whether something is at this path, and ends with 0 if there is. It runs beside us: a file system
+    /// that does not answer holds up the child alone. Gives back its number.
+    ///
+    /// # Errors
+    /// EINVAL for a path with a NUL byte; EAGAIN, ENOMEM.
+    pub(crate) fn look_for(&mut self, path: &Path) -> Result<i32, Errno> {
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        // Our own table of descriptors: it opens nothing, and what we close meanwhile is closed.
+        let flags = libc::SIGCHLD | libc::CLONE_FILES;
+        self.clone_with(child::look, path.as_ptr().cast_mut().cast(), flags).map(|(pid, _)| pid)
+    }
+
+    fn clone_with(
+        &mut self,
+        entry: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+        job: *mut libc::c_void,
+        flags: i32,
+    ) -> Result<(i32, Option<OwnedFd>), Errno> {
+        let mut pidfd: RawFd = -1;
+        // SAFETY: the stack is mapped for as long as `self` lives. With CLONE_VM it is used by one child at a time, because
+        // CLONE_VFORK holds us here until the child has left our memory, and `job` and what it points to live until after
+        // that; without CLONE_VM the child has copies of all of it. All signals are blocked, so no handler runs in it.
+        let pid = unsafe {
+            let top = self.stack.cast::<u8>().add(self.mapped).cast::<libc::c_void>();
+            libc::clone(entry, top, flags, job, &raw mut pidfd)
+        };
+        let pid = Errno::result(pid)?;
+        if pidfd < 0 {
+            return Ok((pid, None));
+        }
+        // SAFETY: CLONE_PIDFD stored a new close-on-exec descriptor that is known here alone.
+        Ok((pid, Some(unsafe { OwnedFd::from_raw_fd(pidfd) })))
     }
 }
 
 impl Drop for Spawner {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, and no child is on it (spawn has returned).
-        unsafe { libc::munmap(self.stack, STACK_BYTES) };
+        // SAFETY: our own mapping, and no child is on it (spawn has returned, and one beside us has a copy).
+        unsafe { libc::munmap(self.stack, self.mapped) };
+    }
+}
+
+/// Our end, which never waits, and the child's.
+fn status_pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((read, write))
+}
+
+/// Until the child has a table of descriptors of its own, ours is its: nothing may be closed. It has not changed its user
+/// yet, so nothing of others can hold it up.
+fn await_cut(status: &mut Status, pid: i32) -> Result<(), Failed> {
+    loop {
+        let mut fds = [PollFd::new(status.as_fd(), PollFlags::POLLIN)];
+        let come = match poll(&mut fds, PollTimeout::from(CUT_WITHIN_MS)) {
+            Err(Errno::EINTR) => continue,
+            come => come.is_ok_and(|n| n > 0),
+        };
+        match status.look() {
+            Progress::At(_) if come => return Ok(()),
+            Progress::Failed(failed) => {
+                reap::reap_this(pid);
+                return Err(failed);
+            }
+            Progress::At(_) | Progress::Over => {
+                let _ = signals::kill(pid, libc::SIGKILL);
+                reap::reap_this(pid);
+                return Err(Failed::at(Stage::Clone, Errno::ETIMEDOUT));
+            }
+        }
     }
 }
 
@@ -231,7 +419,8 @@ impl Prepared {
         Some(Prepared { argv, pid_entries, files: candidates(program, plan.path), cwd })
     }
 
-    fn job(&mut self, plan: &Plan<'_>, inherited: &Inherited) -> Job {
+    fn job(&mut self, plan: &Plan<'_>, spawner: &Spawner, status: Option<&OwnedFd>) -> Job {
+        let inherited = &spawner.inherited;
         let pointers =
             |all: &[CString]| all.iter().map(|s| s.as_ptr()).chain(std::iter::once(ptr::null())).collect::<Vec<_>>();
         let mut envp = pointers(&plan.env);
@@ -250,7 +439,7 @@ impl Prepared {
             files: pointers(&self.files),
             cwd: self.cwd.as_ref().map_or(ptr::null(), |c| c.as_ptr()),
             pid_slots,
-            keep: plan.keep.clone(),
+            keep: sorted(&plan.keep),
             stdio: plan.stdio.map(|fd| fd.unwrap_or(-1)),
             own_group: plan.own_group,
             cgroup: plan.cgroup.unwrap_or(-1),
@@ -261,6 +450,7 @@ impl Prepared {
             rlimits: plan
                 .rlimits
                 .iter()
+                .chain(spawner.limits.iter().filter(|ours| plan.rlimits.iter().all(|given| given.0 != ours.0)))
                 .map(|(r, soft, hard)| (*r, libc::rlimit64 { rlim_cur: *soft, rlim_max: *hard }))
                 .collect(),
             uid: plan.uid,
@@ -269,9 +459,11 @@ impl Prepared {
             no_new_privs: plan.no_new_privs,
             death_signal: plan.death_signal,
             parent: nix::unistd::getpid().as_raw(),
-            reset_pipe: !inherited.pipe_ignored,
+            ignored: inherited.ignored,
             mask: inherited.mask,
-            cut: plan.cut && plan.is_below_the_floor(),
+            cut: plan.cut && !spawner.cannot_cut && plan.is_below_the_floor(status),
+            changes_user: plan.changes_user(),
+            status: status.map_or(-1, AsRawFd::as_raw_fd),
             failed: None,
         }
     }
@@ -312,183 +504,27 @@ pub(crate) fn resolve(command: &[OsString], path: Option<&OsStr>) -> OsString {
     there.map_or_else(|| program.clone(), |f| OsString::from_vec(f.as_bytes().to_vec()))
 }
 
-/// The child's way from clone to exec. Never returns to its caller's frame in the parent: it execs or leaves.
-extern "C" fn child(arg: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: the parent passes a Job that lives until we have left its memory, and waits meanwhile.
-    let job = unsafe { &mut *arg.cast::<Job>() };
-    let (stage, errno) = match set_up(job) {
-        Err(failed) => failed,
-        Ok(()) => (Stage::Exec, exec(job)),
-    };
-    // SAFETY: `job.failed` is in the parent's memory, which is ours too; volatile because only the parent reads it.
-    unsafe { ptr::write_volatile(&raw mut job.failed, Some(Failed { stage, errno: Errno::from_raw(errno) })) };
-    // SAFETY: leaves without running anything of the parent's (no destructors, no atexit).
-    unsafe { libc::_exit(127) }
-}
-
-type Step = Result<(), (Stage, i32)>;
-
-/// Runs one raw system call; its errno is read at once, before anything else could change it.
-macro_rules! call {
-    ($stage:expr, $number:ident $(, $arg:expr)*) => {{
-        // SAFETY: numbers, or pointers into the job that the parent keeps alive.
-        let r = unsafe { libc::syscall(libc::$number $(, $arg)*) };
-        if r < 0 {
-            return Err(($stage, Errno::last_raw()));
-        }
-        r
-    }};
-}
-
-fn set_up(job: &mut Job) -> Step {
-    if job.cut {
-        // Before anything else: until then the table is the parent's own. Linux 5.9; we ask for 5.10.
-        call!(Stage::Clone, SYS_close_range, FLOOR, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE);
-    }
-    // First, so that from here on nobody outlives the watchdog; again after the user has changed, which clears it.
-    parent_death(job)?;
-    if job.own_group {
-        call!(Stage::Group, SYS_setpgid, 0, 0);
-    }
-    stdio(job)?;
-    if job.cgroup >= 0 {
-        call!(Stage::Cgroup, SYS_write, job.cgroup, c"0".as_ptr(), 1);
-    }
-    adjust(job)?;
-    for (resource, limit) in &job.rlimits {
-        call!(Stage::Rlimit, SYS_prlimit64, 0, *resource, ptr::from_ref(limit), ptr::null::<libc::rlimit64>());
-    }
-    identity(job)?;
-    if job.no_new_privs {
-        call!(Stage::Prctl, SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    }
-    if !job.cwd.is_null() {
-        call!(Stage::Chdir, SYS_chdir, job.cwd);
-    }
-    for slot in &job.pid_slots {
-        write_pid(*slot);
-    }
-    // The table of descriptors is our own copy by now: the parent's stay close-on-exec.
-    for fd in &job.keep {
-        call!(Stage::Stdio, SYS_fcntl, *fd, libc::F_SETFD, 0);
-    }
-    dispositions(job)
-}
-
-fn parent_death(job: &Job) -> Step {
-    if job.death_signal != 0 {
-        call!(Stage::Prctl, SYS_prctl, libc::PR_SET_PDEATHSIG, job.death_signal, 0, 0, 0);
-        // It fires on the parent's death, not on the fact: if that was a moment ago, it never will.
-        if call!(Stage::Prctl, SYS_getppid) != libc::c_long::from(job.parent) {
-            return Err((Stage::Prctl, libc::ESRCH));
-        }
-    }
-    Ok(())
-}
-
-fn stdio(job: &Job) -> Step {
-    for (target, source) in job.stdio.iter().enumerate() {
-        if *source >= 0 {
-            // The sources are close-on-exec and above 2 (the runtime opens 0 to 2 if they were closed).
-            call!(Stage::Stdio, SYS_dup3, *source, target, 0);
-        }
-    }
-    Ok(())
-}
-
-fn adjust(job: &Job) -> Step {
-    if let Some(mask) = job.umask {
-        call!(Stage::Adjust, SYS_umask, mask);
-    }
-    if let Some(nice) = job.nice {
-        call!(Stage::Adjust, SYS_setpriority, libc::PRIO_PROCESS, 0, nice);
-    }
-    if job.oom_len > 0 {
-        let path = c"/proc/self/oom_score_adj".as_ptr();
-        let fd = call!(Stage::Adjust, SYS_openat, libc::AT_FDCWD, path, libc::O_WRONLY | libc::O_CLOEXEC);
-        call!(Stage::Adjust, SYS_write, fd, job.oom.as_ptr(), job.oom_len);
-        call!(Stage::Adjust, SYS_close, fd);
-    }
-    Ok(())
-}
-
-fn identity(job: &Job) -> Step {
-    if let Some(groups) = &job.groups {
-        call!(Stage::User, SYS_setgroups, groups.len(), groups.as_ptr());
-    }
-    if let Some(gid) = job.gid {
-        call!(Stage::User, SYS_setresgid, gid, gid, gid);
-    }
-    if let Some(uid) = job.uid {
-        call!(Stage::User, SYS_setresuid, uid, uid, uid);
-    }
-    if job.gid.is_some() || job.uid.is_some() {
-        parent_death(job)?;
-    }
-    Ok(())
-}
-
-/// Decimal digits into the slot that was kept for them; the rest stays NUL.
-fn write_pid(slot: *mut u8) {
-    // SAFETY: no arguments; the number of this process, which getpid of libc might have cached.
-    let pid = unsafe { libc::syscall(libc::SYS_getpid) };
-    let mut digits = [0u8; PID_DIGITS];
-    let (mut n, mut rest) = (0, pid);
-    while rest > 0 && n < PID_DIGITS {
-        digits[n] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        n += 1;
-    }
-    for (at, digit) in digits[..n].iter().rev().enumerate() {
-        // SAFETY: the slot has PID_DIGITS bytes and one for the end, and `at` < PID_DIGITS.
-        unsafe { slot.add(at).write(*digit) };
-    }
-}
-
-/// The kernel's own form of a signal action: libc's wrapper refuses numbers and keeps state.
-#[repr(C)]
-struct KernelAction {
-    handler: usize,
-    flags: usize,
-    restorer: usize,
-    mask: Mask,
-}
-
-fn dispositions(job: &Job) -> Step {
-    if job.reset_pipe {
-        let default = KernelAction { handler: libc::SIG_DFL, flags: 0, restorer: 0, mask: 0 };
-        let none = ptr::null::<KernelAction>();
-        call!(Stage::Exec, SYS_rt_sigaction, libc::SIGPIPE, ptr::from_ref(&default), none, size_of::<Mask>());
-    }
-    let none = ptr::null::<Mask>();
-    call!(Stage::Exec, SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const job.mask, none, size_of::<Mask>());
-    Ok(())
-}
-
-/// Tries the files in order, as execvp(3), but never hands a file to a shell (case LAU-03). Gives back the errno that
-/// says most.
-fn exec(job: &Job) -> i32 {
-    let mut denied = false;
-    let mut last = libc::ENOENT;
-    for file in &job.files {
-        if file.is_null() {
-            break;
-        }
-        // SAFETY: C strings and null-terminated arrays of them, kept alive by the parent.
-        unsafe { libc::syscall(libc::SYS_execve, *file, job.argv.as_ptr(), job.envp.as_ptr()) };
-        last = Errno::last_raw();
-        match last {
-            libc::ENOENT | libc::ENOTDIR => {}
-            libc::EACCES => denied = true,
-            _ => return last,
-        }
-    }
-    if denied { libc::EACCES } else { last }
+/// In the order of their numbers: what lies between them is closed.
+fn sorted(numbers: &[RawFd]) -> Vec<RawFd> {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    numbers
 }
 
 impl Plan<'_> {
-    fn is_below_the_floor(&self) -> bool {
-        self.stdio.iter().flatten().chain(&self.keep).chain(&self.cgroup).all(|fd| *fd < FLOOR)
+    fn is_below_the_floor(&self, status: Option<&OwnedFd>) -> bool {
+        let status = status.map(AsRawFd::as_raw_fd);
+        self.stdio.iter().flatten().chain(&self.keep).chain(&self.cgroup).chain(&status).all(|fd| *fd < FLOOR)
+    }
+
+    /// Whether others can hold the child up on its way: the user that it becomes, a directory that does not answer.
+    fn may_be_held_up(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some() || self.groups.is_some() || self.cwd.is_some()
+    }
+
+    /// Whether it will run as another user than we do.
+    pub(crate) fn changes_user(&self) -> bool {
+        self.uid.is_some_and(|uid| uid != nix::unistd::geteuid().as_raw())
     }
 
     /// Takes a descriptor for one of 0, 1, 2.

@@ -6,7 +6,9 @@
 
 use super::proc::{self, Stat};
 use super::signals;
+use nix::errno::Errno;
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 
 /// Processes looked at in one round; a tree that is larger is dealt with in several.
 const MAX_TREE: usize = 65_536;
@@ -71,20 +73,26 @@ pub(crate) fn left(strangers: &[i32], marks: &Marks) -> Vec<i32> {
 }
 
 /// Signals each; a pid is only touched while it still is what the caller saw: pidfd first, then another look at its
-/// start time. Gives back whom it reached.
+/// start time. Where pidfds are refused (a container's filter, no descriptor left) the look alone has to do: our own
+/// children keep their number until we reap them, and of the others it was read a moment before. Gives back which it
+/// reached.
 pub(crate) fn signal_each(pids: &[i32], signal: i32, wake: bool) -> Vec<i32> {
     let mut reached = Vec::new();
     for pid in pids {
         let Some(before) = proc::stat(*pid) else { continue };
-        let Ok(pidfd) = signals::pidfd_open(*pid) else { continue };
+        let pidfd = match signals::pidfd_open(*pid) {
+            Ok(pidfd) => Some(pidfd),
+            Err(e) if matches!(e.errno, Errno::ESRCH | Errno::EINVAL) => continue,
+            Err(_) => None,
+        };
         if proc::stat(*pid).is_none_or(|now| now.start != before.start) {
             continue;
         }
-        use std::os::fd::AsFd;
-        if signals::pidfd_send(pidfd.as_fd(), signal).is_ok() {
+        let pidfd = pidfd.as_ref().map(AsFd::as_fd);
+        if signals::send(*pid, pidfd, signal).is_ok() {
             reached.push(*pid);
             if wake && before.state == b'T' {
-                let _ = signals::pidfd_send(pidfd.as_fd(), libc::SIGCONT);
+                let _ = signals::send(*pid, pidfd, libc::SIGCONT);
             }
         }
     }

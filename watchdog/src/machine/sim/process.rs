@@ -186,7 +186,9 @@ fn draw_failure(draw: &mut Draw, faults: &Faults) -> Option<SpawnFailure> {
     let (step, errno) = if draw.chance(faults.busy) {
         (Step::Exec, libc::ETXTBSY)
     } else if draw.chance(faults.shortage) {
-        draw.pick(&[(Step::Fork, libc::EAGAIN), (Step::Channel, libc::EMFILE), (Step::Exec, libc::ENOMEM)])
+        let late = [(Step::Chdir, libc::ETIMEDOUT), (Step::Exec, libc::ETIMEDOUT)];
+        let short = [(Step::Fork, libc::EAGAIN), (Step::Channel, libc::EMFILE), (Step::Exec, libc::ENOMEM)];
+        if draw.chance(20) { draw.pick(&late) } else { draw.pick(&short) }
     } else if draw.chance(faults.spawn_fails / 2) {
         let all = [(Step::Exec, libc::ENOENT), (Step::Exec, libc::EACCES), (Step::Chdir, libc::ENOENT)];
         draw.pick(&all)

@@ -84,6 +84,7 @@ rare! {
     KeyExit => "an end soon after a key",
     KeySurvived => "an end long after a key",
     KeyAlone => "a key with nobody alive",
+    KeyPassedOn => "a key passed on to a worker in a session of its own",
     TermTwice => "a second TERM",
     IntTwice => "a second INT",
     IntThenTerm => "a TERM after an INT or the other way round",

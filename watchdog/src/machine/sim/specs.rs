@@ -14,10 +14,13 @@ pub(super) fn draw_house(draw: &mut Draw) -> (Vec<Spec>, Setup) {
     let services = if prefix { 1 } else { 1 + draw.below(3) };
     let specs = (0..services).map(|_| draw_spec(draw)).collect();
     let up = !prefix && draw.chance(60);
+    let keys = !up && draw.chance(40);
+    let apart = keys && draw.chance(30);
     let setup = Setup {
         prefix,
         up,
-        shared_group: !up && draw.chance(40),
+        shared_group: keys && !apart,
+        apart,
         init: draw.chance(30),
         seed: draw.next(),
         ..Setup::default()

@@ -23,6 +23,25 @@ fn terminal() -> Stage {
     Stage::new(Spec::default(), Setup { prefix: true, shared_group: true, ..Setup::default() }).up()
 }
 
+fn apart() -> Stage {
+    Stage::new(Spec::default(), Setup { prefix: true, apart: true, ..Setup::default() }).up()
+}
+
+/// A worker of another user is in a session of its own: the keys that its terminal would have sent are passed on, once,
+/// and mean the same as there.
+#[test]
+fn keys_are_passed_on_to_a_worker_in_a_session_of_its_own() {
+    for key in [INT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH] {
+        assert_eq!(apart().key(key).sent(), [key]);
+        assert!(matches!(apart().key(key).state(), State::Running { .. }));
+        assert!(terminal().key(key).sent().is_empty(), "in our own session it has got it already");
+    }
+    for ours in [libc::SIGTTIN, libc::SIGTTOU] {
+        assert!(apart().key(ours).sent().is_empty(), "our own reading and writing");
+    }
+    assert!(apart().key(libc::SIGTSTP).out.contains(&Action::Suspend));
+}
+
 #[test]
 fn term_arrives_as_the_stop_signal_and_int_as_int() {
     assert_eq!(with(|s| s.stop.signal = Some(libc::SIGQUIT)).signal(TERM).sent(), [libc::SIGQUIT]);

@@ -86,7 +86,13 @@ impl House {
                 w.run.key = Some(now);
             }
         };
-        if self.setup.shared_group && origin == Origin::Kernel {
+        let apart = self.setup.apart;
+        if (self.setup.shared_group || apart) && origin == Origin::Kernel {
+            let keys = [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH];
+            if apart && keys.contains(&received) {
+                self.seen.saw(Rare::KeyPassedOn);
+                all.iter_mut().for_each(|w| w.forward(received));
+            }
             match received {
                 libc::SIGTSTP => return self.want.suspends += 1,
                 libc::SIGWINCH => return,

@@ -4,7 +4,7 @@
 use super::life::Life;
 use super::wanted::Deeds;
 use crate::machine::sim::sometimes::{Rare, Sometimes};
-use crate::machine::{Cause, Exit, FailureKind, MonoTime, Oom, SpawnFailure, Timers};
+use crate::machine::{Cause, Exit, MonoTime, Oom, SpawnFailure, Timers};
 use crate::spec::{SignalNumber, Spec};
 use std::time::Duration;
 
@@ -206,7 +206,7 @@ impl Witness {
         self.want.tell("spawn-failed");
         if !self.up {
             self.want.tell("stopped");
-        } else if !self.ever_ran && why.kind() != FailureKind::Shortage {
+        } else if !self.ever_ran && !passes(why) {
             self.seen.saw(Rare::FirstExecFails);
             self.leave = true;
             self.rest = Some((false, now));
@@ -362,4 +362,10 @@ impl Witness {
         }
         self.verdict(now, Some(exit).filter(|_| !doomed), doomed || early || !success, self.run.stable)
     }
+}
+
+/// A failure that may pass by itself: the machine is short of something, or what the exec waits for did not answer.
+fn passes(why: &SpawnFailure) -> bool {
+    let short = [libc::EAGAIN, libc::ENOMEM, libc::EMFILE, libc::ENFILE];
+    short.contains(&why.errno) || why.errno == libc::ETIMEDOUT
 }
