@@ -1,11 +1,13 @@
 //! Making the socket: private from its first instant, never in the place of somebody else's file.
 
+use crate::sys::fds;
 use mio::net::UnixListener;
 use mio::net::UnixStream;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
 use std::fs;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -101,9 +103,12 @@ fn listen(path: &Path) -> Result<UnixListener, String> {
     let old = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(old);
-    bound.map_err(|e| match e.raw_os_error().unwrap_or(0) {
-        libc::EADDRINUSE => "is in use by another watchdog".into(),
-        errno => crate::machine::errno_name(errno),
+    // No client has a descriptor to send, and closing one may wait as long as its sender likes.
+    bound.inspect(|listener| _ = fds::refuse_descriptors(listener.as_fd())).map_err(|e| {
+        match e.raw_os_error().unwrap_or(0) {
+            libc::EADDRINUSE => "is in use by another watchdog".into(),
+            errno => crate::machine::errno_name(errno),
+        }
     })
 }
 
