@@ -76,7 +76,7 @@ pub(crate) fn dialects(items: &[String]) -> Result<Dialects, Fault> {
     for item in items {
         match item.as_str() {
             "native" => dialects.native = true,
-            "notify" => dialects.notify = Some(dialects.notify.unwrap_or(NotifyAt::Abstract)),
+            "notify" => dialects.notify = Some(dialects.notify.unwrap_or(NotifyAt::Own)),
             "node" => dialects.node = true,
             "fd" => dialects.fd = true,
             "none" | "off" => return Err(Fault::usage(format!("{item:?} stands alone or not at all"))),

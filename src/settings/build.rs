@@ -141,6 +141,7 @@ impl Draft {
                 ControlWish::Off => Control::Off,
                 ControlWish::Path(path) => Control::Path(path.clone()),
             },
+            runtime_dir: Some(world.runtime_dir()),
             http: self.http.clone(),
             http_control: self.http_control.clone(),
             events_file: self.events_file.clone(),

@@ -1,5 +1,6 @@
 //! Making the socket: private from its first instant, never in the place of somebody else's file.
 
+use crate::sys::fds;
 use crate::sys::paths::{self, Last, Place};
 use mio::net::UnixListener;
 use mio::net::UnixStream;
@@ -7,6 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{FileStat, Mode, umask};
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// sockaddr_un(7): 108 bytes with the NUL.
@@ -123,9 +125,12 @@ fn listen(path: &Path) -> Result<UnixListener, String> {
     let old = umask(Mode::from_bits_truncate(0o177));
     let bound = UnixListener::bind(path);
     umask(old);
-    bound.map_err(|e| match e.raw_os_error().unwrap_or(0) {
-        libc::EADDRINUSE => "is in use by another watchdog".into(),
-        errno => crate::machine::errno_name(errno),
+    // No client has a descriptor to send, and closing one may wait as long as its sender likes.
+    bound.inspect(|listener| _ = fds::refuse_descriptors(listener.as_fd())).map_err(|e| {
+        match e.raw_os_error().unwrap_or(0) {
+            libc::EADDRINUSE => "is in use by another watchdog".into(),
+            errno => crate::machine::errno_name(errno),
+        }
     })
 }
 

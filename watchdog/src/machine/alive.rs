@@ -120,10 +120,38 @@ impl Service {
         }
     }
 
+    /// It reads its configuration: its silence is not judged before it says that it is ready again, or for as long as a
+    /// stop would give it. Saying so once more makes it no longer.
+    fn said_reloading(&mut self, cx: &mut Cx<'_>) {
+        let until = cx.now.after(self.spec.stop.timeout);
+        let Some(run) = self.run.as_mut() else { return };
+        if !std::mem::replace(&mut run.talk.reloading, true) {
+            run.beats.reloading_until = Some(until);
+        }
+        self.tell(cx, None, What::Reload);
+        self.beat_step(cx, Duration::ZERO);
+    }
+
+    /// Its silence counts from here again.
+    fn has_reloaded(&mut self, cx: &mut Cx<'_>) {
+        let rules = &self.spec.heartbeat;
+        let Some(run) = self.run.as_mut() else { return };
+        run.beats.reloading_until = None;
+        if matches!(self.state, State::Running { .. }) && run.hang.is_none() && run.beats.armed {
+            run.beats.begin(cx.now, rules);
+        }
+        run.lanes.begin(cx.now);
+        self.beat_step(cx, Duration::ZERO);
+    }
+
     fn said_ready(&mut self, cx: &mut Cx<'_>, dialect: Dialect) {
+        let mut reloaded = false;
         if let Some(run) = self.run.as_mut() {
             run.talk.said_ready = true;
-            run.talk.reloading = false;
+            reloaded = std::mem::take(&mut run.talk.reloading);
+        }
+        if reloaded {
+            self.has_reloaded(cx);
         }
         let enough = match self.spec.ready {
             Ready::Reported => true,
@@ -178,10 +206,7 @@ impl Service {
                 self.ask_how_it_is(cx);
             }
             News::Ready => self.said_ready(cx, dialect),
-            News::Reloading => {
-                run.talk.reloading = true;
-                self.tell(cx, None, What::Reload);
-            }
+            News::Reloading => self.said_reloading(cx),
             News::Stopping => self.ends_by_itself(cx),
             News::Beat if judged => self.on_life(cx, dialect, None, false),
             News::Pong(nonce) => self.on_pong(cx, dialect, nonce, judged),
@@ -194,8 +219,7 @@ impl Service {
                 self.beat_step(cx, Duration::ZERO);
             }
             News::Lanes(views) => self.on_lanes(cx, views),
-            News::MainPid(pid) => run.pid = Some(pid),
-            News::Beat | News::Trigger | News::BeatEvery(_) => {}
+            News::Beat | News::Trigger | News::BeatEvery(_) | News::MainPid(_) => {}
             // Taken down by `note`.
             News::Status(_)
             | News::Errno(_)
@@ -383,6 +407,62 @@ impl Service {
         if self.run.as_ref().is_some_and(|r| r.talk.hears.is_none()) {
             self.stop_signal_now(cx);
         }
+    }
+
+    // --- its main process, and who speaks for it ---
+
+    /// Whether another process of its tree may take the place of its main process when that ends. Not of one that is being
+    /// killed: what is left of its tree is ended then.
+    pub fn may_hand_over(&self) -> bool {
+        match self.state {
+            State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopping { step: StopStep::Ask | StopStep::Term, .. } => true,
+            State::Stopping {
+                step: StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill, ..
+            }
+            | State::Stopped
+            | State::Waiting
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed
+            | State::Stuck { .. } => false,
+        }
+    }
+
+    /// Its main process has ended, and another one of its tree that it had named is the main one. One that comes while it is
+    /// being stopped gets the stop signal at once; the grace goes on.
+    pub fn on_handed_over(&mut self, cx: &mut Cx<'_>, generation: Generation, pid: i32, told: bool) {
+        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };
+        run.pid = Some(pid);
+        match self.state {
+            State::Stopping { step: StopStep::Ask, .. } => self.stop_signal_now(cx),
+            State::Stopping { step: StopStep::Term, .. } if !told => {
+                self.signal(cx, self.stop_signal(), self.spec.stop.scope, true);
+            }
+            State::Stopping {
+                step: StopStep::Term | StopStep::Dump | StopStep::Kill | StopStep::Sweep | StopStep::SweepKill,
+                ..
+            }
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Stopped
+            | State::Waiting
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed
+            | State::Stuck { .. } => {}
+        }
+    }
+
+    /// Datagrams of others were in its notify socket, and may have kept its own out: its silence by datagrams counts from here.
+    pub fn on_foreign(&mut self, cx: &mut Cx<'_>, generation: Generation, count: u64) {
+        let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };
+        run.talk.foreign = run.talk.foreign.saturating_add(count);
+        run.beats.disturbed = Some(cx.now);
+        self.beat_step(cx, Duration::ZERO);
     }
 
     // --- time ---

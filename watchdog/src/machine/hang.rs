@@ -53,7 +53,7 @@ impl Service {
         self.look_at_lanes_later(cx);
         let judged = matches!(self.state, State::Running { .. }) && self.spec.heartbeat.mode != HeartbeatMode::Off;
         let Some(run) = self.run.as_ref().filter(|r| judged && r.hang.is_none()) else { return };
-        if run.beats.excused_until.is_some_and(|until| until > cx.now) {
+        if run.beats.excused().is_some_and(|until| until > cx.now) {
             return;
         }
         let late = run.lanes.late(cx.now).map(|l| (l.view.slot, l.view.name.clone(), cx.now.since(l.moved)));

@@ -37,6 +37,10 @@ pub struct Beats {
     pub every: Option<Duration>,
     /// Not judged before: the worker asked for so much time.
     pub excused_until: Option<MonoTime>,
+    /// Not judged before: it reads its configuration again.
+    pub reloading_until: Option<MonoTime>,
+    /// When others last took the room of its datagrams.
+    pub disturbed: Option<MonoTime>,
     /// Times in a row that we were late ourselves.
     late_times: u32,
     /// How long answers took.
@@ -211,10 +215,15 @@ impl Beats {
     fn due(&self, rules: &Heartbeat) -> Option<MonoTime> {
         let from = match self.dialect.is_some_and(Dialect::is_asked) {
             true => self.first_unanswered,
-            false => self.last,
+            false => self.last.map(|at| self.disturbed.map_or(at, |other| at.max(other))),
         };
         let due = from?.after(self.patience(rules));
-        Some(self.excused_until.map_or(due, |until| until.max(due)))
+        Some(self.excused().map_or(due, |until| until.max(due)))
+    }
+
+    /// Until when no silence is judged.
+    pub fn excused(&self) -> Option<MonoTime> {
+        self.excused_until.max(self.reloading_until)
     }
 
     fn over(&self, now: MonoTime, rules: &Heartbeat) -> bool {

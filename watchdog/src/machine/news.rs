@@ -63,7 +63,8 @@ pub enum News {
     Extend(Duration),
     /// From now on so long between two signs of life (WATCHDOG_USEC).
     BeatEvery(Duration),
-    /// Another process of its tree is the main one from now on.
+    /// Another process of its tree is the main one when the present one ends. It comes back as
+    /// [`super::words::Event::HandedOver`] then, if it is so.
     MainPid(i32),
     /// Why it fails (ERRNO).
     Errno(i32),

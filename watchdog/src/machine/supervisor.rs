@@ -162,6 +162,12 @@ impl Supervisor {
             Event::News { service, generation, dialect, news } => {
                 self.with(at(service), now, out, |s, cx| s.on_news(cx, generation, dialect, news));
             }
+            Event::HandedOver { service, generation, pid, told } => {
+                self.with(at(service), now, out, |s, cx| s.on_handed_over(cx, generation, pid, told));
+            }
+            Event::Foreign { service, generation, count } => {
+                self.with(at(service), now, out, |s, cx| s.on_foreign(cx, generation, count));
+            }
             Event::SeenReady { service, generation, by } => {
                 self.with(at(service), now, out, |s, cx| s.on_seen_ready(cx, generation, by));
             }

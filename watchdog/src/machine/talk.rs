@@ -43,6 +43,8 @@ pub struct Talk {
     pub stacks: Vec<(String, String)>,
     /// The channel that has ended, until it is known whether the worker ends as well.
     pub losing: Option<Dialect>,
+    /// Datagrams to its notify socket from senders that may not speak for it.
+    pub foreign: u64,
     /// Channels that have ended: each is told of once.
     pub gone: Vec<Dialect>,
 }

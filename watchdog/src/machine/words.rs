@@ -37,6 +37,12 @@ pub enum Event {
     Tree { service: ServiceId, generation: Generation, left: Vec<i32> },
     /// A worker said something.
     News { service: ServiceId, generation: Generation, dialect: Dialect, news: News },
+    /// Another process of its tree is the main one from now on: the one before has named it (MAINPID) and ended. `told`: it
+    /// has got the stop signal with that one.
+    HandedOver { service: ServiceId, generation: Generation, pid: i32, told: bool },
+    /// So many datagrams came to its notify socket from senders that may not speak for it. What they say is not known here;
+    /// but they took the room of others.
+    Foreign { service: ServiceId, generation: Generation, count: u64 },
     /// It is seen to be ready: by a line of its output, or by its port.
     SeenReady { service: ServiceId, generation: Generation, by: ReadyBy },
     /// The channel of this dialect is at its end: closed by the worker, or by us for what came over it.

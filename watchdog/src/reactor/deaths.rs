@@ -90,6 +90,9 @@ impl Reactor {
             self.feed(Event::GiveUpRan { service: ServiceId(at as u32) });
             return false;
         }
+        if self.closer_ended(pid) {
+            return false;
+        }
         self.before.retain(|p| *p != pid);
         self.orphans.reaped(pid);
         true
@@ -146,6 +149,7 @@ impl Reactor {
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
         let helpers = self.workers.iter().filter_map(|w| w.give_up).chain(self.looks.keys().copied());
+        let helpers = helpers.chain(self.closers.pids());
         helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }
 

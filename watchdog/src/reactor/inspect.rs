@@ -6,6 +6,7 @@ use crate::machine::*;
 use crate::sys::evidence::{self, Facts, Look};
 use crate::sys::sockets::{self, AcceptQueue};
 use crate::sys::{clock, panic, proc, signals, tree};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// The first of two looks.
@@ -13,6 +14,21 @@ pub(super) struct First {
     generation: Generation,
     look: Look,
     at: Duration,
+}
+
+/// Who a main process said is the main process when it ends itself (MAINPID).
+pub(super) struct Successor {
+    pub(super) pid: i32,
+    /// The process itself: its number may be another's by then.
+    pub(super) pidfd: OwnedFd,
+}
+
+impl Successor {
+    /// What it is, if it still is: as long as it can be signalled, its number is its own.
+    fn stat(&self) -> Option<proc::Stat> {
+        let stat = proc::stat(self.pid)?;
+        signals::pidfd_send(self.pidfd.as_fd(), 0).ok().map(|()| stat)
+    }
 }
 
 /// What was taken down before a kill.
@@ -80,31 +96,39 @@ impl Reactor {
         open.then_some(Event::SeenReady { service, generation, by: ReadyBy::Port })
     }
 
-    /// A main process that named another one of its tree before it ended (MAINPID) hands over to it, where that one lives
-    /// and is a child of ours by now. True: the service goes on under another pid.
+    /// A main process that named another one of its tree before it ended (MAINPID) hands over to it, where that one lives,
+    /// is a child of ours by now, and the main process of no other service. True: the service goes on under another pid.
     pub(super) fn passes_on(&mut self, id: ServiceId) -> bool {
         let me = self.me;
+        let goes_on = self.machine.services().get(id.0 as usize).is_some_and(Service::may_hand_over);
         let Some(worker) = self.workers.get_mut(id.0 as usize) else { return false };
-        let Some(next) = worker.main_next.take() else { return false };
-        let ours = |s: proc::Stat| s.ppid == me && s.state != b'Z';
-        let before = proc::stat(next).filter(|s| ours(*s));
-        let (Some(before), pidfd) = (before, signals::pidfd_open(next).ok()) else { return false };
-        // The descriptor stands for the process that was looked at only if that is still there.
-        if proc::stat(next).is_none_or(|s| s.start != before.start || !ours(s)) {
+        let Some(successor) = worker.main_next.take().filter(|_| goes_on) else { return false };
+        let Some(now) = successor.stat().filter(|s| s.ppid == me && s.state != b'Z') else { return false };
+        let Successor { pid: next, pidfd } = successor;
+        if self.mains.contains_key(&next) {
             return false;
         }
+        // One that was there when the stop signal was sent, alone or with its group, has it already.
+        let told = worker.told.contains(&next) || (worker.told_group == Some(now.group) && began(now) < worker.told_at);
         let Some(proc) = worker.proc.as_mut() else { return false };
         let old = proc.pid;
-        (proc.pid, proc.pidfd, proc.own_group) = (next, pidfd, before.group == next);
+        (proc.pid, proc.pidfd, proc.own_group) = (next, Some(pidfd), now.group == next);
         let generation = proc.generation;
         self.mains.remove(&old);
         self.mains.insert(next, id);
         panic::forget(old);
         panic::remember(next, 0);
         log::info!("generation {}: pid {old} has ended and hands over to pid {next} (MAINPID)", generation.0);
-        self.feed(Event::News { service: id, generation, dialect: Dialect::Notify, news: News::MainPid(next) });
+        self.feed(Event::HandedOver { service: id, generation, pid: next, told });
         true
     }
+}
+
+/// When a process began, since the start of the machine; the kernel notes it in hundredths of a second, rounded down.
+fn began(stat: proc::Stat) -> Duration {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
+    let per_second = ticks.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(100);
+    Duration::from_millis(stat.start.saturating_add(1).saturating_mul(1000) / per_second)
 }
 
 fn evidence_of(facts: Facts, suspended: Duration) -> Evidence {

@@ -7,7 +7,7 @@ use crate::logs::Stream;
 use crate::machine::*;
 use crate::spec::{Check, Form, HookUser, Identity, LogMode, OnDeath, RESOURCES, Spec, Stdin};
 use crate::sys::spawn::{self, Failed, Plan, Stage, Status};
-use crate::sys::{cgroup, fds, tree};
+use crate::sys::{cgroup, closer, fds, tree};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -65,10 +65,11 @@ impl Reactor {
             return Err(failure(Step::Fork, libc::EINVAL, OsStr::new("")));
         };
         let spec = &service.spec;
-        let mark = format!("{}.{}.{}", self.invocation, id.0, generation.0);
+        let mark = closer::random().unwrap_or_else(|| format!("{}.{}.{}", self.invocation, id.0, generation.0));
         let entry = format!("WATCHDOG_INVOCATION={mark}").into_bytes();
         let (pipes, mut ends) = pipes(spec.log.mode, spec.launch.identity.as_ref())?;
-        let offer = link::offer(spec, id, generation).map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
+        let offer = link::offer(spec, id, generation, &mut self.places)
+            .map_err(|e| io_failure(Step::Channel, &e, "channel"))?;
         if spec.launch.stdin == Stdin::Null && self.null.is_none() {
             self.null = Some(File::open("/dev/null").map_err(|e| io_failure(Step::Stdio, &e, "/dev/null"))?);
         }

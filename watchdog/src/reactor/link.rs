@@ -4,7 +4,8 @@
 use crate::dialect::{Said, line, native, node};
 use crate::machine::*;
 use crate::spec::{NotifyAt, Ready, Spec};
-use crate::sys::channel;
+use crate::sys::channel::{self, SocketFile};
+use crate::sys::notify_dir::NotifyDir;
 use nix::fcntl::OFlag;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
@@ -25,6 +26,14 @@ pub(super) struct Link {
     /// Something waits for room.
     pub(super) waits: bool,
     unknown_told: bool,
+    /// The file of a notify socket.
+    pub(super) file: Option<SocketFile>,
+    /// Whose words are believed on a notify socket: the worker's user.
+    user: u32,
+    /// Descriptors that came with the last message. Nothing more is heard before they are closed.
+    pub(super) brought: Vec<OwnedFd>,
+    /// They are being closed.
+    pub(super) closing: bool,
 }
 
 /// Who understands it.
@@ -56,9 +65,11 @@ pub(super) struct Offer {
 /// Channels for one generation, in all dialects that it is offered.
 ///
 /// # Errors
-/// No descriptors, no memory, or no room at the path of a notify socket.
-pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> io::Result<Offer> {
+/// No descriptors, no memory, or no room at the path that was chosen for a notify socket.
+pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation, places: &mut Places) -> io::Result<Offer> {
     let mut offer = Offer::default();
+    let owner = spec.launch.identity.as_ref().and_then(|i| i.uid.map(|uid| (uid, i.gid)));
+    let user = owner.map_or(places.user, |(uid, _)| uid);
     let link = |fd, theirs, ear| Link {
         service,
         generation,
@@ -69,6 +80,10 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
         spoken: false,
         waits: false,
         unknown_told: false,
+        file: None,
+        user,
+        brought: Vec::new(),
+        closing: false,
     };
     let dialects = &spec.dialects;
     if dialects.native {
@@ -79,15 +94,14 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
         native::greet(&mut native.outbox);
         offer.links.push(native);
     }
-    if let Some(at) = &dialects.notify {
-        let path = match at {
-            NotifyAt::Abstract => None,
-            NotifyAt::Path(path) => Some(path.as_path()),
-        };
-        let owner = spec.launch.identity.as_ref().and_then(|i| i.uid.map(|uid| (uid, i.gid)));
-        let (ours, name) = channel::notify_socket(path, owner)?;
-        offer.variables.push(("NOTIFY_SOCKET", name));
-        offer.links.push(link(ours, None, Ear::Notify));
+    let notify = match &dialects.notify {
+        Some(NotifyAt::Own) => places.own(owner.filter(|(uid, _)| *uid != places.user)),
+        Some(NotifyAt::Path(path)) => Some(channel::notify_socket(path, owner)?),
+        None => None,
+    };
+    if let Some((ours, file)) = notify {
+        offer.variables.push(("NOTIFY_SOCKET", file.path().as_os_str().to_owned()));
+        offer.links.push(Link { file: Some(file), ..link(ours, None, Ear::Notify) });
     }
     if dialects.node {
         let (ours, theirs) = channel::pair()?;
@@ -104,6 +118,40 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation) -> 
     Ok(offer)
 }
 
+/// What notify sockets of the workers' own are made from.
+pub(super) struct Places {
+    dir: NotifyDir,
+    /// Our own user.
+    user: u32,
+    told: bool,
+}
+
+impl Places {
+    pub(super) fn new(runtime_dir: Option<&std::path::Path>) -> Places {
+        Places { dir: NotifyDir::new(runtime_dir), user: nix::unistd::geteuid().as_raw(), told: false }
+    }
+
+    /// A socket for a worker of this user, or of ours. None where no directory can be had: it is told of once, and the
+    /// worker goes on without.
+    fn own(&mut self, owner: Option<(u32, u32)>) -> Option<(OwnedFd, SocketFile)> {
+        match self.dir.socket(owner) {
+            Ok(made) => Some(made),
+            Err(e) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    let why = crate::sys::reason(&e);
+                    log::warn!("no directory for notify sockets ({why}): workers do not get NOTIFY_SOCKET (dialects)");
+                }
+                None
+            }
+        }
+    }
+
+    /// The end.
+    pub(super) fn close(&mut self) {
+        self.dir.close();
+    }
+}
+
 /// The number that it has here is free in the caller, so the worker gets it there too.
 fn number(fd: &OwnedFd) -> OsString {
     fd.as_raw_fd().to_string().into()
@@ -114,11 +162,12 @@ pub(super) enum Came {
     News(News),
     /// The file of its lanes.
     Lanes(OwnedFd),
-    /// Of somebody: whether he may speak is still to be seen.
-    Datagram {
+    /// Of a sender that may speak for the worker.
+    Datagram(Vec<u8>),
+    /// Of one that may not.
+    Foreign {
         pid: i32,
         uid: u32,
-        bytes: Vec<u8>,
     },
 }
 
@@ -126,6 +175,8 @@ pub(super) enum Came {
 pub(super) enum Heard {
     /// Go on.
     More,
+    /// Nothing more before what came along is closed.
+    Brought,
     /// Nothing more now.
     Empty,
     /// The other end is closed.
@@ -157,22 +208,34 @@ impl Link {
             out.extend(news.into_iter().map(Came::News));
             return Heard::More;
         }
-        // Descriptors that come along are closed with `received`, except for the file of the lanes. So is that of a
-        // BARRIER=1, whose sender waits for just this: all that it said before is heard by then.
         let mut received = match channel::receive(self.fd.as_fd(), buffer) {
             Ok(received) => received,
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
             Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
+            // Of a datagram socket it is no end.
+            Err(_) if matches!(self.ear, Ear::Notify) => return Heard::Empty,
             Err(_) => return Heard::End,
         };
         // An empty datagram costs a share of the turn as well.
         *taken += received.bytes.max(64);
         let bytes = &buffer[..received.bytes];
-        if matches!(self.ear, Ear::Notify) {
-            if let (Some((pid, uid, _)), false) = (received.credentials, received.truncated) {
-                out.push(Came::Datagram { pid, uid, bytes: bytes.to_vec() });
+        // The file of the lanes is kept; all others are closed when what came with them is heard. The sender of a
+        // BARRIER=1 waits for just this.
+        let mut memory = None;
+        for fd in received.descriptors.drain(..) {
+            match memory.is_none() && matches!(self.ear, Ear::Native(_)) && channel::is_memory(fd.as_fd()) {
+                true => memory = Some(fd),
+                false => self.brought.push(fd),
             }
-            return Heard::More;
+        }
+        let more = if self.brought.is_empty() { Heard::More } else { Heard::Brought };
+        if matches!(self.ear, Ear::Notify) {
+            match received.credentials {
+                Some((pid, uid, _)) if !self.believes(uid) => out.push(Came::Foreign { pid, uid }),
+                Some(_) if !received.truncated => out.push(Came::Datagram(bytes.to_vec())),
+                Some(_) | None => {}
+            }
+            return more;
         }
         if received.bytes == 0 {
             return Heard::End;
@@ -183,7 +246,7 @@ impl Link {
                 let done = ear.push(bytes, |said| match said {
                     Said::News(news) => out.push(Came::News(news)),
                     // A frame without a file means nothing (docs/protocol.md).
-                    Said::LanesFile => out.extend(received.descriptors.pop().map(Came::Lanes)),
+                    Said::LanesFile => out.extend(memory.take().map(Came::Lanes)),
                 });
                 (done.map_err(|e| e.to_string()), ear.unknown())
             }
@@ -195,11 +258,35 @@ impl Link {
             }
             Ear::Notify | Ear::Fd(_) => (Ok(()), 0),
         };
+        // A memory file that no word speaks of may be as large as it likes: that takes its time to close, too.
+        self.brought.extend(memory);
+        let more = if self.brought.is_empty() { Heard::More } else { Heard::Brought };
         // A later SDK, a message of Node's own: worth a line once per generation.
         if unknown > 0 && !std::mem::replace(&mut self.unknown_told, true) {
             log::info!("generation {}: a word that means nothing here is skipped", self.generation.0);
         }
-        done.map_or_else(Heard::Bad, |()| Heard::More)
+        done.map_or_else(Heard::Bad, |()| more)
+    }
+
+    /// The worker's user, root and we speak for the worker, also when the process that did so has ended: the socket is this
+    /// worker's own. Nothing that a process says of itself makes it more than that.
+    fn believes(&self, uid: u32) -> bool {
+        uid == self.user || uid == 0 || uid == nix::unistd::geteuid().as_raw()
+    }
+
+    /// Over: what must not be closed in the loop. The socket itself is among it while messages are left in it, for they may
+    /// hold descriptors.
+    pub(super) fn over(self) -> Vec<OwnedFd> {
+        let Link { fd, ear, mut brought, .. } = self;
+        match ear {
+            Ear::Fd(_) => {}
+            Ear::Native(_) | Ear::Node(_) | Ear::Notify => {
+                if !channel::is_empty_for_good(fd.as_fd()) {
+                    brought.push(fd);
+                }
+            }
+        }
+        brought
     }
 }
 

@@ -2,12 +2,13 @@
 //! Nothing a worker sends or leaves unread can hold the loop up or grow without bound.
 
 use super::Reactor;
-use super::link::{Came, Ear, Heard, Link};
+use super::inspect::Successor;
+use super::link::{Came, Heard, Link};
 use crate::dialect::{lanes, native, node, notify};
 use crate::machine::*;
-use crate::spec::NotifyAt;
+use crate::spec::Form;
 use crate::sys::channel;
-use crate::sys::{clock, proc, tree};
+use crate::sys::{clock, fds, proc, signals, spawn};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::io::ErrorKind;
@@ -24,22 +25,33 @@ const PIECE: usize = notify::MAX;
 const LAST_SHARES: usize = 64;
 /// Bytes that wait for a worker that does not read. What does not fit is lost: it does not answer either.
 const OUTBOX: usize = 64 * 1024;
-/// Strangers are told of at most so often.
+/// Senders that may not speak for a worker are told of at most so often.
 const DENIED_EVERY: Duration = Duration::from_secs(1);
-/// Parents looked at from a sender up to the main process.
+/// Parents looked at from a process up to the main process.
 const DEPTH: usize = 64;
+/// Descriptors of a dead worker that are taken from its channel before the rest is left to whoever closes it.
+const LAST_DESCRIPTORS: usize = 512;
+/// A memory file that holds no more than this is closed at once: freeing it takes no time.
+const SMALL: u64 = 1024 * 1024;
 
-/// Strangers who sent datagrams.
+/// Datagrams of senders that may not speak for it.
 #[derive(Default)]
 pub(super) struct Denied {
     count: u64,
     told: Option<Duration>,
+    /// The generation of which it was said at the default level: once is enough.
+    pub(super) said: Option<Generation>,
 }
 
 impl Reactor {
     /// Takes the channels of a process that runs now into the loop.
     pub(super) fn open_links(&mut self, id: ServiceId, links: Vec<Link>) {
-        for link in links {
+        let deaf = self.has_left_too_much(id);
+        if deaf && !links.is_empty() {
+            log::error!("what its earlier runs have sent cannot be closed: it is not heard any more");
+        }
+        for mut link in links {
+            link.closing = deaf;
             self.next_token += 1;
             let token = self.next_token;
             let fd = link.fd.as_raw_fd();
@@ -55,7 +67,7 @@ impl Reactor {
 
     /// One share of one channel, and what waits to go out on it.
     pub(super) fn serve_link(&mut self, token: usize) {
-        if self.hear(token) {
+        if self.hear(token, false) {
             self.again.push(token);
         }
         self.flush_link(token);
@@ -65,32 +77,31 @@ impl Reactor {
     pub(super) fn last_news(&mut self, id: ServiceId) {
         let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
         for (_, token) in worker.links.clone() {
-            let _ = (0..LAST_SHARES).find(|_| !self.hear(token));
+            let _ = (0..LAST_SHARES).find(|_| !self.hear(token, true));
         }
     }
 
-    /// A generation is over: an heir that holds its channels speaks to nobody from here on.
+    /// A generation is over: what is left of it and holds its channels is not heard from here on.
     pub(super) fn close_links(&mut self, id: ServiceId) {
+        self.close_lanes(id);
         let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
-        worker.lanes = None;
         for (_, token) in std::mem::take(&mut worker.links) {
             self.close_link(token);
         }
     }
 
     fn close_link(&mut self, token: usize) {
-        // Closing takes it out of the loop as well: nobody else has our end (it is close-on-exec).
         let Some(link) = self.links.remove(&token) else { return };
-        if let (Ear::Notify, Some(service)) = (&link.ear, self.machine.services().get(link.service.0 as usize))
-            && let Some(NotifyAt::Path(path)) = &service.spec.dialects.notify
-        {
-            let _ = std::fs::remove_file(path);
-        }
+        // Its end in another process would not take it out of the loop.
+        let fd = link.fd.as_raw_fd();
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        let service = link.service;
+        self.close_elsewhere(service, token, link.over());
     }
 
-    /// True: there may be more.
-    fn hear(&mut self, token: usize) -> bool {
-        let Some(link) = self.links.get_mut(&token) else { return false };
+    /// True: there may be more. `last`: of a dead worker, which sends nothing more.
+    fn hear(&mut self, token: usize, last: bool) -> bool {
+        let Some(link) = self.links.get_mut(&token).filter(|link| !link.closing) else { return false };
         let mut buffer = std::mem::take(&mut self.scratch);
         let mut heard = std::mem::take(&mut self.heard);
         buffer.resize(PIECE, 0);
@@ -102,22 +113,36 @@ impl Reactor {
             }
             match link.hear(&mut buffer, &mut heard, &mut taken) {
                 Heard::More => {}
-                other @ (Heard::Empty | Heard::End | Heard::Bad(_)) => break other,
+                Heard::Brought if last && link.brought.len() < LAST_DESCRIPTORS => {}
+                other @ (Heard::Brought | Heard::Empty | Heard::End | Heard::Bad(_)) => break other,
             }
         };
         self.scratch = buffer;
         // Only now: what follows from it may be said on this very channel.
+        let foreign = heard.iter().filter(|one| matches!(one, Came::Foreign { .. })).count();
         for one in heard.drain(..) {
             self.give(id, generation, dialect, one);
         }
         self.heard = heard;
+        if foreign > 0 {
+            self.feed(Event::Foreign { service: id, generation, count: foreign as u64 });
+        }
         match how {
             Heard::More => return true,
+            // What came with it was heard: now it is closed, and then there may be more.
+            Heard::Brought => self.close_what_it_brought(token),
             Heard::Empty => {}
             Heard::End => self.lose(token, id, generation, dialect, None),
             Heard::Bad(why) => self.lose(token, id, generation, dialect, Some(why)),
         }
         false
+    }
+
+    fn close_what_it_brought(&mut self, token: usize) {
+        let Some(link) = self.links.get_mut(&token) else { return };
+        link.closing = true;
+        let (service, brought) = (link.service, std::mem::take(&mut link.brought));
+        self.close_elsewhere(service, token, brought);
     }
 
     fn lose(
@@ -148,11 +173,9 @@ impl Reactor {
                 }
                 self.feed(Event::News { service, generation, dialect, news });
             }
-            Came::Lanes(file) => self.take_lanes(service, generation, file),
-            Came::Datagram { pid, uid, bytes } => {
-                if !self.is_of_tree(service, pid) {
-                    return self.deny(service, pid, uid);
-                }
+            Came::Lanes(file) => self.take_lanes(service, generation, dialect, file),
+            Came::Foreign { pid, uid } => self.deny(service, pid, uid),
+            Came::Datagram(bytes) => {
                 for news in notify::decode(&bytes).news {
                     self.give(service, generation, dialect, Came::News(news));
                 }
@@ -160,8 +183,9 @@ impl Reactor {
         }
     }
 
-    /// Whether a sender belongs to the worker: it is the main process, descends from it, or bears its marks.
-    pub(super) fn is_of_tree(&self, id: ServiceId, pid: i32) -> bool {
+    /// Whether a process belongs to the worker: it is the main process, descends from it, or is in its group or session. What
+    /// it says of itself in its environment makes it nothing.
+    fn is_of_tree(&self, id: ServiceId, pid: i32) -> bool {
         let Some(worker) = self.workers.get(id.0 as usize) else { return false };
         let Some(main) = worker.proc.as_ref().map(|p| p.pid).filter(|_| pid > 1) else { return false };
         if pid == main {
@@ -175,8 +199,8 @@ impl Reactor {
                 _ => break,
             }
         }
-        // It has lost its parents: its group, its session or its environment say whose it is.
-        tree::Marks { all_mine: false, ..worker.marks.clone() }.own(pid)
+        // It has lost its parents: its group or its session say whose it is.
+        proc::stat(pid).is_some_and(|s| s.group == main || s.session == main)
     }
 
     fn deny(&mut self, id: ServiceId, sender: i32, uid: u32) {
@@ -191,29 +215,61 @@ impl Reactor {
         let (generation, pid) = worker.proc.as_ref().map_or((None, None), |p| (Some(p.generation), Some(p.pid)));
         let what = What::NotifyDenied { sender, uid, count };
         self.tell(Notice { service: Some(id), generation, pid, cause: None, what });
+        if let Some(worker) = self.workers.get_mut(id.0 as usize) {
+            worker.denied.said = generation;
+        }
     }
 
-    /// MAINPID: believed only of a process of the worker's tree, and acted upon when the main process ends.
+    /// Whether nothing was said yet of datagrams that were ignored in this run.
+    pub(super) fn is_denied_first(&self, notice: &Notice) -> bool {
+        let worker = notice.service.and_then(|id| self.workers.get(id.0 as usize));
+        worker.is_none_or(|w| w.denied.said.is_none() || w.denied.said != notice.generation)
+    }
+
+    /// MAINPID: believed only of a living process of the worker's tree that is not the main process of another service, and
+    /// acted upon when the main process ends. From here on the process is held, and not its number.
     fn note_main(&mut self, id: ServiceId, generation: Generation, pid: i32) {
-        let ours =
-            self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()).is_some_and(|p| p.generation == generation);
-        if ours
-            && pid != self.me
-            && self.is_of_tree(id, pid)
+        if self.main_of(id, generation).is_none() || pid == self.me || self.mains.get(&pid).is_some_and(|of| *of != id)
+        {
+            return;
+        }
+        let Some(before) = proc::stat(pid).filter(|s| s.state != b'Z' && s.state != b'X') else { return };
+        let Ok(pidfd) = signals::pidfd_open(pid) else { return };
+        let pidfd = if self.instance.form == Form::Prefix { pidfd } else { fds::raise(pidfd, spawn::FLOOR) };
+        // The descriptor stands for the process that is looked at only if that has not been replaced meanwhile.
+        let same = |s: proc::Stat| s.start == before.start && s.state != b'Z';
+        if self.is_of_tree(id, pid)
+            && proc::stat(pid).is_some_and(same)
             && let Some(worker) = self.workers.get_mut(id.0 as usize)
         {
-            worker.main_next = Some(pid);
+            worker.main_next = Some(Successor { pid, pidfd });
         }
     }
 
     // --- lanes ---
 
-    fn take_lanes(&mut self, service: ServiceId, generation: Generation, file: OwnedFd) {
+    fn take_lanes(&mut self, service: ServiceId, generation: Generation, dialect: Dialect, file: OwnedFd) {
         let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
         // A second file means nothing (docs/protocol.md).
         if worker.lanes.is_none() {
             worker.lanes = Some(file);
-            self.look_at_lanes(service, generation);
+            return self.look_at_lanes(service, generation);
+        }
+        let token = worker.links.iter().find(|(d, _)| *d == dialect).map_or(0, |(_, token)| *token);
+        self.close_memory(service, token, file);
+    }
+
+    fn close_lanes(&mut self, id: ServiceId) {
+        let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
+        if let Some(file) = worker.lanes.take() {
+            self.close_memory(id, 0, file);
+        }
+    }
+
+    /// A memory file is freed by whoever closes it last, and that takes its time where it is large.
+    fn close_memory(&mut self, id: ServiceId, token: usize, file: OwnedFd) {
+        if channel::held_bytes(file.as_fd()) > SMALL {
+            self.close_elsewhere(id, token, vec![file]);
         }
     }
 
@@ -229,9 +285,7 @@ impl Reactor {
             }
             None => {
                 log::warn!("generation {}: the file of its lanes is none", generation.0);
-                if let Some(worker) = self.workers.get_mut(service.0 as usize) {
-                    worker.lanes = None;
-                }
+                self.close_lanes(service);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! One turn has fixed phases: output of workers, signals, deaths (words before deaths), probes, requests, deadlines
 //! (deaths and words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
+mod closers;
 mod deaths;
 mod exec_probe;
 mod handle;
@@ -88,11 +89,13 @@ struct Worker {
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
     told_group: Option<i32>,
+    /// When that was, since the start of the machine.
+    told_at: Duration,
     /// The channels of the current generation, by dialect and token.
     links: Vec<(Dialect, usize)>,
     /// The memory file of its lanes.
     lanes: Option<OwnedFd>,
-    /// Strangers who sent it datagrams.
+    /// Datagrams of senders that may not speak for it.
     denied: links::Denied,
     /// What each of its hooks is doing, in the order of the settings.
     hooks: Vec<hooks::Runner>,
@@ -107,7 +110,7 @@ struct Worker {
     /// How long the machine had slept at its last sign of life.
     slept: Duration,
     /// Its own word for who is the main process when the present one ends (MAINPID).
-    main_next: Option<i32>,
+    main_next: Option<inspect::Successor>,
 }
 
 impl Worker {
@@ -162,6 +165,10 @@ struct Reactor {
     next_token: usize,
     outputs: BTreeMap<usize, Output>,
     links: BTreeMap<usize, link::Link>,
+    /// Where notify sockets are made.
+    places: link::Places,
+    /// Descriptors that came over channels.
+    closers: closers::Closers,
     /// What is read from a channel, and what it said: kept, so that a beat allocates nothing.
     scratch: Vec<u8>,
     heard: Vec<link::Came>,
@@ -308,6 +315,7 @@ impl Reactor {
             .chain(self.env_due)
             .chain(self.tries.next_deadline())
             .chain(self.orphans.next_deadline())
+            .chain(self.closers.next_deadline())
             .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .chain(self.web.as_ref().and_then(web::Web::next_deadline))
             .min();
@@ -359,6 +367,7 @@ impl Reactor {
         if tokens.contains(&crate::api::WAKER) {
             self.on_wishes();
         }
+        self.look_at_closers();
         self.end_late_tries();
         self.end_what_tries_left();
         self.on_env_files(tokens.contains(&ENV_FILES));
@@ -492,9 +501,10 @@ impl Reactor {
             | What::Threshold { .. }
             | What::Oom { .. }
             | What::ProtoError { .. }
-            | What::NotifyDenied { .. }
             | What::ControlDenied { .. }
             | What::ConfigError { .. } => log::Level::Warn,
+            What::NotifyDenied { .. } if self.is_denied_first(notice) => log::Level::Warn,
+            What::NotifyDenied { .. } => log::Level::Debug,
             What::Blocked { hopeless: true, .. } => log::Level::Warn,
             What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
             What::Blocked { .. } | What::Unblocked => log::Level::Debug,
@@ -585,6 +595,9 @@ impl Reactor {
         if let Some(web) = &self.web {
             web.close();
         }
+        // Nor are these dropped.
+        self.links.values_mut().for_each(|link| link.file = None);
+        self.places.close();
     }
 
     fn register_output(&mut self, output: Output) {

@@ -203,6 +203,7 @@ impl Reactor {
             return;
         }
         let main = proc.pid;
+        let told_at = crate::sys::clock::since_boot();
         let (scope_word, pids) = match scope {
             Scope::Main => ("main", self.signal_main(id, signal)),
             Scope::Group if proc.own_group => {
@@ -227,6 +228,7 @@ impl Reactor {
             if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                 worker.told = pids.clone();
                 worker.told_group = (scope_word == "group").then_some(main);
+                worker.told_at = told_at;
             }
         }
         let reached = !pids.is_empty();

@@ -1,5 +1,6 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
+use super::link::Places;
 use super::upward::Upward;
 use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, launch, measure, reload, web};
 use crate::Watchdog;
@@ -13,7 +14,7 @@ use crate::sys::paths::Made;
 use crate::sys::reap::{self, Rest};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Spawner;
-use crate::sys::{cgroup, fds, message, panic, proc, tree, tty};
+use crate::sys::{cgroup, closer, fds, message, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
@@ -102,6 +103,7 @@ impl Reactor {
         let store = Store::new(instance.report_dir.clone(), instance.report_keep);
         let reports = vec![None; specs.len()];
         let upward = Upward::of(&instance);
+        let places = Places::new(instance.runtime_dir.as_deref());
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let environment = instance.environment.clone().unwrap_or_else(|| Arc::new(launch::own_environment()));
         let mut reactor = Reactor {
@@ -124,6 +126,8 @@ impl Reactor {
             next_token: FIRST_TOKEN,
             outputs: BTreeMap::new(),
             links: BTreeMap::new(),
+            places,
+            closers: Default::default(),
             scratch: Vec::new(),
             heard: Vec::new(),
             spare: Actions::new(),
@@ -153,7 +157,7 @@ impl Reactor {
             shared_group,
             farewell: false,
             me,
-            invocation: format!("{me:x}.{:x}", setup.seed),
+            invocation: closer::random().unwrap_or_else(|| format!("{me:x}.{:x}", setup.seed)),
             awake: Duration::ZERO,
             exit: None,
             held_up: false,
@@ -292,6 +296,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
         give_up: None,
         told: Vec::new(),
         told_group: None,
+        told_at: Duration::ZERO,
         links: Vec::new(),
         lanes: None,
         denied: Default::default(),

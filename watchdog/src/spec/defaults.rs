@@ -84,6 +84,7 @@ impl Instance {
             report_dir: None,
             report_keep: 20,
             termination_message: None,
+            runtime_dir: None,
             upward: None,
             environment: None,
         }
@@ -106,7 +107,7 @@ impl Default for Heartbeat {
 
 impl Default for Dialects {
     fn default() -> Self {
-        Dialects { native: true, notify: Some(NotifyAt::Abstract), node: false, fd: false }
+        Dialects { native: true, notify: Some(NotifyAt::Own), node: false, fd: false }
     }
 }
 

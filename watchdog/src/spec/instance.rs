@@ -16,6 +16,9 @@ pub struct Instance {
     pub name_given: bool,
     /// Where the control socket is to be.
     pub control: Control,
+    /// The runtime directory: sockets of notify channels are in one beside it (`DIR-notify`). Default none: under /run
+    /// for root, else under /tmp.
+    pub runtime_dir: Option<PathBuf>,
     /// Where health and metrics are shown over HTTP. Default nowhere.
     pub http: Http,
     /// Whether services can be started and stopped over HTTP. Default off.

@@ -148,7 +148,7 @@ pub enum OnHang {
 pub struct Dialects {
     /// Frames on a socketpair (WATCHDOG_CHANNEL). Default true.
     pub native: bool,
-    /// Datagrams (NOTIFY_SOCKET). Default at an abstract name.
+    /// Datagrams (NOTIFY_SOCKET). Default at a path of its own.
     pub notify: Option<NotifyAt>,
     /// JSON lines on a socketpair (NODE_CHANNEL_FD). Default false; the front door offers it when the program is node.
     pub node: bool,
@@ -160,9 +160,10 @@ pub struct Dialects {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotifyAt {
-    /// A name of the kernel's choice without a file: nothing to clean up, reachable for every user.
-    Abstract,
-    /// A file: for a worker in a network namespace of its own, or whose library knows no abstract names.
+    /// A socket of this run's own, in a directory of the watchdog's: its name is not to be guessed, only the worker's user
+    /// and root can send to it, and it is gone with the run.
+    Own,
+    /// The same at a path that was chosen: for a worker that sees another file system.
     Path(PathBuf),
 }
 

@@ -1,24 +1,23 @@
 //! Sockets between us and a worker: made, read and written without ever waiting. What comes along as a descriptor is
-//! owned from the moment it is here, so that dropping the message closes it.
+//! owned from the moment it is here, and closed by [`super::closer`] alone.
 
 use super::fds;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::sockopt::PassCred;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockname, setsockopt, socket, socketpair,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind, connect, recv, setsockopt, shutdown, socket,
+    socketpair,
 };
-use nix::sys::stat::{Mode, SFlag, fchmod, fstat};
-use std::ffi::OsString;
+use nix::sys::stat::{Mode, fchmod, fstat};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// sockaddr_un(7): 108 bytes with the NUL.
-const PATH_LIMIT: usize = 107;
+pub(super) const PATH_LIMIT: usize = 107;
 /// What others may do to a directory in which they could put something else in the place of ours.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const STICKY: u32 = 0o1000;
@@ -32,7 +31,7 @@ pub(crate) struct Received {
     pub truncated: bool,
     /// pid, uid and gid of the sender, where the socket asks for them.
     pub credentials: Option<(i32, u32, u32)>,
-    /// What came along: closed with this value unless it is taken out.
+    /// What came along. Whoever takes them closes them by [`super::closer`]: dropping one may wait for ever.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -45,29 +44,36 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
-/// A socket for datagrams whose senders the kernel names, and the value of NOTIFY_SOCKET that leads to it. `at`: a path,
-/// else an abstract name of the kernel's choice. `owner`: the worker's user and group, when they are not ours and it has
-/// to reach the path.
-///
-/// # Errors
-/// The path is taken, too long, or in a directory in which others could exchange it; what the kernel says.
-pub(crate) fn notify_socket(at: Option<&Path>, owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, OsString)> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-    setsockopt(&fd, PassCred, &true)?;
-    match at {
-        Some(path) => bind_path(&fd, path, owner).map(|()| (fd, path.as_os_str().to_owned())),
-        None => {
-            // A name without bytes: the kernel picks a free one (autobind, unix(7)).
-            bind(fd.as_raw_fd(), &UnixAddr::new_unnamed())?;
-            let address: UnixAddr = getsockname(fd.as_raw_fd())?;
-            let name = address.as_abstract().ok_or(Errno::EADDRNOTAVAIL)?;
-            Ok((fd, OsString::from_vec([b"@", name].concat())))
-        }
+/// The file of a socket: removed with this value.
+#[derive(Debug)]
+pub(crate) struct SocketFile(pub(super) PathBuf);
+
+impl SocketFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
-fn bind_path(fd: &OwnedFd, path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A socket at this path for datagrams whose senders the kernel names, for our own user alone. `owner`: the worker's user
+/// and group, when they are not ours and it has to reach the path.
+///
+/// # Errors
+/// The path is taken, too long, or in a directory in which others could exchange it; what the kernel says.
+pub(crate) fn notify_socket(path: &Path, owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, SocketFile)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    setsockopt(&fd, PassCred, &true)?;
+    let file = bind_path(&fd, path, owner)?;
+    Ok((fd, file))
+}
+
+fn bind_path(fd: &OwnedFd, path: &Path, owner: Option<(u32, u32)>) -> io::Result<SocketFile> {
     if path.as_os_str().len() > PATH_LIMIT {
         return Err(ErrorKind::InvalidFilename.into());
     }
@@ -78,10 +84,11 @@ fn bind_path(fd: &OwnedFd, path: &Path, owner: Option<(u32, u32)>) -> io::Result
     // Linux makes the file with the mode of the socket: private from its first instant, whatever the umask.
     fchmod(fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
     bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
-    match owner {
-        Some((uid, gid)) => lchown(path, Some(uid), Some(gid)),
-        None => Ok(()),
+    let file = SocketFile(path.to_owned());
+    if let Some((uid, gid)) = owner {
+        lchown(path, Some(uid), Some(gid))?;
     }
+    Ok(file)
 }
 
 /// Changing the owner goes by the path: in a directory where others can put a link to another file there, that file would
@@ -94,8 +101,8 @@ fn nobody_can_exchange(path: &Path) -> io::Result<()> {
     if safe && trusted { Ok(()) } else { Err(ErrorKind::PermissionDenied.into()) }
 }
 
-/// Makes room at the path if what is there is a socket of ours at which nobody listens. Anything else is left alone.
-fn clear_stale(path: &Path) -> io::Result<()> {
+/// Makes room at the path if what is there is a socket at which no process listens. Anything else is left alone.
+pub(super) fn clear_stale(path: &Path) -> io::Result<()> {
     let Ok(meta) = fs::symlink_metadata(path) else { return Ok(()) };
     if !meta.file_type().is_socket() {
         return Err(ErrorKind::AlreadyExists.into());
@@ -125,6 +132,30 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     nix::sys::socket::send(fd.as_raw_fd(), bytes, flags).map_err(io::Error::from)
 }
 
+/// Takes no more messages. True: nothing is left in it, and closing it closes no descriptor that somebody has sent. (A look
+/// that takes nothing leaves them where they are.)
+pub(crate) fn is_empty_for_good(socket: BorrowedFd<'_>) -> bool {
+    let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
+    match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        // Of a stream this is its end; an empty datagram may hold descriptors all the same.
+        Ok(0) => nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SockType) == Ok(SockType::Stream),
+        Ok(_) => false,
+        Err(errno) => matches!(errno, Errno::EAGAIN | Errno::ENOTCONN | Errno::ECONNRESET),
+    }
+}
+
+/// Whether this is a file that lives in memory. The one call that is made on a descriptor that somebody has sent: it looks
+/// at the kind of file alone, and never waits.
+pub(crate) fn is_memory(fd: BorrowedFd<'_>) -> bool {
+    // Only files that live in memory have seals to ask for; all others say EINVAL.
+    fcntl(fd, FcntlArg::F_GET_SEALS).is_ok()
+}
+
+/// Bytes that a memory file holds: so much is freed when the last of its descriptors is closed.
+pub(crate) fn held_bytes(memory: BorrowedFd<'_>) -> u64 {
+    fstat(memory).map_or(u64::MAX, |stat| u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512))
+}
+
 /// Fills the buffer from a memory file of a worker, from `offset` on. Whatever else it may have sent is refused before
 /// anything is read: only memory is sure not to keep us waiting, where a pipe, a device or a file of its own file system
 /// (FUSE) could.
@@ -132,12 +163,11 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// # Errors
 /// InvalidInput: no memory file. UnexpectedEof: too short.
 pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u32) -> io::Result<()> {
-    let stat = fstat(fd)?;
-    let regular = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-    // Only files that live in memory have seals to ask for; all others say EINVAL.
-    if !regular || fcntl(fd, FcntlArg::F_GET_SEALS).is_err() {
+    // First of all: fstat of a file of somebody's own file system waits for that one's answer.
+    if !is_memory(fd) {
         return Err(ErrorKind::InvalidInput.into());
     }
+    let stat = fstat(fd)?;
     let needed = u64::from(offset) + buffer.len() as u64;
     // It may have become shorter meanwhile: then less is read.
     let long_enough = u64::try_from(stat.st_size).is_ok_and(|size| size >= needed);

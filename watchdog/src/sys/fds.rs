@@ -152,6 +152,19 @@ unsafe fn unpack(message: &libc::msghdr, received: &mut Received) {
     }
 }
 
+/// SO_PASSRIGHTS, which libc does not name yet.
+const PASS_RIGHTS: libc::c_int = 83;
+
+/// Nobody can send descriptors to this Unix socket, or to the connections that are taken from it (Linux 6.16). False: the
+/// kernel cannot refuse them.
+pub(crate) fn refuse_descriptors(socket: BorrowedFd<'_>) -> bool {
+    let off: libc::c_int = 0;
+    let size = mem::size_of_val(&off) as libc::socklen_t;
+    let fd = socket.as_raw_fd();
+    // SAFETY: one number, readable for the length given with it.
+    unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, PASS_RIGHTS, (&raw const off).cast(), size) == 0 }
+}
+
 /// Whether a file bears an extended attribute of exactly this value.
 #[must_use]
 pub(crate) fn attribute_is(path: &std::path::Path, name: &str, value: &[u8]) -> bool {

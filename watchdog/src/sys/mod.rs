@@ -1,13 +1,16 @@
 //! The cellar: one facility of the kernel a file, no knowledge of services. Unsafe code lives in `spawn`, `signals`,
-//! `reap` and `fds`, nowhere else in the engine; `tests/architecture.rs` holds that.
+//! `reap`, `fds` and `closer`, nowhere else in the engine; `tests/architecture.rs` holds that.
 
 pub(crate) mod cgroup;
 pub(crate) mod channel;
 pub(crate) mod clock;
+#[allow(unsafe_code, reason = "clone with a shared table of descriptors, which no safe wrapper offers")]
+pub(crate) mod closer;
 pub(crate) mod evidence;
 #[allow(unsafe_code, reason = "getxattr has no safe wrapper; descriptors that arrive in a message are owned here")]
 pub(crate) mod fds;
 pub(crate) mod message;
+pub(crate) mod notify_dir;
 pub(crate) mod owners;
 pub(crate) mod panic;
 pub(crate) mod paths;

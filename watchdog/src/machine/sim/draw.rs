@@ -69,6 +69,8 @@ pub(super) struct Faults {
     pub(super) excuses: u64,
     pub(super) hogs: u64,
     pub(super) ooms: u64,
+    pub(super) heirs: u64,
+    pub(super) crowds: u64,
     pub(super) perform_at_once: bool,
 }
 
@@ -105,6 +107,8 @@ impl Faults {
             excuses: rate(),
             hogs: rate(),
             ooms: rate(),
+            heirs: rate(),
+            crowds: rate(),
             perform_at_once: false,
         };
         faults.perform_at_once = draw.chance(30);

@@ -27,6 +27,20 @@ impl World {
         if let Some(every) = voice.beats {
             self.happen(every, Fact::Beats(id, generation));
         }
+        if let Some((from, ..)) = voice.crowd {
+            self.happen(from, Fact::Crowd(id, generation));
+        }
+    }
+
+    /// Others send datagrams; the loop hears of it, whatever the worker does.
+    pub(super) fn crowd(&mut self, service: ServiceId, generation: Generation) {
+        let now = self.now;
+        let Some(p) = self.proc(service, generation).filter(|p| p.stage == Stage::Alive) else { return };
+        let Some((_, _, every)) = p.script.voice.crowd.filter(|_| p.script.voice.is_crowded(now.since(p.born))) else {
+            return;
+        };
+        self.happen(every, Fact::Crowd(service, generation));
+        self.post(Event::Foreign { service, generation, count: 3 }, true);
     }
 
     pub(super) fn says(&mut self, service: ServiceId, generation: Generation, dialect: Dialect, news: News) {
@@ -41,8 +55,9 @@ impl World {
         let Some(every) = p.script.voice.beats else { return };
         let dialect = p.script.voice.dialect;
         let quiet = p.frozen || p.script.voice.is_deaf(now.since(p.born));
+        let crowded = p.script.voice.is_crowded(now.since(p.born));
         self.happen(every, Fact::Beats(service, generation));
-        if !quiet {
+        if !quiet && !(crowded && self.draw.chance(70)) {
             self.post(Event::News { service, generation, dialect, news: News::Beat }, true);
         }
     }

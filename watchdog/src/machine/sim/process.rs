@@ -25,6 +25,8 @@ pub(super) struct Script {
     pub(super) freezes: Option<Duration>,
     /// What outlives it.
     pub(super) leaves: Vec<LeftScript>,
+    /// So many other processes become the main one when it ends, each in its turn (MAINPID).
+    pub(super) heirs: u64,
     /// What it says and uses.
     pub(super) voice: Voice,
 }
@@ -119,6 +121,7 @@ impl Script {
             killed: Some(Duration::from_millis(1)),
             freezes: None,
             leaves: Vec::new(),
+            heirs: 0,
             voice: Voice::healthy(spec),
         }
     }
@@ -151,6 +154,7 @@ impl Script {
             killed: draw_kill(draw, faults),
             freezes: draw.chance(faults.frozen / 2).then(|| draw.ms(&[1, 1000])),
             leaves,
+            heirs: if draw.chance(faults.heirs) { draw.pick(&[1, 1, 2]) } else { 0 },
             voice: Voice::draw(draw, faults, spec),
         }
     }

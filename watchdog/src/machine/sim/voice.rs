@@ -40,6 +40,8 @@ pub(super) struct Voice {
     pub(super) dialect: Dialect,
     /// What it says after so long of life.
     pub(super) words: Vec<(Duration, Dialect, News)>,
+    /// Others send datagrams to its notify socket from here to there, so often; some of its own find no room.
+    pub(super) crowd: Option<(Duration, Duration, Duration)>,
     /// What is seen of it: a line of its output.
     pub(super) seen: Vec<(Duration, ReadyBy)>,
     /// Its port is open after this.
@@ -96,6 +98,7 @@ impl Voice {
         Voice {
             dialect: Dialect::Native,
             words: Vec::new(),
+            crowd: None,
             seen: Vec::new(),
             port: None,
             pong: None,
@@ -237,6 +240,10 @@ impl Voice {
                 self.traced = draw.ms(&[5000, 20_000, 60_000]);
             }
         }
+        if dialect == Dialect::Notify && draw.chance(faults.crowds) {
+            let from = draw_life(draw);
+            self.crowd = Some((from, from + draw.ms(&[1000, 4000, 20_000, 90_000]), draw.ms(&[40, 700, 2500])));
+        }
         self.dump = draw.chance(70).then(|| draw.ms(&[0, 1, 400, 499, 500, 4000]));
     }
 
@@ -265,6 +272,11 @@ impl Voice {
     /// Whether it neither answers nor beats at this age.
     pub(super) fn is_deaf(&self, age: Duration) -> bool {
         self.deaf.is_some_and(|(from, to)| age >= from && age < to)
+    }
+
+    /// Whether others take the room of its datagrams at this age.
+    pub(super) fn is_crowded(&self, age: Duration) -> bool {
+        self.crowd.is_some_and(|(from, to, _)| age >= from && age < to)
     }
 
     pub(super) fn views(&self, age: Duration) -> Vec<LaneView> {

@@ -22,6 +22,8 @@ pub(super) enum Fact {
     SeenReady(ServiceId, Generation, ReadyBy),
     /// It beats by itself.
     Beats(ServiceId, Generation),
+    /// Others send datagrams to its notify socket.
+    Crowd(ServiceId, Generation),
     Closes(ServiceId, Generation, Dialect, Option<String>),
 }
 
@@ -155,6 +157,7 @@ impl World {
                 }
             }
             Fact::Beats(id, generation) => self.beats(id, generation),
+            Fact::Crowd(id, generation) => self.crowd(id, generation),
             Fact::Closes(service, generation, dialect, fault) => {
                 if self.proc(service, generation).is_some_and(|p| p.stage == Stage::Alive && !p.frozen) {
                     self.post(Event::ChannelLost { service, generation, dialect, fault }, true);
@@ -190,6 +193,9 @@ impl World {
         if p.stage != Stage::Alive || (p.frozen && exit.signal != Some(9)) {
             return;
         }
+        if p.script.heirs > 0 && !p.was_killed && exit.signal != Some(libc::SIGKILL) {
+            return self.hands_over(service, generation);
+        }
         p.stage = Stage::Zombie(exit);
         p.seen_alive = p.seen_alive.max(seen_alive);
         let seen_alive = p.seen_alive;
@@ -206,6 +212,20 @@ impl World {
             self.post(Event::ChannelLost { service, generation, dialect, fault: None }, true);
         }
         self.post(Event::Exited { service, generation, exit, seen_alive, left: Vec::new() }, true);
+    }
+
+    /// It has ended and named another process of its tree before: that one goes on, and may have got the stop signal with it.
+    fn hands_over(&mut self, service: ServiceId, generation: Generation) {
+        self.next_pid += 1;
+        let (pid, had_it) = (self.next_pid, self.draw.chance(30));
+        let Some(p) = self.proc(service, generation) else { return };
+        (p.pid, p.frozen, p.held) = (pid, false, None);
+        p.script.heirs -= 1;
+        let told = p.was_asked && had_it;
+        if let Some((after, exit)) = p.script.asked.filter(|_| told) {
+            self.happen(after, Fact::Dies(service, generation, exit));
+        }
+        self.post(Event::HandedOver { service, generation, pid, told }, false);
     }
 
     /// The letters that have arrived, oldest first; with disorder, in any order. What an exit says about the tree is
@@ -234,6 +254,8 @@ impl World {
                 }
             }
             Event::News { service, generation, .. }
+            | Event::HandedOver { service, generation, .. }
+            | Event::Foreign { service, generation, .. }
             | Event::SeenReady { service, generation, .. }
             | Event::ChannelLost { service, generation, .. } => {
                 if let Some(p) = self.proc(*service, *generation).filter(|p| !p.announced) {
@@ -383,6 +405,8 @@ fn rank(event: &Event) -> u8 {
         Event::Spawned { .. }
         | Event::SpawnFailed { .. }
         | Event::News { .. }
+        | Event::HandedOver { .. }
+        | Event::Foreign { .. }
         | Event::SeenReady { .. }
         | Event::ChannelLost { .. }
         | Event::Evidence { .. }

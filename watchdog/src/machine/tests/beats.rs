@@ -636,3 +636,80 @@ fn a_hook_that_was_called_off_is_no_failure_of_a_service_that_is_wanted_up() {
     let stage = stage.give(Event::SpawnFailed { service: ID, generation: Generation(1), failure });
     assert!(stage.spawned());
 }
+
+// --- its main process, and who speaks for it ---
+
+fn signals(stage: &Stage) -> Vec<i32> {
+    let sent = |a: &Action| if let Action::Signal { signal, .. } = a { Some(*signal) } else { None };
+    stage.out.iter().filter_map(sent).collect()
+}
+
+#[test]
+fn a_main_process_that_hands_over_goes_on_under_another_pid_and_nothing_follows() {
+    let stage = new().up().hands_over(77, false);
+    assert!(running(&stage) && stage.out.is_empty());
+    assert_eq!(stage.service().run.as_ref().and_then(|r| r.pid), Some(77));
+    // A word of the worker alone changes nothing: whether it is so is seen when the main process ends.
+    let stage = stage.notify(News::MainPid(78));
+    assert_eq!(stage.service().run.as_ref().and_then(|r| r.pid), Some(77));
+}
+
+/// Failed before: the new main process was not told, and was killed after the grace.
+#[test]
+fn one_that_comes_while_it_is_stopped_gets_the_stop_signal_at_once_and_the_grace_goes_on() {
+    let before = new().up().stop(None);
+    let kill = before.service().timers.get(Timer::Stop);
+    let stage = before.wait(secs(3)).hands_over(77, false);
+    assert_eq!((signals(&stage), stopping(&stage)), (vec![15], Some(StopStep::Term)));
+    assert_eq!(stage.service().timers.get(Timer::Stop), kill);
+    // One that was told with it is not told twice.
+    assert_eq!(signals(&stage.hands_over(78, true)), Vec::<i32>::new());
+    // One that was only asked by a word has heard nothing of it.
+    let stage = new().armed().native(News::TakesShutdown).stop(None);
+    assert_eq!(stopping(&stage), Some(StopStep::Ask));
+    let stage = stage.hands_over(77, false);
+    assert_eq!((signals(&stage), stopping(&stage)), (vec![15], Some(StopStep::Term)));
+}
+
+#[test]
+fn nothing_is_handed_over_by_one_that_is_being_killed() {
+    let may = |stage: Stage| stage.service().may_hand_over();
+    assert!(may(new().up()) && may(ready(Ready::Reported)) && may(new().up().stop(None)));
+    assert!(!may(new().up().stop(Some(0))) && !may(silent().looked_at(|_| ())));
+}
+
+/// Failed before: what others sent was not known here, and their flood made a beat late.
+#[test]
+fn silence_is_not_judged_while_others_take_the_room_of_its_datagrams() {
+    let beats = || required().up().notify(News::Beat);
+    let mut stage = beats();
+    for _ in 0..20 {
+        stage = stage.wait(secs(20)).foreign(9);
+        assert!(!stage.told().contains(&"hang"));
+    }
+    assert_eq!(stage.service().run.as_ref().map(|r| r.talk.foreign), Some(180));
+    let (_, took) = stage.until("hang");
+    assert_eq!(took, secs(30), "and from then on it is");
+    // Whoever answers pings has a channel of its own.
+    let stage = new().armed().wait(secs(5)).foreign(9);
+    let (_, took) = stage.until("hang");
+    assert_eq!(took, new().armed().wait(secs(5)).until("hang").1);
+}
+
+/// Failed before: a reload that took longer than the patience was a hang.
+#[test]
+fn silence_while_it_reads_its_configuration_is_not_judged_for_as_long_as_a_stop_would_take() {
+    let with = |stop: u64| {
+        with(|spec| {
+            spec.heartbeat.mode = HeartbeatMode::Required;
+            spec.stop.timeout = secs(stop);
+        })
+    };
+    let reloads = |stop: u64| with(stop).up().notify(News::Beat).wait(secs(20)).notify(News::Reloading);
+    assert_eq!(reloads(100).until("hang").1, secs(100));
+    assert_eq!(reloads(3).until("hang").1, secs(10), "never less than without it");
+    let again = reloads(100).wait(secs(60)).notify(News::Reloading);
+    assert_eq!(again.until("hang").1, secs(40), "saying it again makes it no longer");
+    let done = reloads(100).wait(secs(60)).notify(News::Ready);
+    assert_eq!(done.until("hang").1, secs(30), "READY ends it, and silence counts from there");
+}

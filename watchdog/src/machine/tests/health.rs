@@ -109,7 +109,8 @@ fn an_end_by_a_rule_that_no_restart_follows_is_status_1_and_is_told() {
             change(s);
         })
     };
-    let by_time = || never(|s| (s.ready, s.start_timeout) = (Ready::Reported, Some(Duration::from_secs(2)))).up().secs(2);
+    let by_time =
+        || never(|s| (s.ready, s.start_timeout) = (Ready::Reported, Some(Duration::from_secs(2)))).up().secs(2);
     let by_limit = || never(|s| s.limits.memory = Some(MemoryLimit::Bytes(100))).up().holds(500);
     let by_hang =
         || never(|s| s.heartbeat.hang_dump_timeout = Duration::ZERO).armed().until("hang").0.looked_at(|_| ());

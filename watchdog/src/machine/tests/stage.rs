@@ -144,6 +144,16 @@ impl Stage {
         self.up().native(News::Hello).pong()
     }
 
+    pub(super) fn hands_over(self, pid: i32, told: bool) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::HandedOver { service: ID, generation, pid, told })
+    }
+
+    pub(super) fn foreign(self, count: u64) -> Stage {
+        let generation = self.service().last;
+        self.give(Event::Foreign { service: ID, generation, count })
+    }
+
     pub(super) fn lost(self, dialect: Dialect, fault: Option<&str>) -> Stage {
         let generation = self.service().last;
         self.give(Event::ChannelLost { service: ID, generation, dialect, fault: fault.map(Into::into) })
@@ -338,6 +348,9 @@ pub(super) fn deeds() -> Vec<(&'static str, Deed)> {
         ("Beat in another dialect", |s| s.notify(News::Beat)),
         ("Trigger", |s| s.notify(News::Trigger)),
         ("Extend 1 min", |s| s.notify(News::Extend(Duration::from_secs(60)))),
+        ("Reloading", |s| s.notify(News::Reloading)),
+        ("HandedOver", |s| s.hands_over(77, false)),
+        ("Foreign", |s| s.foreign(3)),
         ("ChannelLost", |s| s.lost(Dialect::Native, None)),
         ("ChannelLost, garbage", |s| s.lost(Dialect::Native, Some("bad frame"))),
         ("Evidence deadlocked", |s| s.evidence(|_| ())),

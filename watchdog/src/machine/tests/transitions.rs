@@ -70,7 +70,7 @@ fn unseen(before: &Stage, after: &Stage) -> Vec<String> {
     say(!old.beats.armed && new.beats.armed, "(armed)");
     say(old.beats.armed && !new.beats.armed, "(disarmed)");
     say(old.hang.is_some() && new.hang.is_none(), "(forgiven)");
-    say(old.beats.excused_until != new.beats.excused_until, "(excused)");
+    say(old.beats.excused() != new.beats.excused() || old.beats.disturbed != new.beats.disturbed, "(excused)");
     say(
         old.beats.recent.last() != new.beats.recent.last() || old.beats.recent.len() < new.beats.recent.len(),
         "(alive)",

@@ -4,9 +4,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, sendmsg};
 use std::io::{IoSlice, Read, Write};
 use std::os::fd::AsFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 fn flags(fd: &OwnedFd) -> (bool, bool) {
     let status = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL).unwrap());
@@ -18,12 +17,20 @@ fn kind<T: std::fmt::Debug>(result: io::Result<T>) -> ErrorKind {
     result.expect_err("an error").kind()
 }
 
-/// A sender at the abstract name of a NOTIFY_SOCKET.
-fn sender(value: &OsString) -> UnixDatagram {
-    let name = value.to_str().and_then(|v| v.strip_prefix('@')).expect("an abstract name").to_owned();
-    let socket = UnixDatagram::unbound().unwrap();
-    socket.connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
-    socket
+/// A notify socket with a sender at it.
+fn with_sender() -> (OwnedFd, UnixDatagram) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let (socket, _file) = notify_socket(&path, None).unwrap();
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.connect(&path).unwrap();
+    (socket, sender)
+}
+
+/// A message with these descriptors.
+fn send_rights(to: &impl AsRawFd, bytes: &[u8], rights: &[i32]) {
+    let message = [IoSlice::new(bytes)];
+    sendmsg::<()>(to.as_raw_fd(), &message, &[ControlMessage::ScmRights(rights)], MsgFlags::empty(), None).unwrap();
 }
 
 #[test]
@@ -53,9 +60,9 @@ fn a_full_stream_takes_nothing_and_nobody_waits() {
 
 #[test]
 fn the_kernel_names_the_sender_of_a_datagram() {
-    let (socket, value) = notify_socket(None, None).unwrap();
+    let (socket, sender) = with_sender();
     assert_eq!(flags(&socket), (true, true));
-    sender(&value).send(b"READY=1").unwrap();
+    sender.send(b"READY=1").unwrap();
     let mut buffer = [0; 64];
     let got = receive(socket.as_fd(), &mut buffer).unwrap();
     let me = i32::try_from(std::process::id()).unwrap();
@@ -66,8 +73,7 @@ fn the_kernel_names_the_sender_of_a_datagram() {
 
 #[test]
 fn an_empty_datagram_is_nothing_and_a_long_one_is_truncated() {
-    let (socket, value) = notify_socket(None, None).unwrap();
-    let sender = sender(&value);
+    let (socket, sender) = with_sender();
     for message in [&b""[..], &[b'a'; 9], &[b'a'; 8]] {
         sender.send(message).unwrap();
     }
@@ -103,19 +109,21 @@ fn every_descriptor_that_comes_along_is_ours_to_close() {
 fn a_path_is_private_and_only_a_stale_socket_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
-    let (first, value) = notify_socket(Some(&path), None).unwrap();
-    assert_eq!(value, path);
+    let (first, value) = notify_socket(&path, None).unwrap();
+    assert_eq!(value.path(), path);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(kind(notify_socket(Some(&path), None)), ErrorKind::AddrInUse);
+    assert_eq!(kind(notify_socket(&path, None)), ErrorKind::AddrInUse);
     drop(first);
-    let (second, _) = notify_socket(Some(&path), None).unwrap();
+    // As if it had been killed: the file is still there.
+    std::mem::forget(value);
+    let (second, _file) = notify_socket(&path, None).unwrap();
     UnixDatagram::unbound().unwrap().send_to(b"READY=1", &path).unwrap();
     assert_eq!(receive(second.as_fd(), &mut [0; 64]).unwrap().bytes, 7);
     let file = dir.path().join("file");
     fs::write(&file, "mine").unwrap();
-    assert_eq!(kind(notify_socket(Some(&file), None)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(notify_socket(&file, None)), ErrorKind::AlreadyExists);
     let long = dir.path().join("x".repeat(120));
-    assert_eq!(kind(notify_socket(Some(&long), None)), ErrorKind::InvalidFilename);
+    assert_eq!(kind(notify_socket(&long, None)), ErrorKind::InvalidFilename);
 }
 
 #[test]
@@ -124,11 +132,11 @@ fn a_path_is_given_to_the_worker_only_where_nobody_can_exchange_it() {
     let me = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let owner = if me.0 == 0 { (12_345, 12_346) } else { me };
     let path = dir.path().join("notify");
-    notify_socket(Some(&path), Some(owner)).unwrap();
+    let _socket = notify_socket(&path, Some(owner)).unwrap();
     let meta = fs::metadata(&path).unwrap();
     assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o777), (owner.0, owner.1, 0o600));
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert_eq!(kind(notify_socket(Some(&dir.path().join("other")), Some(owner))), ErrorKind::PermissionDenied);
+    assert_eq!(kind(notify_socket(&dir.path().join("other"), Some(owner))), ErrorKind::PermissionDenied);
 }
 
 #[test]
@@ -147,6 +155,46 @@ fn only_memory_is_read_at_an_offset() {
     for other in [pipe.as_fd(), socket.as_fd(), device.as_fd(), hidden.as_fd()] {
         assert_eq!(kind(read_at(other, &mut buffer, 0)), ErrorKind::InvalidInput);
     }
+}
+
+#[test]
+fn what_is_left_in_a_socket_is_seen_without_taking_it() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (socket, sender) = with_sender();
+    // An empty datagram has no bytes, and a descriptor all the same.
+    send_rights(&sender, b"", &[writer.as_raw_fd()]);
+    assert!(!is_empty_for_good(socket.as_fd()) && !is_empty_for_good(socket.as_fd()));
+    assert_eq!(receive(socket.as_fd(), &mut [0; 8]).unwrap().descriptors.len(), 1);
+    assert!(is_empty_for_good(socket.as_fd()));
+    assert_eq!(sender.send(b"more").map_err(|e| e.kind()), Err(ErrorKind::BrokenPipe), "nothing comes after that");
+    let (ours, theirs) = pair().unwrap();
+    assert!(is_empty_for_good(ours.as_fd()));
+    assert_eq!(kind(send(theirs.as_fd(), b"more")), ErrorKind::BrokenPipe);
+    let (ours, theirs) = pair().unwrap();
+    send_rights(&theirs, b"x", &[writer.as_raw_fd()]);
+    assert!(!is_empty_for_good(ours.as_fd()));
+    drop((reader, theirs));
+}
+
+#[test]
+fn a_socket_that_refuses_descriptors_hands_that_on_to_its_connections() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control");
+    let listener = UnixListener::bind(&path).unwrap();
+    if !fds::refuse_descriptors(listener.as_fd()) {
+        return; // before Linux 6.16
+    }
+    let client = UnixStream::connect(&path).unwrap();
+    let (mut taken, _) = listener.accept().unwrap();
+    let rights = [client.as_raw_fd()];
+    let message = [IoSlice::new(b"x")];
+    let with = [ControlMessage::ScmRights(&rights)];
+    let sent = sendmsg::<()>(client.as_raw_fd(), &message, &with, MsgFlags::empty(), None);
+    assert_eq!(sent, Err(Errno::EPERM));
+    (&client).write_all(b"y").unwrap();
+    let mut byte = [0];
+    taken.read_exact(&mut byte).unwrap();
+    assert_eq!(&byte, b"y");
 }
 
 /// Run by the test below in a process of its own, which may open few descriptors.

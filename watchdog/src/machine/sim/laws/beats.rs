@@ -25,6 +25,10 @@ pub(super) struct Beats {
     next: MonoTime,
     pub(super) every: Option<Duration>,
     pub(super) excused: Option<MonoTime>,
+    /// It reads its configuration until then.
+    pub(super) reloads: Option<MonoTime>,
+    /// Others took the room of its datagrams then.
+    pub(super) crowded: MonoTime,
     stalls: u32,
 }
 
@@ -56,9 +60,14 @@ impl Beats {
     }
 
     fn over_at(&self, rules: &Heartbeat) -> Option<MonoTime> {
-        let from = if self.asked() { self.first? } else { self.last };
+        let from = if self.asked() { self.first? } else { self.last.max(self.crowded) };
         let over = from.after(self.patience(rules));
-        Some(self.excused.map_or(over, |until| over.max(until)))
+        Some(self.excused().map_or(over, |until| over.max(until)))
+    }
+
+    /// Until when its silence is its own affair.
+    pub(super) fn excused(&self) -> Option<MonoTime> {
+        [self.excused, self.reloads].into_iter().flatten().max()
     }
 }
 

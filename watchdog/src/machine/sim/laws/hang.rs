@@ -200,7 +200,7 @@ impl Witness {
         if !self.running() || !self.judged() || self.run.life.hang.is_some() {
             return;
         }
-        if self.run.life.beats.excused.is_some_and(|until| until > now) {
+        if self.run.life.beats.excused().is_some_and(|until| until > now) {
             return;
         }
         let late = self.run.life.lanes.iter().filter(|l| l.is_late(now)).min_by_key(|l| l.moved);

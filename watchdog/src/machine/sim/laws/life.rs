@@ -24,6 +24,7 @@ pub(super) struct Life {
     pub(super) takes_word: bool,
     /// It is on its way down by itself.
     said_stopping: bool,
+    reloading: bool,
     status_told: Option<MonoTime>,
     losing: Option<Dialect>,
     gone: Vec<Dialect>,
@@ -156,8 +157,11 @@ impl Witness {
                 self.hail(now, dialect);
                 self.ask_how_it_is(now);
             }
-            News::Ready => self.said_ready(now, dialect),
-            News::Reloading => self.want.tell("reload"),
+            News::Ready => {
+                self.has_reloaded(now);
+                self.said_ready(now, dialect);
+            }
+            News::Reloading => self.reloads(now),
             News::Status(_) => {
                 let told = self.run.life.status_told;
                 if told.is_none_or(|at| now.since(at) >= Duration::from_millis(100)) {
@@ -197,6 +201,59 @@ impl Witness {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Silence while it reads its configuration is its own affair, for as long as a stop would give it.
+    fn reloads(&mut self, now: MonoTime) {
+        self.want.tell("reload");
+        let until = now.after(self.spec.stop.timeout);
+        let life = &mut self.run.life;
+        if !std::mem::replace(&mut life.reloading, true) {
+            life.beats.reloads = Some(until);
+        }
+        self.beat_step(now, Duration::ZERO);
+    }
+
+    fn has_reloaded(&mut self, now: MonoTime) {
+        let running = self.running();
+        let life = &mut self.run.life;
+        if !std::mem::take(&mut life.reloading) {
+            return;
+        }
+        life.beats.reloads = None;
+        if running && life.hang.is_none() && life.beats.armed {
+            self.seen.saw(Rare::ReloadOver);
+            life.beats.count_from(now);
+        }
+        life.lanes.iter_mut().for_each(|lane| lane.moved = now);
+        self.beat_step(now, Duration::ZERO);
+    }
+
+    /// The main process has named another one and ended. Only in the middle of a stop anything follows, and at once.
+    pub(super) fn handed_over(&mut self, generation: u64, told: bool) {
+        if generation != self.generation || self.phase != Phase::Alive || self.run.killed.is_some() {
+            return;
+        }
+        if self.run.kill_due.is_none() || self.run.dumping {
+            return self.seen.saw(Rare::HandedOver);
+        }
+        let asked = self.run.dues.get(Timer::StopSignal).is_some();
+        self.run.dues.clear(Timer::StopSignal);
+        if asked || !told {
+            self.seen.saw(Rare::HandedOverInStop);
+            self.want.signals.push((self.stop_signal(), true, self.spec.stop.scope));
+        }
+    }
+
+    /// Datagrams of others came: what they say is nothing, and the silence they may have made is not judged.
+    pub(super) fn foreign(&mut self, now: MonoTime, generation: u64) {
+        if generation == self.generation && self.phase == Phase::Alive {
+            self.run.life.beats.crowded = now;
+            if self.running() && self.run.life.beats.armed {
+                self.seen.saw(Rare::Crowded);
+            }
+            self.beat_step(now, Duration::ZERO);
+        }
     }
 
     /// One that hears is asked for its checks and its numbers at once and in each interval, whether it has any or not.

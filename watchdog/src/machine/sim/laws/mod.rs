@@ -144,6 +144,14 @@ impl Laws {
             Event::News { service, generation, dialect, news } => {
                 self.all[at(service)].says(now, generation.0, *dialect, news)
             }
+            Event::HandedOver { service, generation, told, .. } => {
+                self.all[at(service)].handed_over(generation.0, *told);
+                Ok(())
+            }
+            Event::Foreign { service, generation, .. } => {
+                self.all[at(service)].foreign(now, generation.0);
+                Ok(())
+            }
             Event::SeenReady { service, generation, by } => {
                 self.all[at(service)].seen_ready(now, generation.0, *by);
                 Ok(())
