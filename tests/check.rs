@@ -46,7 +46,7 @@ fn what_is_shown_is_what_is_used() {
     assert_eq!(of("env"), serde_json::json!({ "TOKEN": "***", "PLAIN": "***" }));
     assert_eq!(of("probe"), serde_json::json!([{ "check": "port:80", "failures": 80, "name": "80" }]));
     let text = folder.check().out;
-    assert!(text.contains("\"sleep 100\"") && text.contains("title     = \"3\""), "{text}");
+    assert!(text.contains("\"sleep 100\"") && text.contains("title         = \"3\""), "{text}");
     assert!(!said.out.contains("S3CRET") && !said.out.contains("INNER") && !text.contains("S3CRET"), "{text}");
 }
 

@@ -351,6 +351,27 @@ fn replicas_have_an_index_and_one_name_means_all_of_them() {
     dog.stop();
 }
 
+/// users 2: each replica has a port of its own, in its environment, its values and its probes. Failed before: `port` was an
+/// unknown key, and `${WATCHDOG_REPLICA}` a variable that is not set.
+#[test]
+fn replicas_have_a_port_each_in_their_environment_their_values_and_their_probes() {
+    let text = "[service.web]\ncommand = [\"sh\", \"-c\", \"echo $0 on $PORT >up.$PORT; exec sleep 1000\", \"${WATCHDOG_SERVICE} ${PORT}\"]\n\
+                replicas = 2\nport = 5000\ncwd = \"dir.${WATCHDOG_REPLICA}\"\n[[service.web.probe]]\ncheck = \"exec:grep -q ${PORT} up.${PORT}\"\n\
+                starting_interval = \"50ms\"\nrole = \"readiness\"\n[[service.web.probe]]\nname = \"env\"\n\
+                check = [\"sh\", \"-c\", \"echo saw $PORT; test $PORT = ${PORT}\"]\nrole = \"readiness\"\nstarting_interval = \"50ms\"\n";
+    let run = Run::quick_file(text);
+    for n in 0..2 {
+        std::fs::create_dir(run.path(&format!("dir.{n}"))).unwrap();
+    }
+    let dog = run.spawn();
+    for (name, dir, port) in [("web@0", "dir.0", "5000"), ("web@1", "dir.1", "5001")] {
+        let ready = dog.wait_ready(name);
+        assert_eq!(common::lines(&dog.path(dir).join(format!("up.{port}"))), [format!("{name} {port} on {port}")]);
+        assert_eq!(ready["probes"][1]["message"], format!("saw {port}").as_str(), "{ready}");
+    }
+    dog.stop();
+}
+
 #[test]
 fn one_for_all_and_rest_for_one_restart_who_they_say() {
     for (strategy, moved) in [("one-for-all", ["a", "b", "c"].as_slice()), ("rest-for-one", &["b", "c"])] {

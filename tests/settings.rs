@@ -140,6 +140,29 @@ fn a_bad_variable_is_named() {
     refused(Run::new().env("WATCHDOG_RESTART", "allways"), &["WATCHDOG_RESTART", "allways", "always"]);
 }
 
+/// `port` in the prefix form: PORT of the program; `[defaults]` know the service. Failed before: there was no such flag.
+#[test]
+fn a_port_is_given_to_the_program_and_known_in_its_defaults() {
+    let says = |run: Run| run.program(["sh", "-c", "echo $PORT $WHERE"]).run().code(0);
+    assert_eq!(says(Run::once().flag("--port", "5000").env("PORT", "80")).out, "5000\n");
+    assert_eq!(says(Run::once().env("WATCHDOG_PORT", "5001")).out, "5001\n");
+    assert_eq!(says(Run::once().env("PORT", "80")).out, "80\n");
+    let text = "[defaults]\nport = 6000\nenv = { WHERE = \"${WATCHDOG_SERVICE}-${WATCHDOG_REPLICA}-${PORT}\" }\n";
+    assert_eq!(says(with_file(Run::once(), text).flag("--name", "shop")).out, "6000 shop-0-6000\n");
+    let by_flag = with_file(Run::once(), text).flag("--port", "6500").flag("--name", "shop");
+    assert_eq!(says(by_flag).out, "6500 shop-0-6500\n");
+    refused(Run::once().flag("--port", "70000"), &["--port: \"70000\" is not a whole number from 1 to 65535"]);
+}
+
+/// Kubernetes and Docker set this where a service is called watchdog. Failed before: there was no such setting to mistake it for.
+#[test]
+fn the_address_of_a_service_called_watchdog_is_no_port() {
+    let run = Run::once().env("WATCHDOG_PORT", "tcp://10.0.0.7:80").program(["sh", "-c", "echo $PORT $WATCHDOG_PORT"]);
+    let ended = run.run().code(0);
+    assert_eq!(ended.out, "tcp://10.0.0.7:80\n");
+    assert!(ended.err.contains("WATCHDOG_PORT: the address of a service called watchdog"), "{}", ended.err);
+}
+
 /// an unknown variable is one warning with the nearest name, and the worker runs
 #[test]
 fn an_unknown_variable_is_one_warning() {

@@ -13,6 +13,7 @@ const HEAD: &str = "\
 # A line that begins with # and a key is a setting at its default, or an example of one: take the # away to set it.
 # Files in watchdog.d/*.toml beside this one are read after it, in the order of their names, and win key by key.
 # ${VAR} and ${VAR:-default} in a text are put in from the environment of the watchdog; $$ is a plain $.
+# ${WATCHDOG_SERVICE}, ${WATCHDOG_REPLICA} and ${PORT} are those of each service and replica.
 ";
 
 const SERVICE: &str = "
@@ -65,7 +66,7 @@ pub(crate) fn sample() -> String {
 /// What would be wrong for all services at once.
 fn names_one(setting: &Setting) -> bool {
     setting.scope == Scope::OneService
-        || matches!(setting.key, "title" | "description" | "cwd" | "log_file" | "log_file_stderr" | "ready")
+        || matches!(setting.key, "title" | "description" | "cwd" | "log_file" | "log_file_stderr" | "port" | "ready")
 }
 
 fn table(page: &mut String, belongs: impl Fn(&Setting) -> bool) {
@@ -118,6 +119,7 @@ fn example(key: &str) -> &'static str {
         "env_file" => "[\"-/etc/default/shop\"]",
         "user" => "\"root\"",
         "group" => "\"root\"",
+        "port" => "5000",
         "umask" => "\"022\"",
         "nice" | "oom_score_adj" => "0",
         "rlimit" => "{ nofile = \"1024:4096\" }",

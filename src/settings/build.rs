@@ -97,7 +97,9 @@ impl Draft {
     /// The spec of one service, not yet named, or everything of the world that is against it.
     pub(crate) fn spec(self, command: Vec<OsString>, shared: &mut Shared<'_>) -> Result<Box<Spec>, Vec<Fault>> {
         let mut faults = Vec::new();
-        let from_files = shared.variables(&self, &mut faults);
+        let mut from_files = shared.variables(&self, &mut faults);
+        // Stronger than a file that others may use too, weaker than what was said of this very variable.
+        from_files.extend(self.own_port.map(|port| ("PORT".into(), port.to_string().into())));
         let user = shared.user(&self).unwrap_or_else(|fault| {
             faults.push(fault);
             None

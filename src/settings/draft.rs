@@ -72,6 +72,10 @@ pub(crate) struct Draft {
     pub(crate) env_files: Vec<PathBuf>,
     /// `clear_env`.
     pub(crate) clear_env: bool,
+    /// `port`: that of the first replica.
+    pub(crate) port: Option<u16>,
+    /// The port of this replica.
+    pub(crate) own_port: Option<u16>,
     /// `user`, not looked up yet.
     pub(crate) user: Option<String>,
     /// `group`, not looked up yet.
@@ -142,6 +146,8 @@ impl Default for Draft {
             env: Vec::new(),
             env_files: Vec::new(),
             clear_env: false,
+            port: None,
+            own_port: None,
             user: None,
             group: None,
             dialects: None,

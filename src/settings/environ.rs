@@ -65,6 +65,11 @@ pub(crate) fn meaning(name: &OsStr) -> Meaning {
     }
 }
 
+/// `WATCHDOG_PORT=tcp://10.0.0.7:80`: Kubernetes and Docker say so where a service called watchdog is. Not for us.
+pub(crate) fn is_a_service_link(name: &OsStr, value: &OsStr) -> bool {
+    name == "WATCHDOG_PORT" && value.as_bytes().windows(3).any(|part| part == b"://")
+}
+
 /// The part of our environment that a worker may inherit, in its order.
 pub(crate) fn inherited(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
     let listeners = ours.iter().any(|(k, v)| k == "LISTEN_PID" && *v == *own_pid.to_string());
@@ -72,7 +77,7 @@ pub(crate) fn inherited(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
         (listeners || !LISTEN.iter().any(|l| name == *l))
             && matches!(meaning(name), Meaning::Foreign | Meaning::Unknown)
     };
-    ours.iter().filter(|(name, _)| stays(name)).cloned().collect()
+    ours.iter().filter(|(name, value)| stays(name) || is_a_service_link(name, value)).cloned().collect()
 }
 
 /// How many listeners were passed to us and meant for us.

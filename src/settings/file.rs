@@ -208,7 +208,7 @@ impl Reader<'_> {
             found.map(|(_, v)| v.as_os_str() as &OsStr)
         };
         let mut wrong = Vec::new();
-        let node = node::node(value, &variable, &mut wrong);
+        let node = node::node(value, setting.knows_its_replica(), &variable, &mut wrong);
         for fault in wrong {
             self.wrong(at, path, fault);
         }

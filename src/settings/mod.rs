@@ -50,7 +50,8 @@ use build::Shared;
 use claims::Claims;
 use draft::Draft;
 use environ::Meaning;
-use file::Entry;
+use expand::OwnFacts;
+use file::{Contents, Entry};
 use raw::{Layer, Raw};
 use source::Source;
 use std::ffi::OsString;
@@ -143,15 +144,19 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let mut faults = Vec::new();
     let mut warnings = Vec::new();
     let variables = variables(world, &mut faults, &mut warnings);
-    if let Some(path) = config_path(flags, &variables) {
-        from_file(&path, world, &mut draft, &mut faults);
+    let program = command.first().map(|p| p.as_bytes()).unwrap_or_default();
+    let file = config_path(flags, &variables).and_then(|path| read_file(&path, world, &mut faults));
+    let above = Above { variables, flags: collect(flags) };
+    if let Some((source, contents)) = &file {
+        faults.extend(from_file(source, contents, &above.facts(program, contents), &mut draft));
     }
-    for (setting, raw) in &variables {
+    for (setting, raw) in &above.variables {
         faults.extend((setting.set)(&mut draft, raw).err().map(|f| f.at(&setting.variable())));
     }
-    for (setting, raw) in collect(flags) {
-        faults.extend((setting.set)(&mut draft, &raw).err().map(|f| f.at(&setting.flag())));
+    for (setting, raw) in &above.flags {
+        faults.extend((setting.set)(&mut draft, raw).err().map(|f| f.at(&setting.flag())));
     }
+    draft.own_port = draft.port;
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -163,7 +168,6 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let mut shared_files = claims.of_the_watchdog(&draft);
     shared_files.extend(claims.of_a_service(&draft.spec));
     faults.extend(shared_files.into_iter().map(|(key, what)| Fault::usage(format!("{key}: {what}")).about(key)));
-    let program = command.first().map(|p| p.as_bytes()).unwrap_or_default();
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
     match draft.spec(command, &mut Shared::new(world)) {
         Ok(mut spec) if faults.is_empty() => {
@@ -178,27 +182,58 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     }
 }
 
-/// `[watchdog]` and `[defaults]` of the file of the prefix form.
-fn from_file(path: &Path, world: &World, draft: &mut Draft, faults: &mut Vec<Fault>) {
-    let source = match Source::read(path) {
-        Ok(source) => [source],
-        Err(fault) => return faults.push(fault),
-    };
-    let mut wrong = Vec::new();
-    let contents = file::read(&source, false, world, &mut wrong);
-    for (table, entries) in [("watchdog", &contents.watchdog), ("defaults", &contents.defaults)] {
-        for entry in entries {
-            wrong.extend(apply(draft, entry, table, &source));
-        }
-    }
-    wrong.sort_by_key(|f| f.place.as_ref().map(|p| p.order));
-    faults.extend(wrong);
+/// What is said above a file.
+struct Above {
+    variables: Vec<(&'static Setting, Raw)>,
+    flags: Vec<(&'static Setting, Raw)>,
 }
 
-/// Writes one value of a file into a draft. A wrong one is a broken file.
-fn apply(draft: &mut Draft, entry: &Entry, table: &str, sources: &[Source]) -> Vec<Fault> {
+impl Above {
+    /// What the only service of the prefix form knows of itself.
+    fn facts(&self, program: &[u8], contents: &Contents) -> OwnFacts {
+        let said = |key: &str, entries: &[Entry]| {
+            let above = self.flags.iter().chain(&self.variables).find(|(setting, _)| setting.key == key);
+            let entry = entries.iter().rfind(|entry| entry.setting.key == key);
+            above.map(|(_, raw)| raw.clone()).or_else(|| Raw::of(&entry?.node, false).ok())
+        };
+        let name = said("name", &contents.watchdog).and_then(|raw| values::name(raw.text().ok()?).ok());
+        let port = said("port", &contents.defaults).and_then(|raw| needs::first_port(&raw).ok()?);
+        OwnFacts { service: name.unwrap_or_else(|| values::default_name(program)), replica: 0, port }
+    }
+}
+
+/// The file of the prefix form.
+fn read_file(path: &Path, world: &World, faults: &mut Vec<Fault>) -> Option<([Source; 1], Contents)> {
+    let source = match Source::read(path) {
+        Ok(source) => [source],
+        Err(fault) => {
+            faults.push(fault);
+            return None;
+        }
+    };
+    let contents = file::read(&source, false, world, faults);
+    Some((source, contents))
+}
+
+/// Its `[watchdog]` and `[defaults]`.
+fn from_file(source: &[Source], contents: &Contents, facts: &OwnFacts, draft: &mut Draft) -> Vec<Fault> {
+    let mut wrong = Vec::new();
+    for (table, entries) in [("watchdog", &contents.watchdog), ("defaults", &contents.defaults)] {
+        for entry in entries {
+            wrong.extend(apply(draft, entry, table, source, facts));
+        }
+    }
+    wrong
+}
+
+/// Writes one value of a file into a draft, with what the service knows of itself put in. A wrong one is a broken file.
+fn apply(draft: &mut Draft, entry: &Entry, table: &str, sources: &[Source], facts: &OwnFacts) -> Vec<Fault> {
     let setting = entry.setting;
-    let done = Raw::of(&entry.node, setting.shape == Shape::Tree).and_then(|raw| (setting.set)(draft, &raw));
+    let settled = if entry.node.has_own() { entry.node.settled(facts).map(Some) } else { Ok(None) };
+    let done = settled.and_then(|settled| {
+        let node = settled.as_ref().unwrap_or(&entry.node);
+        (setting.set)(draft, &Raw::of(node, setting.shape == Shape::Tree)?)
+    });
     if done.is_ok() && draft.more.is_empty() {
         return Vec::new();
     }
@@ -227,6 +262,7 @@ fn variables(world: &World, faults: &mut Vec<Fault>, warnings: &mut Vec<String>)
     for (name, value) in &world.environment {
         match environ::meaning(name) {
             Meaning::Setting(key) => match table::find(key) {
+                Some(_) if environ::is_a_service_link(name, value) => warnings.push(a_service_link(name)),
                 Some(setting) if setting.has_flag() => found.push((setting, Raw::one(Layer::Variable, value))),
                 _ => faults.push(Fault::usage(in_a_file_alone(key)).at(&table::variable(key))),
             },
@@ -241,6 +277,13 @@ fn variables(world: &World, faults: &mut Vec<Fault>, warnings: &mut Vec<String>)
 /// The line that refuses the flag or variable of what names one thing.
 pub(crate) fn in_a_file_alone(key: &str) -> String {
     format!("stands in a file alone: {key} under [service.NAME], for watchdog up")
+}
+
+fn a_service_link(name: &std::ffi::OsStr) -> String {
+    format!(
+        "{}: the address of a service called watchdog, as Kubernetes and Docker say it, and no port: passed over",
+        name.display()
+    )
 }
 
 fn unknown_variable(name: &str) -> String {

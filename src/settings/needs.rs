@@ -125,6 +125,14 @@ pub(crate) fn replicas(raw: &Raw) -> Result<u32, Fault> {
     Ok(raw.count(1, 1000)? as u32)
 }
 
+/// `port`: the first of its replicas, or none.
+pub(crate) fn first_port(raw: &Raw) -> Result<Option<u16>, Fault> {
+    match raw.text()? {
+        "none" | "off" | "false" => Ok(None),
+        _ => Ok(Some(raw.count(1, 65_535)? as u16)),
+    }
+}
+
 /// `wait_for_file_timeout`: no deadline is the longest one.
 pub(crate) fn patience(raw: &Raw) -> Result<Duration, Fault> {
     match raw.text()? {

@@ -92,6 +92,11 @@ impl Draft {
             (false, _) => {}
         }
         faults.extend(self.wrong_for_its_kind());
+        let last = self.port.map(|port| u32::from(port) + self.replicas - 1).filter(|last| *last > 65_535);
+        faults.extend(last.map(|last| {
+            let what = format!("its last replica would have PORT = {last}: 65535 is the highest port there is");
+            Fault::usage(what).about("port")
+        }));
         faults
     }
 

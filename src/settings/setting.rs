@@ -126,6 +126,13 @@ impl Setting {
         }
     }
 
+    /// Whether its texts may hold what one replica knows of itself: not where it decides what the replicas are, and where they
+    /// stand.
+    pub(crate) fn knows_its_replica(&self) -> bool {
+        let of_one = matches!(self.scope, Scope::Service | Scope::OneService) && self.group != Group::Place;
+        (of_one && self.key != "port") || self.key == "wait_for_file"
+    }
+
     /// Whether it means something to a service of this kind: most are about a process.
     pub(crate) fn fits(&self, kind: Kind) -> bool {
         let asked = kind == Kind::Probe;

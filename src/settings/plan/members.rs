@@ -17,6 +17,8 @@ pub(super) struct Member<'a> {
     pub(super) spot: Spot,
     /// Its own settings.
     pub(super) entries: &'a [Entry],
+    /// The table it was read from.
+    pub(super) table: &'a ServiceTable,
     /// All layers. In place: single boxes between those of the specs would leave holes as large as they are.
     pub(super) draft: Draft,
 }
@@ -45,23 +47,14 @@ impl Said {
         let mut members = Vec::with_capacity(self.contents.services.len());
         for table in &self.contents.services {
             let path = format!("service.{}", table.name);
-            let mut draft = bases.defaults.clone();
             let mut unread = bases.unread.clone();
             unread.extend(&table.unread);
-            for entry in &table.entries {
-                let wrong = apply(&mut draft, entry, &path, &self.sources);
-                unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
-                faults.extend(wrong);
-            }
-            // What is wrong with these was said once, for all services.
-            for (setting, raw) in self.variables.iter().chain(&self.flags) {
-                let _ = (setting.set)(&mut draft, raw);
-            }
+            let mut draft = self.layers(bases, table, 0, &mut unread, faults);
             if !draft.spec.kind.has_process() {
                 faults.extend(self.meant_for_a_process(table, &draft, &unread));
                 draft = self.without_a_process(table, draft.spec.kind);
             }
-            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, draft };
+            let member = Member { name: &table.name, spot: table.spot, entries: &table.entries, table, draft };
             if let Err(fault) = name(&table.name) {
                 faults.push(placed(&self.sources, table.spot, &path, fault));
             }
@@ -70,6 +63,32 @@ impl Said {
         }
         self.same_names(&members, faults);
         members
+    }
+
+    /// All layers of one replica of a service.
+    pub(super) fn layers(
+        &self,
+        bases: &Bases,
+        table: &ServiceTable,
+        replica: u32,
+        unread: &mut HashSet<&'static str>,
+        faults: &mut Vec<Fault>,
+    ) -> Draft {
+        let (facts, _) = self.facts(table, replica);
+        let (path, mut draft) = (format!("service.{}", table.name), bases.defaults.clone());
+        let common =
+            self.contents.defaults.iter().filter(|entry| entry.node.has_own()).map(|entry| ("defaults", entry));
+        for (path, entry) in common.chain(table.entries.iter().map(|entry| (path.as_str(), entry))) {
+            let wrong = apply(&mut draft, entry, path, &self.sources, &facts);
+            unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+            faults.extend(wrong);
+        }
+        // What is wrong with these was said once, for all services.
+        for (setting, raw) in self.variables.iter().chain(&self.flags) {
+            let _ = (setting.set)(&mut draft, raw);
+        }
+        draft.own_port = facts.port;
+        draft
     }
 
     /// Its own settings that mean nothing without a process.
@@ -93,7 +112,7 @@ impl Said {
         let mut draft = Draft::for_up();
         // What is wrong with these was said.
         for entry in self.contents.defaults.iter().chain(&table.entries).filter(|e| e.setting.fits(kind)) {
-            let _ = apply(&mut draft, entry, "", &self.sources);
+            let _ = apply(&mut draft, entry, "", &self.sources, &self.facts(table, 0).0);
         }
         for (setting, raw) in self.variables.iter().chain(&self.flags).filter(|(setting, _)| setting.fits(kind)) {
             let _ = (setting.set)(&mut draft, raw);
@@ -135,11 +154,29 @@ impl Said {
     }
 }
 
+/// Two services that are told to listen on the same port.
+pub(super) fn same_ports(members: &[Member<'_>]) -> Vec<String> {
+    let range = |m: &Member<'_>| m.draft.port.map(|port| (u32::from(port), u32::from(port) + m.draft.replicas));
+    let mut all: Vec<_> =
+        members.iter().filter(|m| m.draft.enabled).filter_map(|m| range(m).map(|r| (r, m.name))).collect();
+    all.sort_unstable();
+    let pairs = all.windows(2).filter(|pair| pair[1].0.0 < pair[0].0.1);
+    let sentence = |pair: &[((u32, u32), &str)]| {
+        format!("service.{} and service.{}: both are given PORT = {} (port)", pair[0].1, pair[1].1, pair[1].0.0)
+    };
+    let mut warnings: Vec<String> = pairs.map(sentence).collect();
+    let own = |m: &&Member<'_>| m.draft.port.is_some() && m.draft.env.iter().any(|(name, _)| name == "PORT");
+    let stands = |m: &Member<'_>| format!("service.{}: env gives it a PORT of its own, which stands over port", m.name);
+    warnings.extend(members.iter().filter(own).map(stands));
+    warnings
+}
+
 /// The settings that are looked at together for what is said about this one.
 fn involved(about: Option<&str>) -> &'static [&'static str] {
     match about {
         None | Some("command" | "shell") => &["command", "shell", "type"],
         Some("restart") => &["restart", "type"],
+        Some("port") => &["port", "replicas"],
         Some("type" | "probe") => &["probe", "type"],
         Some("ready") => &["ready", "probe", "log", "dialects", "start_timeout"],
         Some("log_file") => &["log_file", "log"],

@@ -14,6 +14,7 @@ mod tests;
 pub(crate) mod told;
 
 use super::draft::{Draft, LogFormat};
+use super::expand::OwnFacts;
 use super::fault::Fault;
 use super::file::{self, Contents};
 use super::raw::Raw;
@@ -137,10 +138,11 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let starts = order::starts(&members, &links, chosen.as_ref());
     let order = order::layers(&members, &links, &starts);
     warnings.extend(said.warnings(&members, world));
+    warnings.extend(members::same_ports(&members));
     warnings.extend(order::by_hand(&members, &links, &starts));
     let around = specs::Around {
         said: &said,
-        above: &bases.above,
+        bases: &bases,
         links: &links,
         names: members.iter().map(Member::names).collect(),
         chosen: chosen.as_ref().map(|chosen| (chosen, &starts)),
@@ -170,8 +172,9 @@ impl Said {
     fn bases(&self, faults: &mut Vec<Fault>) -> Bases {
         let (mut defaults, mut unread) = (Draft::for_up(), HashSet::from_iter(self.contents.unread.iter().copied()));
         for (table, entries) in [("watchdog", &self.contents.watchdog), ("defaults", &self.contents.defaults)] {
-            for entry in entries {
-                let wrong = super::apply(&mut defaults, entry, table, &self.sources);
+            // What a service knows of itself is put in for each of them.
+            for entry in entries.iter().filter(|entry| !entry.node.has_own()) {
+                let wrong = super::apply(&mut defaults, entry, table, &self.sources, &OwnFacts::default());
                 unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
                 faults.extend(wrong);
             }

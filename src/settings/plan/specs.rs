@@ -2,20 +2,20 @@
 
 use super::links::Links;
 use super::order::{Chosen, Starts};
-use super::{AllLinks, Member, Said, places};
+use super::{AllLinks, Bases, Member, Said, places};
 use crate::settings::World;
 use crate::settings::build::Shared;
 use crate::settings::claims::Claims;
 use crate::settings::draft::Draft;
 use crate::settings::fault::Fault;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use watchdog_engine::spec::{Autostart, Need, Spec};
 
 /// What stands around the services.
 pub(super) struct Around<'a> {
     pub(super) said: &'a Said,
-    /// What is said above all services.
-    pub(super) above: &'a Draft,
+    pub(super) bases: &'a Bases,
     pub(super) links: &'a AllLinks,
     /// The full names of each, by position.
     pub(super) names: Vec<Vec<String>>,
@@ -38,14 +38,21 @@ pub(super) fn all(
     let said = around.said;
     for (at, mut member) in members.into_iter().enumerate().filter(|(_, m)| m.draft.enabled) {
         faults.extend(places::of_a_service(&member, said));
-        // A wrong command was said with the contradictions.
-        let argv = member.draft.argv().unwrap_or_default();
         let draft = std::mem::take(&mut member.draft);
-        match draft.spec(argv, &mut shared) {
-            Ok(spec) => {
-                warnings.extend(said.start_warning(&member, &spec));
+        let behind = around.that_differ(&member, &draft);
+        let mut drafts = vec![draft];
+        drafts.extend((1..behind).map(|n| said.layers(around.bases, member.table, n, &mut HashSet::new(), faults)));
+        // A wrong command was said with the contradictions.
+        let build = |draft: Draft| {
+            let argv = draft.argv().unwrap_or_default();
+            draft.spec(argv, &mut shared)
+        };
+        let built = drafts.into_iter().map(build).collect::<Result<Vec<_>, _>>();
+        match built {
+            Ok(built) => {
+                warnings.extend(said.start_warning(&member, &built[0]));
                 let before = specs.len();
-                around.place(at, member.name, spec, &mut specs);
+                around.place(at, member.name, built, &mut specs);
                 for (key, what) in specs[before..].iter().flat_map(|spec| claims.of_a_service(spec)) {
                     faults.push(said.wrong_with(&member, Fault::broken(what).about(key)));
                 }
@@ -66,27 +73,37 @@ impl Around<'_> {
     fn claims(&self) -> Claims {
         let mut claims = Claims::default();
         // Said by itself where they are wrong among themselves.
-        let _ = claims.of_the_watchdog(self.above);
+        let _ = claims.of_the_watchdog(&self.bases.above);
         claims
     }
 
-    /// Its place among the others, its name, and its replicas one by one.
-    fn place(&self, at: usize, name: &str, mut spec: Box<Spec>, specs: &mut Vec<Box<Spec>>) {
-        self.link(&mut spec, &self.links[at]);
-        spec.base = name.to_string();
-        let names = &self.names[at];
-        if let [only] = names.as_slice() {
-            spec.name.clone_from(only);
-            self.choose(at, 0, &mut spec);
-            return specs.push(spec);
+    /// How many replicas are built one by one, because they differ by what each knows of itself; else one is built for all.
+    fn that_differ(&self, member: &Member<'_>, draft: &Draft) -> u32 {
+        let own = self.said.contents.defaults.iter().chain(member.entries).any(|entry| entry.node.has_own());
+        if own || draft.port.is_some() { draft.replicas } else { 1 }
+    }
+
+    /// Its place among the others, its name, and its replicas one by one. `built`: one for all, or one for each.
+    fn place(&self, at: usize, name: &str, mut built: Vec<Box<Spec>>, specs: &mut Vec<Box<Spec>>) {
+        for spec in &mut built {
+            self.link(spec, &self.links[at]);
+            spec.base = name.to_string();
         }
+        let names = &self.names[at];
+        if let ([only], [spec]) = (names.as_slice(), built.as_mut_slice()) {
+            spec.name.clone_from(only);
+            self.choose(at, 0, spec);
+            return specs.append(&mut built);
+        }
+        let own = own_paths(&built);
         for (index, name) in names.iter().enumerate() {
-            let mut replica = spec.clone();
+            let mut replica = built.get(index).unwrap_or(&built[0]).clone();
             replica.name.clone_from(name);
             self.choose(at, index, &mut replica);
             replica.replica = Some(index as u32);
-            replica.log.file = replica.log.file.map(|path| numbered(&path, index));
-            replica.log.stderr_file = replica.log.stderr_file.map(|path| numbered(&path, index));
+            for path in [&mut replica.log.file, &mut replica.log.stderr_file] {
+                *path = path.take().map(|path| if own.contains(&path) { path } else { numbered(&path, index) });
+            }
             specs.push(replica);
         }
     }
@@ -112,6 +129,18 @@ impl Around<'_> {
         spec.place.after = links.after.iter().flat_map(|link| names(link.to)).collect();
         spec.place.conflicts = links.conflicts.iter().flat_map(|link| names(link.to)).collect();
     }
+}
+
+/// Paths of output that hold the index, or the name, and so are those of one replica alone.
+fn own_paths(built: &[Box<Spec>]) -> HashSet<PathBuf> {
+    let [first, second, ..] = built else { return HashSet::new() };
+    let of = |spec: &Spec| [spec.log.file.clone(), spec.log.stderr_file.clone()];
+    let differs = of(first).into_iter().zip(of(second)).map(|(one, other)| one != other).collect::<Vec<_>>();
+    built
+        .iter()
+        .flat_map(|spec| of(spec).into_iter().zip(&differs))
+        .filter_map(|(path, own)| path.filter(|_| *own))
+        .collect()
 }
 
 /// `web.log` of replica 1 is `web@1.log`: two writers in one file would rotate it away from each other.

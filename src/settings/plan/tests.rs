@@ -1,5 +1,6 @@
 //! Files as a whole.
 
+mod own;
 mod probes;
 
 use super::*;

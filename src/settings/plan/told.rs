@@ -1,8 +1,9 @@
 //! Every setting of a service, with its value and the layer that it comes from: for `check`.
 
 use super::Said;
+use crate::settings::expand::OwnFacts;
 use crate::settings::file::{Entry, ServiceTable};
-use crate::settings::needs::KINDS;
+use crate::settings::needs::{self, KINDS};
 use crate::settings::node::Node;
 use crate::settings::probes;
 use crate::settings::raw::Raw;
@@ -55,21 +56,23 @@ impl Said {
     /// The settings of the watchdog.
     pub(crate) fn instance(&self) -> Vec<Told> {
         let of = TABLE.iter().filter(|s| s.scope == Scope::Instance);
-        of.map(|setting| self.told(setting, &[&self.contents.watchdog])).collect()
+        of.map(|setting| self.told(setting, &[&self.contents.watchdog], None)).collect()
     }
 
     fn service(&self, table: &ServiceTable) -> Vec<Told> {
         let of = TABLE.iter().filter(|s| matches!(s.scope, Scope::Service | Scope::OneService));
         let kind = kind(table);
+        // Of several replicas each has values of its own: they are shown as they are written.
+        let facts = Some(self.facts(table, 0)).filter(|(_, replicas)| *replicas == 1).map(|(facts, _)| facts);
         of.map(|setting| match setting.fits(kind) {
-            true => self.told(setting, &[&table.entries, &self.contents.defaults]),
+            true => self.told(setting, &[&table.entries, &self.contents.defaults], facts.as_ref()),
             false => Told { key: setting.key, value: Value::Null, source: "default", at: None, note: None },
         })
         .collect()
     }
 
     /// The strongest layer that says it: flag, variable, then these tables in their order.
-    fn told(&self, setting: &'static Setting, tables: &[&Vec<Entry>]) -> Told {
+    fn told(&self, setting: &'static Setting, tables: &[&Vec<Entry>], facts: Option<&OwnFacts>) -> Told {
         let is = |s: &&'static Setting| std::ptr::eq(*s, setting);
         let flag = self.flags.iter().find(|(s, _)| is(s));
         let variable = self.variables.iter().find(|(s, _)| is(s));
@@ -85,7 +88,9 @@ impl Said {
             (None, None, Some(entry)) => {
                 let source = &self.sources[entry.spot.source];
                 let at = format!("{}:{}", source.shown, source.position(entry.spot.at).0);
-                Told { key, value: of_node(setting, &entry.node), source: "file", at: Some(at), note: None }
+                let settled = facts.filter(|_| entry.node.has_own()).and_then(|facts| entry.node.settled(facts).ok());
+                let value = of_node(setting, settled.as_ref().unwrap_or(&entry.node));
+                Told { key, value, source: "file", at: Some(at), note: None }
             }
             (None, None, None) => Told { key, value: of_default(setting), source: "default", at: None, note: None },
         };
@@ -95,6 +100,24 @@ impl Said {
             _ => {}
         }
         told
+    }
+
+    /// What a replica of a service knows of itself, and how many there are. What is not understood counts as not said.
+    pub(super) fn facts(&self, table: &ServiceTable, replica: u32) -> (OwnFacts, u32) {
+        let said = |key: &str| {
+            let is = |s: &&'static Setting| s.key == key;
+            let above = self.flags.iter().chain(&self.variables).find(|(s, _)| is(s)).map(|(_, raw)| raw.clone());
+            let mut tables = [&table.entries, &self.contents.defaults].into_iter();
+            above.or_else(|| {
+                tables.find_map(|t| t.iter().rfind(|e| is(&e.setting))).and_then(|e| Raw::of(&e.node, false).ok())
+            })
+        };
+        let replicas = said("replicas").and_then(|raw| needs::replicas(&raw).ok()).unwrap_or(1);
+        let first = said("port").and_then(|raw| needs::first_port(&raw).ok()?);
+        let port = first.and_then(|first| u16::try_from(u32::from(first) + replica).ok());
+        let name = &table.name;
+        let service = if replicas == 1 { name.clone() } else { format!("{name}@{replica}") };
+        (OwnFacts { service, replica, port }, replicas)
     }
 
     /// The names of all layers together; never a value.
