@@ -330,6 +330,26 @@ fn a_start_waits_for_a_file_and_not_for_ever() {
     dog.stop();
 }
 
+/// users 10: `depends_on` is order and condition, and nothing is stopped for it later. Failed before: it was an unknown key.
+#[test]
+fn what_depends_on_another_waits_for_it_and_outlives_it() {
+    let text = format!(
+        "[service.db]\n{}[service.api]\n{SLEEPS}depends_on = {{ db = {{ condition = \"service_healthy\" }} }}\n",
+        ready_by("go")
+    );
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_service("api", "its wait", |s| s["waiting_on"][0] == "db");
+    std::fs::write(dog.path("go"), "").unwrap();
+    dog.wait_ready("api");
+    let pid = dog.service("db")["pid"].as_i64().unwrap() as i32;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    dog.wait_service("db", "its second run", |s| s["generation"] == 2 && s["state"] == "running");
+    dog.verb(&["stop", "db"]).code(0);
+    let api = dog.service("api");
+    assert_eq!((&api["state"], &api["generation"]), (&"running".into(), &1.into()), "{api}");
+    dog.stop();
+}
+
 #[test]
 fn replicas_have_an_index_and_one_name_means_all_of_them() {
     let text = "[service.web]\ncommand = [\"sh\", \"-c\", \"echo $WATCHDOG_SERVICE $WATCHDOG_REPLICA; exec sleep 1000\"]\nreplicas = 3\n\

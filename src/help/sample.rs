@@ -36,6 +36,9 @@ const OTHERS: &str = "
 #[service.cache]
 #command = [\"redis-server\"]
 
+#[service.queue]
+#command = \"redis-server --port 6380\"
+
 #[service.migrate]
 #type = \"oneshot\"
 #command = \"./migrate --to head\"
@@ -125,6 +128,7 @@ fn example(key: &str) -> &'static str {
         "rlimit" => "{ nofile = \"1024:4096\" }",
         "requires" => "[\"db\", { service = \"migrate\", condition = \"completed\", once = true }]",
         "wants" => "[\"cache\"]",
+        "depends_on" => "{ queue = { condition = \"service_healthy\" } }",
         "after" => "[\"db\"]",
         "conflicts" => "[\"maintenance\"]",
         "wait_for_file" => "\"/run/config-is-there\"",
@@ -198,7 +202,7 @@ mod tests {
             .iter()
             .fold(uncommented, |text, elsewhere| text.replace(elsewhere, &format!("{here}/")));
         let plan = planned(&uncommented);
-        assert_eq!(plan.order, [vec!["db", "cache"], vec!["migrate"], vec!["web"]]);
+        assert_eq!(plan.order, [vec!["db", "cache", "queue"], vec!["migrate"], vec!["web"]]);
     }
 
     #[test]

@@ -97,6 +97,16 @@ fn tree(key: &str) -> Value {
     let or_list = |item: Value| json!({ "anyOf": [item, { "type": "array", "items": item }] });
     match key {
         "requires" => or_list(json!({ "anyOf": [text, { "$ref": "#/$defs/need" }] })),
+        "depends_on" => {
+            let conditions = ["service_started", "service_healthy", "service_completed_successfully"];
+            let properties = json!({
+                "condition": { "anyOf": [{ "enum": conditions }, expansion()] },
+                "restart": { "type": ["boolean", "string"] },
+                "required": { "type": ["boolean", "string"] },
+            });
+            let one = json!({ "type": "object", "additionalProperties": false, "properties": properties });
+            json!({ "anyOf": [text, { "type": "array", "items": text }, { "type": "object", "additionalProperties": one }] })
+        }
         "probe" => or_list(json!({ "anyOf": [text, { "$ref": "#/$defs/probe" }] })),
         "ports" => or_list(json!({ "type": ["integer", "string"], "minimum": 1, "maximum": 65535 })),
         _ => or_list(text),

@@ -2,7 +2,7 @@
 
 use super::environ::Variable;
 use super::fault::Fault;
-use super::needs::{Named, NeedWish};
+use super::needs::{DependsWish, Named, NeedWish};
 use super::probes::ProbeWish;
 use super::raw::Raw;
 use std::ffi::OsString;
@@ -104,6 +104,8 @@ pub(crate) struct Draft {
     pub(crate) shell: bool,
     /// `requires`, names not looked up yet.
     pub(crate) requires: Vec<NeedWish>,
+    /// `depends_on`
+    pub(crate) depends_on: Vec<DependsWish>,
     /// `wants`
     pub(crate) wants: Vec<Named>,
     /// `after`
@@ -162,6 +164,7 @@ impl Default for Draft {
             command: None,
             shell: false,
             requires: Vec::new(),
+            depends_on: Vec::new(),
             wants: Vec::new(),
             after: Vec::new(),
             conflicts: Vec::new(),

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::fault::Fault;
+use super::foreign;
 use super::later;
 use super::nearest::nearest;
 use super::node::{self, Node};
@@ -133,7 +134,8 @@ impl Reader<'_> {
     fn unknown_table(&mut self, name: &str, at: usize) {
         let fault = match home(name) {
             Some(home) => Fault::broken(format!("stands in {home}")),
-            None => Fault::broken("unknown table or key").or_nearest(nearest(name, TABLES)),
+            None => foreign::table(name)
+                .unwrap_or_else(|| Fault::broken("unknown table or key").or_nearest(nearest(name, TABLES))),
         };
         self.wrong(at, name, fault);
     }
@@ -183,6 +185,11 @@ impl Reader<'_> {
                     self.wrong(at, &path, Fault::broken(later::refusal(key)));
                 }
                 None => {
+                    if let Some((fault, ours)) = foreign::key(written) {
+                        unread.push(ours);
+                        self.wrong(at, &path, fault);
+                        continue;
+                    }
                     let near = nearest(key, table::TABLE.iter().filter(|s| fits(s.scope)).map(|s| s.key));
                     let near = near.or_else(|| nearest(key, table::keys()));
                     // Most likely meant: that it is missing would be the same slip in other words.

@@ -2,11 +2,29 @@
 
 /// Key and what will bring it.
 pub(crate) static KEYS: &[(&str, &str)] = &[
-    ("listen", "held listeners come later"),
-    ("update", "rolling restarts come later"),
-    ("drain_notice", "rolling restarts come later"),
-    ("drain_timeout", "rolling restarts come later"),
+    ("listen", LISTENERS),
+    ("listen_style", LISTENERS),
+    ("listen_hold", LISTENERS),
+    ("update", ROLLING),
+    ("update_settle", ROLLING),
+    ("update_timeout", ROLLING),
+    ("update_attempts", ROLLING),
+    ("update_order", ROLLING),
+    ("update_fallback", ROLLING),
+    ("drain_signal", ROLLING),
+    ("drain_notice", ROLLING),
+    ("drain_timeout", ROLLING),
+    ("keep_good", "going back to the last good program comes later"),
+    ("fd_store_max", "keeping descriptors for a worker comes later"),
+    ("passive_heartbeat", "judging by a held listener comes later"),
+    ("upgrade_signal", "upgrading the watchdog in place comes later"),
+    ("hang_dump", "a command that looks at a hung process comes later: hang_signal has it show its stacks"),
+    ("core_timeout", "waiting for a core that is being written comes later: hang_dump_timeout bounds the dump"),
+    ("hang_excuse", "a bound of excuses for silence comes later"),
 ];
+
+const LISTENERS: &str = "held listeners come later";
+const ROLLING: &str = "rolling restarts come later";
 
 /// Words of other supervisors, taken in the file.
 pub(crate) static ALIASES: &[(&str, &str)] = &[

@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use super::fault::Fault;
 use super::nearest::nearest;
-use super::node::{Node, Value};
+use super::node::{Field, Node, Value};
 use super::raw::Raw;
 use super::values;
 use std::time::Duration;
@@ -31,6 +31,24 @@ pub(crate) struct NeedWish {
     /// `once`
     pub(crate) once: bool,
 }
+
+/// One item of `depends_on`, in the words of compose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DependsWish {
+    /// Which service, under which condition, and whether it has to stay.
+    pub(crate) need: NeedWish,
+    /// False: nothing is wrong where it is missing or fails.
+    pub(crate) required: bool,
+}
+
+/// The conditions of compose.
+const COMPOSE_CONDITIONS: [(&str, Condition); 3] = [
+    ("service_started", Condition::Started),
+    ("service_healthy", Condition::Ready),
+    ("service_completed_successfully", Condition::Completed),
+];
+/// What may be said of one of `depends_on`.
+const DEPENDS_KEYS: [&str; 3] = ["condition", "restart", "required"];
 
 /// The words of `type`.
 pub(crate) const KINDS: [(&str, Kind); 4] =
@@ -110,6 +128,69 @@ fn need(item: &Node, key: &str) -> (Option<NeedWish>, Vec<Fault>) {
         faults.push(Fault::usage("names no service, such as { service = \"db\" }").inside(item.at, key));
     }
     (service.map(|service| NeedWish { service, condition, once }), faults)
+}
+
+/// `depends_on`: a list of names, or a table of them. Order and condition: nothing is stopped for it later, but by `restart`.
+pub(crate) fn depends_on(draft: &mut Draft, raw: &Raw) -> Result<Vec<DependsWish>, Fault> {
+    let Value::Table(fields) = &raw.tree()?.value else {
+        let started = |service| DependsWish { need: started(service), required: true };
+        return Ok(names(draft, raw)?.into_iter().map(started).collect());
+    };
+    let mut all = Vec::new();
+    for field in fields {
+        let key = format!(".{}", field.key);
+        let mut wish = DependsWish {
+            need: started(Named { name: field.key.clone(), at: field.at, key: key.clone() }),
+            required: true,
+        };
+        let Value::Table(inside) = &field.node.value else {
+            let what = "is a table, such as { condition = \"service_healthy\" }";
+            draft.more.push(Fault::usage(what).inside(field.node.at, key));
+            continue;
+        };
+        draft.more.extend(inside.iter().filter_map(|part| depends(&mut wish, part).err().map(|f| f.of(part, &key))));
+        all.push(wish);
+    }
+    Ok(all)
+}
+
+fn started(service: Named) -> NeedWish {
+    NeedWish { service, condition: Some(Condition::Started), once: true }
+}
+
+/// One word about one of them.
+fn depends(wish: &mut DependsWish, part: &Field) -> Result<(), Slip> {
+    let word = || part.node.word();
+    match part.key.as_str() {
+        "condition" => wish.need.condition = Some(values::word(&word()?, &COMPOSE_CONDITIONS)?),
+        "restart" => wish.need.once = !values::switch(&word()?)?,
+        "required" => wish.required = values::switch(&word()?)?,
+        other => return Err(Slip::Key(Fault::usage("unknown key").or_nearest(nearest(other, DEPENDS_KEYS)))),
+    }
+    Ok(())
+}
+
+/// Whether the key is wrong or its value.
+enum Slip {
+    Key(Fault),
+    Value(Fault),
+}
+
+impl Slip {
+    /// At its place.
+    fn of(self, part: &Field, key: &str) -> Fault {
+        let (fault, at) = match self {
+            Slip::Key(fault) => (fault, part.at),
+            Slip::Value(fault) => (fault, part.node.at),
+        };
+        fault.inside(at, format!("{key}.{}", part.key))
+    }
+}
+
+impl From<Fault> for Slip {
+    fn from(fault: Fault) -> Slip {
+        Slip::Value(fault)
+    }
 }
 
 /// `autostart`

@@ -3,6 +3,7 @@
 use super::checks;
 use super::draft::Draft;
 use super::fault::Fault;
+use super::foreign;
 use super::nearest::nearest;
 use super::needs::each;
 use super::node::{Field, Node, Value};
@@ -134,6 +135,9 @@ fn set(wish: &mut ProbeWish, field: &Field, known: bool) -> Result<(), Slip> {
             Check::Tcp(_) | Check::Unix(_) | Check::Exec(_) | Check::Port { .. } => {}
         },
         other => {
+            if let Some(fault) = foreign::probe_key(other) {
+                return Err(Slip::Key(fault));
+            }
             let near = nearest(other, KEYS.iter().map(|(key, ..)| *key));
             return Err(Slip::Key(Fault::usage("unknown key").or_nearest(near)));
         }

@@ -63,6 +63,25 @@ fn keys_are_unique_and_none_is_both_built_and_later() {
     assert_eq!(keys.len(), count);
 }
 
+/// Failed before: only four of them were known, and the others were unknown keys.
+#[test]
+fn what_a_later_version_brings_is_known_and_refused_with_a_reason() {
+    let keys = "listen listen_style listen_hold update update_settle update_timeout update_attempts update_order update_fallback \
+                drain_signal drain_notice drain_timeout keep_good fd_store_max passive_heartbeat upgrade_signal hang_dump \
+                core_timeout hang_excuse";
+    for key in keys.split_whitespace() {
+        let by_variable = refused(&[], &[(&table::variable(key), "1")]);
+        assert_eq!(by_variable.0, 2, "{by_variable:?}");
+        assert!(by_variable.1[0].contains("not in this version (") && by_variable.1.len() == 1, "{by_variable:?}");
+        let mut faults = Vec::new();
+        let source = [Source::new("w.toml", format!("[service.a]\n{key} = 1\n"))];
+        file::read(&source, true, &world(&[]), &mut faults);
+        let expected = format!("w.toml:2:1: service.a.{key}: not in this version (");
+        assert!(faults.len() == 1 && faults[0].message.starts_with(&expected), "{faults:?}");
+        assert!(table::find(key).is_none(), "{key} is built");
+    }
+}
+
 #[test]
 fn flag_over_variable_over_file_over_default() {
     let dir = tempfile::tempdir().expect("temporary directory");

@@ -71,8 +71,18 @@ impl Finder<'_, '_> {
     fn links(&mut self) -> Links {
         let draft = &self.member.draft;
         let mut requires = Vec::new();
-        for need in &draft.requires {
-            let Some(link) = self.link("requires", &need.service) else { continue };
+        let mut wants = Vec::new();
+        let by_depends_on = draft.depends_on.iter().map(|wish| ("depends_on", &wish.need, wish.required));
+        let by_requires = draft.requires.iter().map(|need| ("requires", need, true));
+        for (key, need, required) in by_requires.chain(by_depends_on).collect::<Vec<_>>() {
+            if !required && !self.is_there(&need.service.name) {
+                continue;
+            }
+            let Some(link) = self.link(key, &need.service) else { continue };
+            if !required {
+                wants.push(link);
+                continue;
+            }
             let other = &self.members[link.to].draft.spec;
             let kind = other.kind;
             let usual = if kind == Kind::Oneshot { Condition::Completed } else { Condition::Ready };
@@ -90,12 +100,20 @@ impl Finder<'_, '_> {
             self.twice(&link, requires.iter().map(|(link, ..): &(Link, _, _)| link.to));
             requires.push((link, condition, need.once));
         }
+        let named = self.soft("wants", &draft.wants);
+        wants.retain(|link: &Link| !named.iter().any(|other| other.to == link.to));
+        wants.extend(named);
         Links {
             requires,
-            wants: self.soft("wants", &draft.wants),
+            wants,
             after: self.soft("after", &draft.after),
             conflicts: self.soft("conflicts", &draft.conflicts),
         }
+    }
+
+    /// Whether a service of this name will be there.
+    fn is_there(&self, name: &str) -> bool {
+        self.positions.get(name).is_some_and(|at| self.members[*at].draft.enabled)
     }
 
     /// Those to whom a disabled service is as good as none.
@@ -124,7 +142,7 @@ impl Finder<'_, '_> {
         let fault = match to {
             None => Some(self.unknown(name)),
             Some(to) if to == self.own => Some(Fault::broken(format!("{name} names itself"))),
-            Some(to) if key_is(&link, "requires") && self.member.draft.enabled && !self.members[to].draft.enabled => {
+            Some(to) if needed(&link) && self.member.draft.enabled && !self.members[to].draft.enabled => {
                 Some(Fault::broken(format!("{name} is not enabled (enabled = false): it will never be there")))
             }
             Some(_) => None,
@@ -157,8 +175,9 @@ impl Finder<'_, '_> {
     }
 }
 
-fn key_is(link: &Link, key: &str) -> bool {
-    link.key.split('.').any(|part| part.split('[').next() == Some(key))
+/// Whether it is named under a key that cannot do without it.
+fn needed(link: &Link) -> bool {
+    link.key.split('.').any(|part| matches!(part.split('[').next(), Some("requires" | "depends_on")))
 }
 
 /// Everything that comes before the member at this position.

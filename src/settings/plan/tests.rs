@@ -1,5 +1,6 @@
 //! Files as a whole.
 
+mod depends;
 mod own;
 mod probes;
 
