@@ -289,7 +289,7 @@ fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String
                 return Err(needs("--for ready, --for stopped or --for completed"));
             }
         }
-        "health" => no_more(verb, &words, 1)?,
+        "health" | "complete" => no_more(verb, &words, 1)?,
         "tell" if all => control.word = told(&std::mem::take(&mut words))?,
         "tell" => {
             if words.len() < 2 {

@@ -135,10 +135,19 @@ pub(crate) static START_LATE: Verb = Verb {
     settings: false,
 };
 
+/// For the completions of shells; not shown.
+pub(crate) static COMPLETE: Verb = Verb {
+    name: "complete",
+    arguments: "services|instances|reports",
+    meaning: "print the words that may stand here",
+    options: &[&INSTANCE],
+    settings: false,
+};
+
 /// Verbs of the contract that come later.
 pub(crate) const LATER: [&str; 1] = ["upgrade"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().chain([&HIDDEN, &START_LATE]).find(|v| v.name == name)
+    VERBS.iter().chain([&HIDDEN, &START_LATE, &COMPLETE]).find(|v| v.name == name)
 }
