@@ -11,6 +11,8 @@ use lexopt::Parser;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// The pattern of all names.
+const EVERY: &str = "*";
 /// Longest word of `tell`: what fits into one frame of the channel beside everything else.
 const LONGEST_WORD: usize = 4096;
 
@@ -119,6 +121,7 @@ impl Line {
             "timestamps" => self.control.timestamps = true,
             "no-dependents" => self.control.no_dependents = true,
             "once" => self.control.once = true,
+            "all" => self.control.all = true,
             "no-restart" => self.control.no_restart = true,
             "dry-run" => self.up.dry_run = true,
             "no-progress" => self.up.view.no_progress = true,
@@ -261,6 +264,7 @@ fn utf8(word: OsString) -> Result<String, Fault> {
 /// Sorts the words of a control verb and says what is missing.
 fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String>) -> Result<Control, Fault> {
     let needs = |what: &str| Fault::usage(format!("{0}: needs {what}: watchdog {0} {1}", verb.name, verb.arguments));
+    let all = control.all;
     match verb.name {
         "ls" | "shutdown" | "tree" => no_more(verb, &words, 0)?,
         "signal" => {
@@ -269,11 +273,13 @@ fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String
             }
             let number = signals::signal(&words.remove(0)).map_err(|f| f.at("signal"))?;
             control.signal = signals::name(number);
-            if words.is_empty() {
+            if words.is_empty() && !all {
                 return Err(needs("a service"));
             }
         }
-        "start" | "stop" | "restart" if words.is_empty() => return Err(needs("a service")),
+        "start" | "stop" | "restart" if words.is_empty() && !all => {
+            return Err(needs("a service, a pattern such as 'web*', or --all"));
+        }
         "wait" => {
             no_more(verb, &words, 1)?;
             if words.is_empty() {
@@ -283,7 +289,8 @@ fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String
                 return Err(needs("--for ready, --for stopped or --for completed"));
             }
         }
-        "health" => no_more(verb, &words, 1)?,
+        "health" | "complete" => no_more(verb, &words, 1)?,
+        "tell" if all => control.word = told(&std::mem::take(&mut words))?,
         "tell" => {
             if words.len() < 2 {
                 return Err(needs("a service and a word for it"));
@@ -293,7 +300,10 @@ fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String
         "report" => control.report = reported(verb, &control, &mut words)?,
         _ => {}
     }
-    control.names = words;
+    if let (true, Some(word)) = (all, words.first()) {
+        return Err(Fault::usage(format!("{}: --all and {word:?}: give one of them", verb.name)));
+    }
+    control.names = if all { vec![EVERY.to_string()] } else { words };
     Ok(control)
 }
 

@@ -235,6 +235,8 @@ pub(crate) struct Control {
     pub(crate) json: bool,
     /// `--once`
     pub(crate) once: bool,
+    /// `--all`
+    pub(crate) all: bool,
     /// Services.
     pub(crate) names: Vec<String>,
     /// `--timeout`

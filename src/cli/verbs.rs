@@ -45,6 +45,7 @@ static INSTANCE: Opt =
 static JSON: Opt = opt("json", None, "", "print JSON");
 static TIMEOUT: Opt = opt("timeout", None, "DURATION", "give up waiting after this long");
 static GRACE: Opt = opt("timeout", None, "DURATION", "grace before KILL, instead of stop_timeout");
+static ALL: Opt = opt("all", None, "", "all services, instead of names");
 static FORCE: Opt = opt("force", None, "", "kill at once, without the stop signal");
 static FOLLOW: Opt = opt("follow", Some('f'), "", "go on with what comes");
 static COUNT: Opt = opt("lines", Some('n'), "N", "begin with the last N");
@@ -94,12 +95,12 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "ls", arguments: "", meaning: "watchdogs running here for this user", options: &[&JSON], settings: false },
     Verb { name: "status", arguments: "[NAME..]", meaning: "what is running, since when, and why", options: &[&INSTANCE, &JSON], settings: false },
     Verb { name: "top", arguments: "[NAME..]", meaning: "the same on the whole terminal as it changes, with keys to act", options: &[&ONCE, &INSTANCE, &JSON], settings: false },
-    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&TIMEOUT, &INSTANCE, &JSON], settings: false },
-    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&GRACE, &INSTANCE, &JSON], settings: false },
-    Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&FORCE, &NO_DEPENDENTS, &INSTANCE, &JSON], settings: false },
-    Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&INSTANCE, &JSON], settings: false },
-    Verb { name: "tell", arguments: "NAME WORD..", meaning: "send the worker words of its own", options: &[&INSTANCE, &JSON], settings: false },
-    Verb { name: "reload", arguments: "[NAME..]", meaning: "have workers read their own configuration again; without a name: read the file again", options: &[&NO_RESTART, &INSTANCE, &JSON], settings: false },
+    Verb { name: "start", arguments: "NAME..", meaning: "start, and wait until ready", options: &[&ALL, &TIMEOUT, &INSTANCE, &JSON], settings: false },
+    Verb { name: "stop", arguments: "NAME..", meaning: "stop, and wait until gone", options: &[&ALL, &GRACE, &INSTANCE, &JSON], settings: false },
+    Verb { name: "restart", arguments: "NAME..", meaning: "replace, and wait until the new one is ready", options: &[&ALL, &FORCE, &NO_DEPENDENTS, &INSTANCE, &JSON], settings: false },
+    Verb { name: "signal", arguments: "SIGNAL NAME..", meaning: "send a signal", options: &[&ALL, &INSTANCE, &JSON], settings: false },
+    Verb { name: "tell", arguments: "NAME WORD..", meaning: "send the worker words of its own", options: &[&ALL, &INSTANCE, &JSON], settings: false },
+    Verb { name: "reload", arguments: "[NAME..]", meaning: "have workers read their own configuration again; without a name: read the file again", options: &[&ALL, &NO_RESTART, &INSTANCE, &JSON], settings: false },
     Verb { name: "tree", arguments: "", meaning: "who needs whom, and who waits for whom", options: &[&INSTANCE, &JSON], settings: false },
     Verb { name: "events", arguments: "[NAME..]", meaning: "what happened", options: &[&FOLLOW, &COUNT, &INSTANCE, &JSON], settings: false },
     Verb { name: "logs", arguments: "[NAME..]", meaning: "last lines of output", options: &[&FOLLOW, &COUNT, &PREFIX, &TIMESTAMPS, &INSTANCE, &JSON], settings: false },
@@ -134,10 +135,19 @@ pub(crate) static START_LATE: Verb = Verb {
     settings: false,
 };
 
+/// For the completions of shells; not shown.
+pub(crate) static COMPLETE: Verb = Verb {
+    name: "complete",
+    arguments: "services|instances|reports",
+    meaning: "print the words that may stand here",
+    options: &[&INSTANCE],
+    settings: false,
+};
+
 /// Verbs of the contract that come later.
 pub(crate) const LATER: [&str; 1] = ["upgrade"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {
-    VERBS.iter().chain([&HIDDEN, &START_LATE]).find(|v| v.name == name)
+    VERBS.iter().chain([&HIDDEN, &START_LATE, &COMPLETE]).find(|v| v.name == name)
 }

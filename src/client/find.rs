@@ -45,9 +45,14 @@ impl Found {
         names.any(|n| n.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('@')))
     }
 
-    /// As `-i` takes it, for a list.
+    /// As `-i` takes it.
+    pub(crate) fn stem(&self) -> String {
+        self.socket.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The same for a list, with its pid.
     pub(crate) fn line(&self) -> String {
-        let stem = self.socket.file_stem().unwrap_or_default().to_string_lossy();
+        let stem = self.stem();
         let pid = self.pid().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         format!("{stem}{pid}{}", if self.stuck { " does not answer" } else { "" })
     }

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod find;
 pub(crate) mod form;
 mod late;
+mod offer;
 mod print;
 mod report;
 mod stream;
@@ -58,6 +59,7 @@ impl Failure {
 /// Does what one verb asks for.
 pub(crate) fn run(control: &Control, world: &World) -> u8 {
     let done = match control.verb {
+        "complete" => Ok(offer::run(control, world)),
         "ls" => list(control, world),
         "report" => report::run(control, world),
         "top" => top::run(control, world),

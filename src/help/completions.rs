@@ -68,10 +68,70 @@ fn arguments(verb: &Verb) -> &'static [&'static str] {
     }
 }
 
+/// Where the names of services stand behind a verb: from which word on, counted from 0. The program itself is asked for
+/// them.
+fn names_from(verb: &Verb) -> Option<usize> {
+    match verb.name {
+        "status" | "top" | "start" | "stop" | "restart" | "tell" | "reload" | "events" | "logs" | "explain"
+        | "health" | "wait" => Some(0),
+        "signal" | "report" => Some(1),
+        _ => None,
+    }
+}
+
+/// Whether `-f` of this verb is a file.
+fn takes_a_file(verb: &Verb) -> bool {
+    verb.options.iter().any(|o| o.long == "file")
+}
+
+/// What bash asks the program, and where it has to look for that: beside `-i`.
+const ASK_BASH: &str = "\
+_watchdog_offer() {
+    local i chosen=()
+    for ((i = 2; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in -i | --instance) chosen=(-i \"${COMP_WORDS[i + 1]}\") ;; esac
+    done
+    COMPREPLY+=($(compgen -W \"$(command \"${COMP_WORDS[0]}\" complete \"$1\" \"${chosen[@]}\" 2>/dev/null)\" -- \"$cur\"))
+}
+";
+
+/// What zsh asks the program. `$watchdog_words` is the line as it was typed.
+const ASK_ZSH: &str = "\
+_watchdog_offer() {
+    local -a all chosen
+    local at=${watchdog_words[(I)(-i|--instance)]}
+    (( at )) && chosen=(-i ${watchdog_words[at + 1]})
+    all=(${(f)\"$(command $watchdog_words[1] complete $1 $chosen 2>/dev/null)\"})
+    compadd -a all
+}
+_watchdog_services() { _watchdog_offer services }
+_watchdog_instances() { _watchdog_offer instances }
+_watchdog_reports() { _watchdog_offer reports }
+_watchdog_of_report() {
+    case $words[2] in
+        show) _watchdog_reports ;;
+        *) _watchdog_services ;;
+    esac
+}
+";
+
+/// What fish asks the program.
+const ASK_FISH: &str = "\
+function __watchdog_offer
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -i $words; or contains -i -- --instance $words)
+    if test -n \"$at\"; and set -q words[(math $at + 1)]
+        command $words[1] complete $argv -i $words[(math $at + 1)] 2>/dev/null
+    else
+        command $words[1] complete $argv 2>/dev/null
+    end
+end
+";
+
 fn bash() -> String {
     let verbs: Vec<&str> = VERBS.iter().map(|v| v.name).collect();
     let mut script = String::from(
-        "# bash completion for watchdog\n_watchdog() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i\n    \
+        "# bash completion for watchdog\n@ask@_watchdog() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i\n    \
          COMPREPLY=()\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        if [[ ${COMP_WORDS[i]} == -- ]]; then\n            \
          declare -F _command_offset >/dev/null && _command_offset $((i + 1))\n            return\n        fi\n    done\n    case $prev in\n",
     );
@@ -90,7 +150,31 @@ fn bash() -> String {
         let reply = if kind.is_empty() { format!("-W \"{words}\"") } else { kind.to_string() };
         let _ = writeln!(script, "        --{option}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;");
     }
+    script.push_str("        -i | --instance) _watchdog_offer instances; return ;;\n");
+    let of_files: Vec<&str> = VERBS.iter().filter(|v| takes_a_file(v)).map(|v| v.name).collect();
+    let _ = writeln!(
+        script,
+        "        -f) case ${{COMP_WORDS[1]}} in {}) COMPREPLY=($(compgen -f -- \"$cur\")); return ;; esac ;;",
+        of_files.join(" | ")
+    );
     script.push_str("    esac\n");
+    script.push_str("    if [[ $cur != -* ]]; then case ${COMP_WORDS[1]} in\n");
+    let named = |from| VERBS.iter().filter(move |v| names_from(v) == Some(from)).map(|v| v.name);
+    let _ = writeln!(
+        script,
+        "        {}) if ((COMP_CWORD > 1)); then _watchdog_offer services; return; fi ;;",
+        named(0).collect::<Vec<_>>().join(" | ")
+    );
+    let _ = writeln!(
+        script,
+        "        signal) if ((COMP_CWORD == 2)); then COMPREPLY=($(compgen -W \"{}\" -- \"$cur\")); return; \
+         elif ((COMP_CWORD > 2)); then _watchdog_offer services; return; fi ;;",
+        signals::names().join(" ")
+    );
+    script.push_str(
+        "        report) if [[ $prev == show ]]; then _watchdog_offer reports; return; \
+         elif ((COMP_CWORD > 2)); then _watchdog_offer services; return; fi ;;\n    esac; fi\n",
+    );
     script.push_str("    case ${COMP_WORDS[1]} in\n");
     for verb in VERBS {
         let all = if verb.settings { format!("{} {}", options(verb), flags()) } else { options(verb) };
@@ -108,12 +192,14 @@ fn bash() -> String {
         verbs.join(" "),
         flags()
     );
-    script
+    script.replace("@ask@", ASK_BASH)
 }
 
 fn zsh() -> String {
     let quoted = |text: &str| text.replace('\'', "'\\''").replace(':', "\\:").replace('[', "(").replace(']', ")");
-    let mut script = String::from("#compdef watchdog\n_watchdog() {\n    local -a verbs settings\n    verbs=(\n");
+    let mut script = format!(
+        "#compdef watchdog\n{ASK_ZSH}_watchdog() {{\n    local -a verbs settings watchdog_words\n    watchdog_words=($words)\n    verbs=(\n"
+    );
     for verb in VERBS {
         let _ = writeln!(script, "        '{}:{}'", verb.name, quoted(verb.meaning));
     }
@@ -142,10 +228,15 @@ fn zsh() -> String {
                     "" => ("", String::new()),
                     "DIR" => ("=", ":directory:_files -/".to_string()),
                     "FILE" => ("=", ":file:_files".to_string()),
+                    "INSTANCE" => ("=", ":instance:_watchdog_instances".to_string()),
                     _ if o.value.contains('|') => ("=", format!(":value:({})", option_words(o).join(" "))),
                     _ => ("=", ":value:".to_string()),
                 };
-                format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning))
+                let long = format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning));
+                match o.short {
+                    Some(short) => format!("{long} '-{short}[{}]{value}'", quoted(o.meaning)),
+                    None => long,
+                }
             })
             .collect();
         if verb.settings {
@@ -153,6 +244,12 @@ fn zsh() -> String {
         }
         if !arguments(verb).is_empty() {
             all.push(format!("'1:word:({})'", arguments(verb).join(" ")));
+        }
+        match verb.name {
+            "signal" => all.push(format!("'1:signal:({})' '*:service:_watchdog_services'", signals::names().join(" "))),
+            "report" => all.push("'*:report:_watchdog_of_report'".to_string()),
+            _ if names_from(verb).is_some() => all.push("'*:service:_watchdog_services'".to_string()),
+            _ => {}
         }
         let _ =
             writeln!(script, "        {}) shift words; (( CURRENT-- )); _arguments {} ;;", verb.name, all.join(" "));
@@ -164,7 +261,7 @@ fn zsh() -> String {
 
 fn fish() -> String {
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
-    let mut script = String::from("# fish completion for watchdog\ncomplete -c watchdog -f\n");
+    let mut script = format!("# fish completion for watchdog\n{ASK_FISH}complete -c watchdog -f\n");
     for verb in VERBS {
         let _ = writeln!(
             script,
@@ -177,6 +274,21 @@ fn fish() -> String {
             let _ =
                 writeln!(script, "complete -c watchdog -n '__fish_seen_subcommand_from {}' -a '{words}'", verb.name);
         }
+        if names_from(verb).is_some() {
+            let _ = writeln!(
+                script,
+                "complete -c watchdog -n '__fish_seen_subcommand_from {}' -a '(__watchdog_offer services)'",
+                verb.name
+            );
+        }
+        let more = match verb.name {
+            "signal" => signals::names().join(" "),
+            "report" => "(__watchdog_offer reports)".to_string(),
+            _ => String::new(),
+        };
+        if !more.is_empty() {
+            let _ = writeln!(script, "complete -c watchdog -n '__fish_seen_subcommand_from {}' -a '{more}'", verb.name);
+        }
         for option in verb.options {
             let short = option.short.map(|c| format!(" -s {c}")).unwrap_or_default();
             let value = match option.value {
@@ -184,7 +296,10 @@ fn fish() -> String {
                 "DIR" | "FILE" => " -r -F",
                 _ => " -x",
             };
-            let words = option_words(option).join(" ");
+            let words = match option.value {
+                "INSTANCE" => "(__watchdog_offer instances)".to_string(),
+                _ => option_words(option).join(" "),
+            };
             let words = if words.is_empty() { words } else { format!(" -a '{words}'") };
             let _ = writeln!(
                 script,

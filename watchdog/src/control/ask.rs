@@ -6,6 +6,9 @@ use std::time::Duration;
 
 /// Names in one request.
 const MAX_NAMES: usize = 1000;
+/// Longest pattern of names, and patterns in one request: comparing is bounded work.
+const LONGEST_PATTERN: usize = 128;
+const MAX_PATTERNS: usize = 16;
 /// Longest wait a client may ask for; the machine's clock is far from its end then.
 const MAX_MILLIS: u64 = 1000 * 60 * 60 * 24 * 365 * 100;
 
@@ -108,6 +111,9 @@ impl Ask {
         if raw.services.len() > MAX_NAMES {
             return Err(AskError { id, message: format!("more than {MAX_NAMES} names"), nearest: None });
         }
+        if raw.services.iter().filter(|name| is_pattern(name)).count() > MAX_PATTERNS {
+            return Err(AskError { id, message: format!("more than {MAX_PATTERNS} patterns"), nearest: None });
+        }
         Ok(Ask { id, verb, services: raw.services, args: raw.args })
     }
 
@@ -166,6 +172,40 @@ impl Ask {
     }
 }
 
+/// Whether this stands for many names. No name has these letters.
+#[must_use]
+pub(crate) fn is_pattern(name: &str) -> bool {
+    name.contains(['*', '?'])
+}
+
+/// Whether the pattern is all of this name: `*` is any letters or none, `?` is one. One that is too long matches nothing.
+#[must_use]
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
+    if pattern.len() > LONGEST_PATTERN {
+        return false;
+    }
+    // Where the last `*` stands, and how much of the name it has taken.
+    let (mut at, mut from, mut star) = (0, 0, None);
+    while from < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, from));
+                at += 1;
+            }
+            Some(b) if *b == b'?' || *b == name[from] => (at, from) = (at + 1, from + 1),
+            Some(_) | None => match star.as_mut() {
+                Some((place, taken)) => {
+                    *taken += 1;
+                    (at, from) = (*place + 1, *taken);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|b| *b == b'*')
+}
+
 fn cut(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(64).collect()
 }
@@ -203,6 +243,28 @@ mod tests {
         assert_eq!((e.id, e.nearest), (Value::from(7), Some("status".into())));
         let e = Ask::parse(br#"{"id":{"a":[1]},"verb":"__class__.x"}"#).unwrap_err();
         assert_eq!((e.id, e.nearest), (Value::Null, None));
+    }
+
+    #[test]
+    fn a_pattern_is_the_whole_name() {
+        for (pattern, name, is) in [
+            ("*", "web", true),
+            ("*", "", true),
+            ("web*", "web@0", true),
+            ("w?b", "web", true),
+            ("w?b", "wb", false),
+            ("*b*", "web", true),
+            ("*@1", "web@11", false),
+            ("*a*a*b", "aaaaaaab", true),
+            ("*a*a*c", "aaaaaaab", false),
+            ("web", "web1", false),
+        ] {
+            assert_eq!(matches(pattern, name), is, "{pattern} {name}");
+        }
+        assert!(!matches(&"*".repeat(LONGEST_PATTERN + 1), "web"));
+        let many = vec!["a*"; MAX_PATTERNS + 1];
+        let line = serde_json::json!({ "verb": "status", "services": many }).to_string();
+        assert!(Ask::parse(line.as_bytes()).is_err());
     }
 
     #[test]

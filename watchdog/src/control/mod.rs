@@ -11,7 +11,7 @@ mod socket;
 mod told;
 
 pub(crate) use ask::nearest;
-pub(crate) use ask::{Ask, AskError, Verb};
+pub(crate) use ask::{Ask, AskError, Verb, is_pattern, matches};
 pub(crate) use explain::{explain, why_not};
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use sentence::sentence;
@@ -19,5 +19,5 @@ pub(crate) use server::{Server, Turn, ask_error, error, item, ok};
 pub(crate) use shapes::{
     Frame, health_of, heartbeat, millis, oom_shape, probes_of, service, status, tree, waited, why,
 };
-pub(crate) use socket::{Home, bind, private_dir};
+pub(crate) use socket::{Home, already_runs, bind, private_dir};
 pub(crate) use told::{event, line};

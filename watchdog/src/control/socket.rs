@@ -152,8 +152,29 @@ fn clear_stale(path: &Path, place: &Place) -> Result<(), String> {
             place.remove(place.name()).map_err(|e| format!("stale, and cannot be removed: {e}"))
         }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        Ok(_) | Err(_) => Err("is in use by another watchdog".into()),
+        Ok(stream) => Err(in_use(holder(&stream))),
+        Err(_) => Err(in_use(None)),
     }
+}
+
+fn in_use(pid: Option<i32>) -> String {
+    let pid = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    format!("is in use by another watchdog{pid}")
+}
+
+/// Who listens at the other end.
+fn holder(stream: &UnixStream) -> Option<i32> {
+    let peer = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials).ok()?;
+    Some(peer.pid()).filter(|pid| *pid > 0)
+}
+
+/// `NAME is already running (pid N)`, where that is why the socket of this name could not be bound.
+pub(crate) fn already_runs(name: &str, path: &Path) -> Option<String> {
+    if path.file_stem().is_none_or(|stem| stem != name) {
+        return None;
+    }
+    let pid = holder(&UnixStream::connect(path).ok()?)?;
+    Some(format!("{name} is already running (pid {pid}): it listens on {}", path.display()))
 }
 
 impl Bound {

@@ -8,7 +8,7 @@ use super::supervisor::{Supervisor, at};
 use super::time::MonoTime;
 use super::waiting::{Held, Leave};
 use super::words::*;
-use crate::spec::{Autostart, Policy, Scope};
+use crate::spec::{Autostart, Kind, Policy, Scope};
 use serde::Serialize;
 
 /// Requests that may wait at the same time; more are refused.
@@ -44,7 +44,10 @@ enum Outlook {
 }
 
 impl Supervisor {
-    pub(super) fn on_asked(&mut self, now: MonoTime, ticket: Ticket, by: By, request: Request, out: &mut Actions) {
+    pub(super) fn on_asked(&mut self, now: MonoTime, ticket: Ticket, by: By, mut request: Request, out: &mut Actions) {
+        if let Request::Restart { services, .. } = &mut request {
+            self.add_members(services);
+        }
         if self.is_ending() && !matches!(request, Request::Wait { .. } | Request::Shutdown | Request::Stop { .. }) {
             return refuse(out, ticket, None, "the watchdog is stopping");
         }
@@ -123,8 +126,7 @@ impl Supervisor {
                 out.push(Action::Answer { ticket, reply: Reply::Done { services } });
             }
             Request::Reload { services } => {
-                let able = |s: &Service| s.living().is_some() && (s.spec.reload_signal.is_some() || hears(s));
-                if let Some(id) = lacking(&self.services, &services, able) {
+                if let Some(id) = lacking(&self.services, &services, Service::can_be_told_to_reload) {
                     let why = "it cannot be told: it is not up, or it has neither a reload_signal nor a channel";
                     return refuse(out, ticket, Some(id), why);
                 }
@@ -141,7 +143,7 @@ impl Supervisor {
                 out.push(Action::Answer { ticket, reply: Reply::Done { services } });
             }
             Request::Tell { services, word } => {
-                if let Some(id) = lacking(&self.services, &services, hears) {
+                if let Some(id) = lacking(&self.services, &services, Service::hears) {
                     return refuse(
                         out,
                         ticket,
@@ -162,6 +164,23 @@ impl Supervisor {
             }
             Request::Wait { want, timeout, .. } => {
                 self.wait_for(now, ticket, before, Hope::Want(want), timeout.map(|d| now.after(d)));
+            }
+        }
+    }
+
+    /// A target has no process to replace: its restart is that of what it requires and wants. What is done or was stopped
+    /// stays so.
+    fn add_members(&self, services: &mut Vec<ServiceId>) {
+        let mut at = 0;
+        while let Some(id) = services.get(at).copied() {
+            at += 1;
+            let target = self.services.get(id.0 as usize).is_some_and(|s| s.spec.kind == Kind::Target);
+            let Some(node) = self.graph.node(id.0 as usize).filter(|_| target) else { continue };
+            for n in node.hard.iter().map(|hard| hard.on).chain(node.soft.iter().copied()) {
+                let Some(member) = self.services.get(n) else { continue };
+                if !member.removed && member.is_meant_to_run() && !services.contains(&member.id) {
+                    services.push(member.id);
+                }
             }
         }
     }
@@ -256,9 +275,16 @@ pub(super) fn announce(service: &Service, cx: &mut Cx<'_>, by: By) {
     }
 }
 
-/// Whether it can be told something.
-fn hears(s: &Service) -> bool {
-    s.run.as_ref().is_some_and(|r| r.alive && r.talk.hears.is_some())
+impl Service {
+    /// Whether it can be told something.
+    pub fn hears(&self) -> bool {
+        self.run.as_ref().is_some_and(|r| r.alive && r.talk.hears.is_some())
+    }
+
+    /// Whether it can be told to read its own configuration again.
+    pub fn can_be_told_to_reload(&self) -> bool {
+        self.living().is_some() && (self.spec.reload_signal.is_some() || self.hears())
+    }
 }
 
 /// The first of these of which that is not true.

@@ -45,6 +45,11 @@ impl Service {
         matches!(self.state, State::Starting { .. } | State::Running { .. })
     }
 
+    /// Whether a wish for many (a target, a pattern) to run again is one for it: it is neither done nor stopped.
+    pub fn is_meant_to_run(&self) -> bool {
+        !matches!(self.state, State::Done | State::Stopped)
+    }
+
     /// Whether somebody who must wait until it is gone has to wait.
     pub(super) fn present(&self) -> bool {
         self.active() || matches!(self.state, State::Stopping { .. })

@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use crate::api::ServiceState;
+use crate::control::{is_pattern, matches};
 use crate::machine::*;
 use std::sync::mpsc::Sender;
 
@@ -51,10 +52,16 @@ impl Reactor {
         self.keep_wishes();
     }
 
-    /// The services of this name: one, or all replicas; on their way out too, if they are only looked at.
+    /// The services of this name: one, or all replicas, or all that a pattern matches; on their way out too, if they are
+    /// only looked at.
     pub(super) fn named(&self, name: &str, leaving: bool) -> Vec<ServiceId> {
         let there = |s: &&Service| !s.removed || (leaving && s.state.has_process());
         let all = self.machine.services().iter().filter(there);
+        if is_pattern(name) {
+            let of =
+                |s: &&Service| matches(name, &s.spec.name) || (s.spec.replica.is_some() && matches(name, &s.spec.base));
+            return all.filter(of).map(|s| s.id).collect();
+        }
         all.filter(|s| s.spec.name == name || (s.spec.replica.is_some() && s.spec.base == name)).map(|s| s.id).collect()
     }
 }

@@ -1,9 +1,11 @@
 //! Requests of clients: read-only ones are answered from the machine's state, the others are put to the machine.
 
 use super::{Follower, Reactor, Ticketed};
-use crate::control::{self, Ask, AskError, Verb, ask_error, error, explain, item, nearest, ok, why_not as why_not_of};
+use crate::control::{
+    self, Ask, AskError, Verb, ask_error, error, explain, is_pattern, item, nearest, ok, why_not as why_not_of,
+};
 use crate::machine::*;
-use crate::spec::{Form, LogMode};
+use crate::spec::{Autostart, Form, LogMode};
 use serde_json::{Value, json};
 
 /// Lines or events shown when no number was asked for.
@@ -46,13 +48,43 @@ impl Reactor {
         let looks = matches!(ask.verb, Verb::Status | Verb::Tree | Verb::Explain | Verb::Logs);
         let mut picked = Vec::new();
         for name in &ask.services {
-            let named = self.named(name, looks);
+            let mut named = self.named(name, looks);
             if named.is_empty() {
                 return Err(self.no_such_service(ask, name, &[]));
+            }
+            if is_pattern(name) {
+                self.keep_those_meant(ask.verb, &mut named);
             }
             picked.extend(named.into_iter().filter(|id| !picked.contains(id)).collect::<Vec<_>>());
         }
         Ok(picked)
+    }
+
+    /// Of those that a pattern matches, those that the wish is one for: one that is done is not done again, one that is down
+    /// is not restarted, and one without a process gets no signal. Where it is none of them, all are named in the answer.
+    fn keep_those_meant(&self, verb: Verb, named: &mut Vec<ServiceId>) {
+        let meant = |s: &Service| match verb {
+            Verb::Start => !matches!(s.state, State::Done) && s.spec.place.autostart != Autostart::Ignore,
+            Verb::Restart => s.is_meant_to_run(),
+            Verb::Signal => s.living().is_some(),
+            Verb::Tell => s.hears(),
+            Verb::Reload => s.can_be_told_to_reload(),
+            Verb::Status
+            | Verb::Stop
+            | Verb::Events
+            | Verb::Logs
+            | Verb::Explain
+            | Verb::Health
+            | Verb::Wait
+            | Verb::Shutdown
+            | Verb::Report
+            | Verb::Tree => true,
+        };
+        let kept: Vec<ServiceId> =
+            named.iter().filter(|id| self.machine.services().get(id.0 as usize).is_some_and(meant)).copied().collect();
+        if !kept.is_empty() {
+            *named = kept;
+        }
     }
 
     /// `others`: names that would have done as well.

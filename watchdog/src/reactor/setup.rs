@@ -336,11 +336,12 @@ fn file_error(key: &str, e: &FileError) -> String {
 fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, String> {
     match &instance.control {
         Control::Off => Ok(None),
-        Control::Path(path) => listen(path, false, poll).map(Some),
+        Control::Path(path) => listen(path, false, poll).map(Some).map_err(|e| running(instance, path).unwrap_or(e)),
         Control::RuntimeDir(dir) => {
             let server = private_dir(dir).map_err(|e| (e.to_string(), false)).and_then(|()| {
-                listen(&dir.join(socket_name(instance, me)), !instance.name_given, poll)
-                    .map_err(|e| (e, instance.name_given))
+                let path = dir.join(socket_name(instance, me));
+                listen(&path, !instance.name_given, poll)
+                    .map_err(|e| (running(instance, &path).unwrap_or(e), instance.name_given))
             });
             match server {
                 Ok(server) => Ok(Some(server)),
@@ -352,6 +353,11 @@ fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, 
             }
         }
     }
+}
+
+/// A better reason than that a socket is in use, where that is so.
+fn running(instance: &Instance, path: &Path) -> Option<String> {
+    crate::control::already_runs(&instance.name, path)
 }
 
 /// `unique`: the name holds our pid, so that nobody else can be about to take it.

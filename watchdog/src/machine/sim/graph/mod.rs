@@ -227,6 +227,7 @@ impl Run {
         if matches!(call, Call::Apply { .. }) {
             self.laws.before_reload(&self.machine);
         }
+        let meant = self.laws.with_members(&call);
         let mut applied = Applied::default();
         match call.clone() {
             Call::Begin => self.machine.begin(now, &mut out),
@@ -253,7 +254,7 @@ impl Run {
         for action in &out {
             self.world.perform(action, &self.machine);
         }
-        self.laws.after(now, &call, &applied, &out, &self.machine, &self.world)
+        self.laws.after(now, &meant, &applied, &out, &self.machine, &self.world)
     }
 }
 

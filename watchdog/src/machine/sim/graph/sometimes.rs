@@ -11,6 +11,7 @@ rare! {
     OnceKept => "a dependency that drops and was needed once",
     ConflictRefused => "a start refused for a conflict",
     ConflictWaits => "a start that waits for a conflicting one",
+    TargetRestarted => "a restart of a target, and so of a member",
     ReloadInStop => "a reload while something stops",
     ReloadNothing => "a reload without differences",
     ReloadLive => "new settings for a process that goes on",

@@ -2,8 +2,8 @@
 
 use super::{Call, Laws};
 use crate::machine::sim::graph::Rare;
-use crate::machine::{Action, Actions, Event, Goal, Reply, Request, State, Ticket};
-use crate::spec::Autostart;
+use crate::machine::{Action, Actions, Event, Goal, Reply, Request, ServiceId, State, Ticket};
+use crate::spec::{Autostart, Kind};
 
 impl Laws {
     /// Takes down what was wished, before anything that follows from it is judged.
@@ -31,6 +31,50 @@ impl Laws {
             }
             _ => {}
         }
+    }
+
+    /// The call as it is meant: a restart of a target is one of what it requires and wants, but for what is done or stopped.
+    pub(in super::super) fn with_members(&mut self, call: &Call) -> Call {
+        let mut call = call.clone();
+        let Call::Handle(Event::Asked { request: Request::Restart { services, .. }, .. }) = &mut call else {
+            return call;
+        };
+        let mut todo: Vec<usize> = services.iter().map(|id| id.0 as usize).collect();
+        while let Some(n) = todo.pop() {
+            let (Some(slot), Some(view)) = (self.shadow.slots.get(n), self.shadow.were.get(n)) else { continue };
+            if view.kind != Kind::Target {
+                continue;
+            }
+            for m in slot.hard.iter().map(|edge| edge.on).chain(slot.soft.iter().copied()) {
+                let (Some(member), id) = (self.shadow.were.get(m), ServiceId(m as u32)) else { continue };
+                let rests = matches!(member.state, State::Done | State::Stopped) || self.shadow.slots[m].removed;
+                if !rests && !services.contains(&id) {
+                    self.seen.saw(Rare::TargetRestarted);
+                    services.push(id);
+                    todo.push(m);
+                }
+            }
+        }
+        call
+    }
+
+    /// Whatever was up is on its way down, or up anew, once its restart is taken on.
+    pub(super) fn restarts(&self, call: &Call, out: &Actions) -> Result<(), String> {
+        let Call::Handle(Event::Asked { ticket, request: Request::Restart { services, .. }, .. }) = call else {
+            return Ok(());
+        };
+        let refused =
+            |a: &Action| matches!(a, Action::Answer { ticket: t, reply: Reply::Refused { .. } } if t == ticket);
+        if out.iter().any(refused) {
+            return Ok(());
+        }
+        for n in services.iter().map(|id| id.0 as usize) {
+            let (Some(was), Some(is)) = (self.shadow.were.get(n), self.shadow.views.get(n)) else { continue };
+            if was.active() && is.active() && !is.leaving() && is.last == was.last {
+                return Err(format!("restart: {} goes on as it was", self.shadow.slots[n].spec.name));
+            }
+        }
+        Ok(())
     }
 
     fn saw_refusal(&mut self, out: &Actions) {

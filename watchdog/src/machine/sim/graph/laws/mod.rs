@@ -111,6 +111,7 @@ impl Laws {
             return Err(format!("spin: {} actions of one call", out.len()));
         }
         self.wishes(call, out);
+        self.restarts(call, out)?;
         self.see_files(call, machine);
         self.remember(call, out);
         self.truth(machine, world)?;
