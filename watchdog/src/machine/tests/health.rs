@@ -180,6 +180,30 @@ fn a_wait_for_what_cannot_come_ends_at_once_with_the_reason() {
     }
 }
 
+/// 6. One that ends well at once and leaves others behind is told how to be run, once; its look-alikes are not.
+#[test]
+fn a_program_that_puts_itself_into_the_background_is_warned_of_once() {
+    let hides = |stage: &Stage| {
+        stage
+            .out
+            .iter()
+            .any(|a| matches!(a, Action::Tell(Notice { what: What::LeftoverKilled { background: true, .. }, .. })))
+    };
+    let always = || prefix(|s| s.restart.policy = Policy::Always).up();
+    let stage = always().ends_leaving(0, &[7]);
+    assert!(hides(&stage));
+    let stage = stage.tree(&[]).due().up().ends_leaving(0, &[8]);
+    assert!(!hides(&stage), "it is said once");
+    assert!(!hides(&always().ends_leaving(1, &[7])), "a crash");
+    assert!(!hides(&always().secs(10).ends_leaving(0, &[7])), "it did its work in the foreground");
+    assert!(!hides(&always().stop(None).ends_leaving(0, &[7])), "it was asked to end");
+    let oneshot = prefix(|s| s.kind = crate::spec::Kind::Oneshot).up();
+    assert!(
+        !hides(&oneshot.ends_leaving(0, &[7])),
+        "a oneshot may leave something behind, which is ended all the same"
+    );
+}
+
 #[test]
 fn whether_all_are_ready_has_one_answer_and_hidden_ones_count() {
     let of = |stage: &Stage| stage.service().readiness();
