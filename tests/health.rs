@@ -362,3 +362,60 @@ fn a_reader_of_up_that_is_gone_costs_lines_that_are_counted() {
     assert!(event["stream"] == "stdout" && lines >= 1 && bytes >= lines * 10, "{event}");
     dog.stop();
 }
+
+/// 14. Failed before: without a limit MEMORY and CPU were `-`.
+#[test]
+fn what_a_service_uses_is_in_status_without_a_limit() {
+    let dog = Run::quick().program(["sh", "-c", "while :; do :; done"]).spawn();
+    dog.event("ready", 1);
+    let used = wait_for("its CPU time", || {
+        let status = dog.verb(&["status", "--json"]).code(0).json()["services"][0].clone();
+        (status["cpu"]["percent"].as_f64() > Some(1.0)).then_some(status)
+    });
+    assert!(used["memory"]["rss_bytes"].as_u64() > Some(100_000), "{used}");
+    let table = dog.verb(&["status"]).code(0).out;
+    let row = table.lines().find(|l| l.starts_with("sh ") && l.contains("running  ")).unwrap();
+    assert!(row.contains("KiB") || row.contains("MiB"), "{table}");
+    assert!(row.contains('%'), "{table}");
+    // nothing is measured for a question that does not ask for it
+    let plain = dog.status();
+    assert!(plain["memory"]["rss_bytes"].is_null() && plain["cpu"]["percent"].is_null(), "{plain}");
+    dog.stop();
+}
+
+/// 17. Failed before: both were "killed by TERM" in `status`, and "died by SIGTERM" in `explain`.
+#[test]
+fn a_stop_and_a_crash_by_the_same_signal_look_different() {
+    let file = format!("[service.asked]\n{SLEEPS}[service.died]\n{SLEEPS}restart = \"never\"\n");
+    let dog = Run::quick_file(&file).spawn();
+    dog.wait_ready("asked");
+    let died = nix::unistd::Pid::from_raw(dog.pid_of("died", 1));
+    nix::sys::signal::kill(died, nix::sys::signal::Signal::SIGTERM).unwrap();
+    dog.wait_service("died", "its end", |s| s["state"] == "done" || s["state"] == "failed");
+    dog.verb(&["stop", "asked"]).code(0);
+    let table = dog.verb(&["status"]).code(0).out;
+    let row = |name: &str| table.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    assert!(row("asked").contains("stopped (TERM)") && row("died").contains("killed by TERM"), "{table}");
+    let told = |name: &str| dog.verb(&["explain", name]).code(0).out;
+    assert!(told("asked").contains("ended by SIGTERM") && !told("asked").contains("died by"), "{}", told("asked"));
+    assert!(told("died").contains("died by SIGTERM"), "{}", told("died"));
+    dog.stop();
+}
+
+/// 15. Failed before: members of a report stood there as JSON, and lists that were empty with their name.
+#[test]
+fn a_report_is_shown_as_plain_text() {
+    let run = Run::quick().flag("--restart", "never").flag("--give-up", "stay").flag("--ready", "reported");
+    let dir = run.at("reports");
+    let dog = run.flag("--start-timeout", "300ms").flag("--report-dir", dir).program(["sleep", "1000"]).spawn();
+    dog.event("exit", 1);
+    let ended = dog.wait();
+    let folder = ended.run.at("reports");
+    let line = [common::watchdog(), "report", "last", "--dir", &folder].map(Into::into);
+    let out = ended.run.command(&line).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("start-timeout") && text.contains("never ready"), "{text}");
+    for bit in ["said_stopping", "beats ,", "{", "pids=["] {
+        assert!(!text.contains(bit), "{bit:?} in\n{text}");
+    }
+}

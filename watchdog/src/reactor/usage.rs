@@ -61,8 +61,24 @@ impl Reactor {
             let alive = self.running(id).map(|(_, generation)| generation);
             let Some(seen) = watched.seen.get(&id).filter(|seen| Some(seen.generation) == alive) else { continue };
             shape["memory"]["rss_bytes"] = seen.usage.rss_bytes.into();
-            shape["cpu"]["percent"] = seen.usage.cpu_permille().map(|n| f64::from(n) / 10.0).into();
+            let percent = |permille: u32| f64::from(permille) / 10.0;
+            match seen.usage.cpu_permille() {
+                Some(permille) => shape["cpu"]["percent"] = percent(permille).into(),
+                // The first look at it, and no limit that has measured it: the mean since its start.
+                None if shape["cpu"]["percent"].is_null() => {
+                    shape["cpu"]["percent"] = self.mean_share(id, seen).map(percent).into();
+                }
+                None => {}
+            }
         }
+    }
+
+    /// CPU time of all its life as thousandths of one core.
+    fn mean_share(&self, id: ServiceId, seen: &Seen) -> Option<u32> {
+        let spawned = self.machine.services().get(id.0 as usize)?.run.as_ref()?.spawned?;
+        let life = MonoTime(seen.at).since(spawned);
+        let share = (seen.usage.so_far.as_micros() * 1000).checked_div(life.as_micros())?;
+        Some(u32::try_from(share).unwrap_or(u32::MAX))
     }
 
     /// A generation is over, or a service.

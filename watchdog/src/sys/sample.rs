@@ -30,6 +30,8 @@ pub(crate) struct Usage {
     pub cpu: Option<Duration>,
     /// Time since the sample before.
     pub elapsed: Duration,
+    /// CPU time so far of those that are there, with that of their children where those count.
+    pub so_far: Duration,
 }
 
 impl Usage {
@@ -127,6 +129,9 @@ fn measure<K>(
         }
         known.insert(*pid, stat);
     }
+    let children = |stat: &Stat| if group.with_children { stat.children } else { 0 };
+    let ticks: u64 = known.values().map(|stat| stat.own.saturating_add(children(stat))).sum();
+    usage.so_far = Duration::from_millis(ticks.saturating_mul(TICK_MS));
     // A group of which nothing is there uses nothing that could be known.
     usage.cpu = past.filter(|_| !known.is_empty()).map(|past| spent(past, &known, group.with_children));
     (usage, known)

@@ -217,3 +217,28 @@ fn whether_all_are_ready_has_one_answer_and_hidden_ones_count() {
     let fine = [Readiness::Unasked, Readiness::Ready, Readiness::Over].map(Readiness::is_missing);
     assert_eq!((missing, fine), ([true; 2], [false; 3]));
 }
+
+/// 18. No page said how long it takes.
+#[test]
+fn the_time_to_a_hang_is_the_formula_of_the_readme() {
+    let readme = include_str!("../../../../README.md");
+    for formula in
+        ["`(heartbeat_misses - 1) x heartbeat_interval + heartbeat_timeout`", "`heartbeat_interval x heartbeat_misses`"]
+    {
+        assert!(readme.contains(formula), "{formula}");
+    }
+    let seconds = Duration::from_secs;
+    for (interval, timeout, misses) in [(10, 5, 3), (2, 1, 1), (7, 3, 4)] {
+        let rules = move |s: &mut Spec| {
+            let h = &mut s.heartbeat;
+            (h.interval, h.timeout, h.misses) = (seconds(interval), seconds(timeout), misses as u32);
+        };
+        // The next ping comes an interval after the answer, and is the first that has none.
+        let (native, took) = prefix(rules).armed().until("hang");
+        assert_eq!(took, seconds(interval + (misses - 1) * interval + timeout));
+        let (_, looks) = (native.now, native.looked_at(|_| ()).now.since(MonoTime(took)));
+        assert_eq!(looks, Duration::from_millis(200), "two looks");
+        let notify = prefix(rules).up().notify(News::Beat).until("hang").1;
+        assert_eq!(notify, seconds(interval * misses));
+    }
+}

@@ -153,7 +153,7 @@ fn permille_are_of_one_core() {
     let usage = |cpu, elapsed| Usage {
         cpu: Some(Duration::from_millis(cpu)),
         elapsed: Duration::from_millis(elapsed),
-        rss_bytes: None,
+        ..Usage::default()
     };
     assert_eq!(usage(500, 1000).cpu_permille(), Some(500));
     assert_eq!(usage(4000, 1000).cpu_permille(), Some(4000));
