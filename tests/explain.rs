@@ -117,7 +117,7 @@ fn an_old_worker_is_told_its_age() {
     let dog = run.worker(["sleep"]).spawn();
     dog.event("spawn", 2);
     // the number is that of the run that ended: how long it lived
-    tells(&dog, &["it reached its max_age: recycled", "SIGTERM sent", "died by SIGTERM after 4"]);
+    tells(&dog, &["it reached its max_age: recycled", "SIGTERM sent", "ended by SIGTERM after 4"]);
     dog.stop();
 }
 

@@ -291,3 +291,131 @@ fn a_hidden_service_that_is_not_ready_is_missed_everywhere() {
     let told: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert_eq!((out.status.code(), &told["ready"]), (Some(1), &json!(false)), "{told}");
 }
+
+/// 44. Failed before: why-not said "its exec has not come; there is no start_timeout".
+#[test]
+fn a_start_that_its_hook_holds_up_says_so() {
+    let file = format!("[service.web]\n{SLEEPS}hook = [\"pre-start:sleep 1000\"]\n[service.fine]\n{SLEEPS}");
+    let dog = Run::quick_file(&file).spawn();
+    dog.wait_service_state("web", "starting");
+    let why = dog.verb(&["explain", "--why-not", "web"]).code(0).out;
+    assert!(
+        why.contains("it is not started yet: its pre-start hook has been running for ") && why.contains("(sleep)"),
+        "{why}"
+    );
+    let explained = dog.verb(&["explain", "web"]).code(0).out;
+    assert!(explained.contains("its pre-start hook has been running for "), "{explained}");
+    let fine = dog.verb(&["explain", "--why-not", "fine"]).code(0).out;
+    assert!(!fine.contains("hook"), "{fine}");
+    dog.stop();
+}
+
+/// 6. Failed before: nothing was said, and the service was gone or started again and again.
+#[test]
+fn a_program_that_puts_itself_into_the_background_is_told_how_to_be_run() {
+    let run = Run::quick().flag("--restart", "always").flag("--restart-limit", "2");
+    let ended = run.program(["sh", "-c", "sleep 1000 & exit 0"]).run();
+    let said = |ended: &common::Ended| ended.err.lines().filter(|l| l.contains("Run it in the foreground")).count();
+    assert_eq!(said(&ended), 1, "{}", ended.story());
+    let told: Vec<Value> = ended.of("leftover-killed").iter().map(|e| e["background"].clone()).collect();
+    assert_eq!(told, [json!(true), json!(false), json!(false)]);
+    // the look-alikes: one that crashes beside its child, and one that is alone
+    for script in ["sleep 1000 & exit 3", "exit 0"] {
+        let ended = Run::once().program(["sh", "-c", script]).run();
+        assert_eq!(said(&ended), 0, "{}", ended.story());
+    }
+}
+
+/// 52. Failed before: a prompt without a newline, and a text with colours in it or cut by one, never made it ready.
+#[test]
+fn a_line_that_says_ready_needs_no_newline_and_may_be_coloured_and_in_pieces() {
+    for script in [
+        "printf 'server is up'",
+        "printf 'server \\033[1;32mis\\033[0m up\\n'",
+        "printf 'server is\\033['; sleep 0.3; printf '32m u'; sleep 0.3; printf 'p'",
+    ] {
+        let run = Run::quick().flag("--ready", "line:server is up").flag("--log", "capture");
+        let dog = run.program(["sh", "-c", &format!("{script}; exec sleep 1000")]).spawn();
+        assert_eq!(dog.event("ready", 1)["ready_by"], "line", "{script}");
+        dog.stop();
+    }
+    // the look-alikes: over two lines, and as the title of a terminal
+    for script in ["printf 'server is\\n up\\n'", "printf '\\033]0;server is up\\007\\n'"] {
+        let run = Run::quick().flag("--ready", "line:server is up").flag("--log", "capture");
+        let dog = run.program(["sh", "-c", &format!("{script}; echo told; exec sleep 1000")]).spawn();
+        wait_for("its output", || dog.verb(&["logs"]).out.contains("told").then_some(()));
+        assert_eq!(dog.status()["state"], "starting", "{script}");
+        dog.stop();
+    }
+}
+
+/// 7b. Failed before: `lines` was 0.
+#[test]
+fn a_reader_of_up_that_is_gone_costs_lines_that_are_counted() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let file = "[service.web]\ncommand = [\"sh\", \"-c\", \"while :; do echo a line of output; sleep 0.01; done\"]\n";
+    let dog = Run::quick_file(file).stdout(writer.into()).spawn();
+    dog.wait_ready("web");
+    drop(reader);
+    let event = dog.event("log-dropped", 1);
+    let (lines, bytes) = (event["lines"].as_u64().unwrap(), event["bytes"].as_u64().unwrap());
+    assert!(event["stream"] == "stdout" && lines >= 1 && bytes >= lines * 10, "{event}");
+    dog.stop();
+}
+
+/// 14. Failed before: without a limit MEMORY and CPU were `-`.
+#[test]
+fn what_a_service_uses_is_in_status_without_a_limit() {
+    let dog = Run::quick().program(["sh", "-c", "while :; do :; done"]).spawn();
+    dog.event("ready", 1);
+    let used = wait_for("its CPU time", || {
+        let status = dog.verb(&["status", "--json"]).code(0).json()["services"][0].clone();
+        (status["cpu"]["percent"].as_f64() > Some(1.0)).then_some(status)
+    });
+    assert!(used["memory"]["rss_bytes"].as_u64() > Some(100_000), "{used}");
+    let table = dog.verb(&["status"]).code(0).out;
+    let row = table.lines().find(|l| l.starts_with("sh ") && l.contains("running  ")).unwrap();
+    assert!(row.contains("KiB") || row.contains("MiB"), "{table}");
+    assert!(row.contains('%'), "{table}");
+    // nothing is measured for a question that does not ask for it
+    let plain = dog.status();
+    assert!(plain["memory"]["rss_bytes"].is_null() && plain["cpu"]["percent"].is_null(), "{plain}");
+    dog.stop();
+}
+
+/// 17. Failed before: both were "killed by TERM" in `status`, and "died by SIGTERM" in `explain`.
+#[test]
+fn a_stop_and_a_crash_by_the_same_signal_look_different() {
+    let file = format!("[service.asked]\n{SLEEPS}[service.died]\n{SLEEPS}restart = \"never\"\n");
+    let dog = Run::quick_file(&file).spawn();
+    dog.wait_ready("asked");
+    let died = nix::unistd::Pid::from_raw(dog.pid_of("died", 1));
+    nix::sys::signal::kill(died, nix::sys::signal::Signal::SIGTERM).unwrap();
+    dog.wait_service("died", "its end", |s| s["state"] == "done" || s["state"] == "failed");
+    dog.verb(&["stop", "asked"]).code(0);
+    let table = dog.verb(&["status"]).code(0).out;
+    let row = |name: &str| table.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
+    assert!(row("asked").contains("stopped (TERM)") && row("died").contains("killed by TERM"), "{table}");
+    let told = |name: &str| dog.verb(&["explain", name]).code(0).out;
+    assert!(told("asked").contains("ended by SIGTERM") && !told("asked").contains("died by"), "{}", told("asked"));
+    assert!(told("died").contains("died by SIGTERM"), "{}", told("died"));
+    dog.stop();
+}
+
+/// 15. Failed before: members of a report stood there as JSON, and lists that were empty with their name.
+#[test]
+fn a_report_is_shown_as_plain_text() {
+    let run = Run::quick().flag("--restart", "never").flag("--give-up", "stay").flag("--ready", "reported");
+    let dir = run.at("reports");
+    let dog = run.flag("--start-timeout", "300ms").flag("--report-dir", dir).program(["sleep", "1000"]).spawn();
+    dog.event("exit", 1);
+    let ended = dog.wait();
+    let folder = ended.run.at("reports");
+    let line = [common::watchdog(), "report", "last", "--dir", &folder].map(Into::into);
+    let out = ended.run.command(&line).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("start-timeout") && text.contains("never ready"), "{text}");
+    for bit in ["said_stopping", "beats ,", "{", "pids=["] {
+        assert!(!text.contains(bit), "{bit:?} in\n{text}");
+    }
+}

@@ -251,6 +251,28 @@ fn below_the_processor_limit_nobody_is_restarted() {
     dog.stop().count("threshold", 0).count("spawn", 1);
 }
 
+/// 55. Failed before: children that began and ended between two samples counted as nothing, so that a tree that works all the
+/// time in short-lived children was never above its limit.
+#[test]
+fn children_that_come_and_go_between_samples_count_for_the_limit() {
+    // Each of them works for far less than a quarter of the interval: what lives at a sample is below the limit.
+    let child = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done";
+    let script = format!("while :; do sh -c '{child}'; done");
+    let run = |scope: &str| {
+        let run = Run::quick().flag("--cpu-limit", "25%").flag("--cpu-samples", "3").flag("--sample-interval", "1s");
+        run.flag("--cpu-action", "warn").flag("--limit-scope", scope).program(["sh", "-c", &script])
+    };
+    let dog = run("tree").spawn();
+    let crossed = dog.event("threshold", 1);
+    assert_eq!((&crossed["what"], &crossed["limit"]), (&json!("cpu"), &json!(25)), "{crossed}");
+    dog.stop();
+    // the look-alike: of the main process alone its children are not asked for
+    let dog = run("main").spawn();
+    wait_for("three samples", || dog.status()["cpu"]["percent"].as_f64());
+    stays("no threshold", Duration::from_secs(4), || dog.events_of("threshold").is_empty());
+    dog.stop();
+}
+
 /// THR-12: cpu_samples: bursts are borne
 #[test]
 fn bursts_are_borne() {

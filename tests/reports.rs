@@ -465,7 +465,7 @@ fn explain_tells_the_story_of_a_limit() {
     }
     dog.verb(&["stop", "worker"]).code(0);
     let why = dog.verb(&["explain", "--why-not", "worker"]).code(0).out;
-    assert!(why.contains("it is not started: it was asked to be down"), "{why}");
+    assert!(why.contains("it is not started: stopped on request by pid "), "{why}");
     dog.stop();
 }
 

@@ -15,7 +15,7 @@ type Section = (&'static str, &'static str, fn(&Value) -> Vec<String>);
 const SECTIONS: [Section; 15] = [
     ("panic", "panic", text),
     ("verdicts", "verdicts", verdicts),
-    ("heartbeat", "heartbeat", |v| lines(facts(v))),
+    ("heartbeat", "heartbeat", heartbeat),
     ("lanes", "lanes", |v| columns(v, &["name", "state", "deadline_ms", "silent_ms", "beats", "late"])),
     ("health", "health", |v| columns(v, &["name", "pass", "message"])),
     ("probes", "probes", probes),
@@ -31,7 +31,7 @@ const SECTIONS: [Section; 15] = [
 ];
 
 /// Members that the heading tells.
-const HEADING: [&str; 19] = [
+const HEADING: [&str; 25] = [
     "id",
     "time",
     "service",
@@ -51,6 +51,12 @@ const HEADING: [&str; 19] = [
     "rusage",
     "status_text",
     "descriptors_total",
+    "started_at",
+    "ready_at",
+    "ready_by",
+    "restarts",
+    "worker_errno",
+    "said_stopping",
 ];
 
 /// `report list`
@@ -104,11 +110,56 @@ fn heading(report: &Value) -> String {
     line("report", format!("{} of {}", cell(&report["id"]), cell(&report["time"])));
     line("end", end(report));
     line("rule", known(&report["rule"]));
-    line("says", known(&report["status_text"]));
+    line("life", life(report));
+    line("says", said(report));
     line("command", known(&report["command"]));
     line("used", facts(&report["rusage"]));
     line("watchdog", facts(&report["watchdog"]));
     page
+}
+
+/// When it was started and ready, and how often it has been started again.
+fn life(report: &Value) -> String {
+    let mut words = Vec::new();
+    if !report["started_at"].is_null() {
+        words.push(format!("started {}", cell(&report["started_at"])));
+        words.push(match report["ready_at"].is_null() {
+            true => "never ready".to_string(),
+            false => format!("ready {} (by {})", cell(&report["ready_at"]), cell(&report["ready_by"])),
+        });
+    }
+    if let Some(restarts @ 1..) = report["restarts"].as_u64() {
+        words.push(format!("{restarts} restarts so far"));
+    }
+    words.join(", ")
+}
+
+/// What it said of itself.
+fn said(report: &Value) -> String {
+    let mut words = lines(known(&report["status_text"]));
+    if !report["worker_errno"].is_null() {
+        words.push(format!("its reason is errno {}", cell(&report["worker_errno"])));
+    }
+    if report["said_stopping"] == Value::Bool(true) {
+        words.push("it said that it is ending".to_string());
+    }
+    words.join("; ")
+}
+
+/// Its signs of life: how, and the last of them.
+fn heartbeat(value: &Value) -> Vec<String> {
+    let Some(members) = value.as_object() else { return Vec::new() };
+    if value["armed"] == Value::Bool(false) && value["dialect"].is_null() {
+        return vec!["none: it has not beaten".to_string()];
+    }
+    let watched = if value["armed"] == Value::Bool(true) { "watched" } else { "not watched" };
+    let told = ["dialect", "armed"];
+    let rest = members.iter().filter(|(key, _)| !told.contains(&key.as_str()));
+    let rest = facts(&Value::Object(rest.map(|(key, value)| (key.clone(), value.clone())).collect()));
+    let dialect = value["dialect"].as_str().map(clean).unwrap_or_else(|| "no dialect".to_string());
+    vec![
+        [dialect, watched.to_string(), rest].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", "),
+    ]
 }
 
 /// How it ended, as far as that is known.
@@ -277,7 +328,7 @@ mod tests {
             "web #3: hang, deadlocked\nreport    r1 of T\nend       killed by ABRT, core dumped, pid 42, uptime 1m30s\n",
             "rule      3 misses of 10s\nsays      serving\ncommand   ./server\nused      rss peak 1MiB, user 1.5ms\n",
             "\nverdicts:\n  T0 starved: wait (extension 1)\n    late 2s\n",
-            "\nlanes:\n  NAME      STATE  DEADLINE  SILENT  BEATS  LATE\n  consumer  late   5s        30s     7      true\n",
+            "\nlanes:\n  NAME      STATE  DEADLINE  SILENT  BEATS  LATE\n  consumer  late   5s        30s     7      yes\n",
             "\nprobes:\n  NAME     ROLE      RESULT   TIME  DURATION  FAILURES  MESSAGE\n  answers  liveness  failure  T2    1.5s      3         503 Gone\n",
             "\nstacks:\n  main:\n    lock\n        main\n",
             "\ndescriptors (1 of 900):\n  FD  TARGET\n  0   /dev/null\n",
@@ -289,6 +340,29 @@ mod tests {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
         assert!(!text.contains("accept queues") && !text.contains("panic") && !text.contains("health"), "{text}");
+    }
+
+    /// 15. Failed before: `beats , dialect`, `said_stopping: false` and other members as JSON.
+    #[test]
+    fn a_report_of_one_that_never_said_anything_is_plain_text() {
+        let text = report(&json!({
+            "id": "r1", "time": "T", "service": "web", "generation": 1, "cause": "start-timeout", "signal": "TERM",
+            "core": false, "oom": false, "requested": false, "rule": "not ready within start_timeout 2s",
+            "started_at": "T0", "ready_at": null, "ready_by": null, "restarts": 0, "worker_errno": null,
+            "said_stopping": false, "status_text": null, "verdicts": [], "lanes": [], "stacks": [], "health": null,
+            "heartbeat": {"dialect": null, "armed": false, "last_ms": null, "misses": 0, "rtt_p50_us": null,
+                          "rtt_p99_us": null, "beats_ms": []},
+            "events": [{"time": "T1", "event": "signal-sent", "service": "web", "generation": 1, "signal": "TERM",
+                        "pids": [7, 8], "scope": "group"}],
+        }));
+        assert!(text.contains("life      started T0, never ready\n"), "{text}");
+        assert!(text.contains("\nheartbeat:\n  none: it has not beaten\n"), "{text}");
+        assert!(text.contains(" pids=7,8 ") && !text.contains(['{', '[', '"']), "{text}");
+        for bit in ["said_stopping", "beats ,", "false", "null"] {
+            assert!(!text.contains(bit), "{bit:?} in {text}");
+        }
+        let beaten = json!({"dialect": "native", "armed": true, "last_ms": 35_000, "misses": 3, "beats_ms": [1000]});
+        assert_eq!(heartbeat(&beaten), ["native, watched, beats 1s, last 35s, misses 3"]);
     }
 
     #[test]

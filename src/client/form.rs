@@ -116,7 +116,8 @@ pub(crate) fn bytes(count: &Value) -> String {
 /// A member by its name: `rss_peak_bytes` is `rss peak 12MiB`. The unit stands in the name, as everywhere on the wire.
 pub(crate) fn fact(key: &str, value: &Value) -> String {
     let name = ["_ms", "_us", "_bytes"].iter().find_map(|unit| key.strip_suffix(unit)).unwrap_or(key);
-    format!("{} {}", clean(name).replace('_', " "), measured(key, value))
+    let name = clean(name).replace('_', " ");
+    if *value == Value::Bool(true) { name } else { format!("{name} {}", measured(key, value)) }
 }
 
 /// A value in the unit that its name ends in; of a list each one.
@@ -125,6 +126,7 @@ pub(crate) fn measured(key: &str, value: &Value) -> String {
         return items.iter().map(|item| measured(key, item)).collect::<Vec<_>>().join(" ");
     }
     match key {
+        _ if value.is_boolean() => if *value == Value::Bool(true) { "yes" } else { "no" }.to_string(),
         _ if !value.is_u64() => cell(value),
         _ if key.ends_with("_ms") => time(value),
         _ if key.ends_with("_us") => micros(value),
@@ -133,9 +135,15 @@ pub(crate) fn measured(key: &str, value: &Value) -> String {
     }
 }
 
-/// All members of an object that are known, one behind the other.
+/// All members of an object that are known and say something, one behind the other: of switches those that are on, by name
+/// alone, and no empty list.
 pub(crate) fn facts(object: &Value) -> String {
-    let known = object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let says = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Bool(true) | Value::Number(_) | Value::String(_) | Value::Object(_) => true,
+    };
+    let known = object.as_object().into_iter().flatten().filter(|(_, value)| says(value));
     known.map(|(key, value)| fact(key, value)).collect::<Vec<_>>().join(", ")
 }
 
@@ -154,6 +162,7 @@ mod tests {
             ("1.5KiB".into(), "7B".into(), "-".into())
         );
         assert_eq!(facts(&json!({"a": null, "b": -1, "c_ms": "x"})), "b -1, c x");
+        assert_eq!(facts(&json!({"beats_ms": [], "stopped": false, "traced": true})), "traced");
     }
 
     #[test]

@@ -167,10 +167,30 @@ fn services(answer: &Value) -> String {
 
 /// How it ended last; an end that was a failure is seen.
 fn exit_cell(exit: &Value) -> String {
-    let text = last_exit(exit);
+    let text = why_it_ended(exit);
     let failed = exit["signal"].is_string() || exit["code"].as_i64().is_some_and(|code| code != 0);
     // An end that was asked for is none, whatever the code.
-    if failed && exit["cause"] != "requested" { painted(&text, BAD) } else { text }
+    if failed && !was_asked_for(exit) { painted(&text, BAD) } else { text }
+}
+
+/// A stop, a restart or a recycling: nothing that went wrong.
+fn was_asked_for(exit: &Value) -> bool {
+    exit["cause"].as_str().is_some_and(|c| ["requested", "max-age", "dependency", "config-changed"].contains(&c))
+}
+
+/// How it ended last, so that a stop does not look like a crash: `stopped (TERM)`, `hang (ABRT)`, `killed by SEGV`.
+pub(crate) fn why_it_ended(exit: &Value) -> String {
+    let by_rule = ["start-timeout", "hang", "memory", "cpu", "probe"];
+    let word = match exit["cause"].as_str() {
+        _ if was_asked_for(exit) => "stopped",
+        Some(cause) if by_rule.contains(&cause) => cause,
+        _ => return last_exit(exit),
+    };
+    match (exit["code"].as_i64(), exit["signal"].as_str()) {
+        (_, Some(signal)) => format!("{word} ({})", clean(signal)),
+        (Some(code), None) => format!("{word} (code {code})"),
+        (None, None) => word.to_string(),
+    }
 }
 
 /// How something ended.
@@ -203,7 +223,11 @@ pub(crate) fn event(event: &Value) -> String {
     }
     for (key, value) in event.as_object().into_iter().flatten() {
         if !SAID.contains(&key.as_str()) && !value.is_null() {
-            let said = if key == "by" { asker(value) } else { cell(value) };
+            let said = match value {
+                Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+                _ if key == "by" => asker(value),
+                _ => cell(value),
+            };
             text.push_str(&format!(" {}={said}", clean(key)));
         }
     }

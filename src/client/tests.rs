@@ -260,6 +260,22 @@ fn what_is_measured_stands_below_the_table() {
     assert_eq!(print::answer("status", &quiet).lines().count(), 3);
 }
 
+/// 17. Failed before: each of them was `killed by TERM`.
+#[test]
+fn a_stop_an_end_by_a_rule_and_a_crash_look_different() {
+    let exit = |cause: &str| json!({"code": null, "signal": "TERM", "cause": cause});
+    let shown = |exit: &Value| print::why_it_ended(exit);
+    assert_eq!(shown(&exit("signalled")), "killed by TERM");
+    assert_eq!(shown(&exit("requested")), "stopped (TERM)");
+    assert_eq!(shown(&exit("max-age")), "stopped (TERM)");
+    assert_eq!(shown(&exit("start-timeout")), "start-timeout (TERM)");
+    assert_eq!(shown(&json!({"code": 0, "signal": null, "cause": "requested"})), "stopped (code 0)");
+    assert_eq!(shown(&json!({"code": 3, "signal": null, "cause": "exited"})), "code 3");
+    assert_eq!(shown(&json!(null)), "-");
+    let status = json!({"instance": {}, "services": [{"name": "web", "last_exit": exit("requested")}]});
+    assert!(print::answer("status", &status).contains("stopped (TERM)"));
+}
+
 #[test]
 fn a_file_that_was_read_again_is_told_by_its_differences() {
     let none = json!({ "added": [], "removed": [], "changed": [], "restarted": [], "deferred": [] });

@@ -399,7 +399,7 @@ fn notice_line(notice: &Notice) -> String {
             by(who)
         }
         What::SignalRequested { by: who, signal } => format!("signal {} {}", signal_name(*signal), by(who)),
-        What::LeftoverKilled { pids } | What::Stuck { pids } => format!("{} pids", pids.len()),
+        What::LeftoverKilled { pids, .. } | What::Stuck { pids } => format!("{} pids", pids.len()),
         What::Spawn
         | What::SpawnFailed { .. }
         | What::Ready { .. }

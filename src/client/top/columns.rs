@@ -36,7 +36,7 @@ static COLUMNS: [Column; 12] = [
     Column { head: "", width: CURVE as u16, from: 78, right: false, text: |_, c| c.map(|c| bars(&c.rss, CURVE, LEAST.0)).unwrap_or_default() },
     Column { head: "CPU", width: 6, from: 60, right: true, text: |s, _| percent(&s["cpu"]["percent"]) },
     Column { head: "", width: CURVE as u16, from: 80, right: false, text: |_, c| c.map(|c| bars(&c.cpu, CURVE, LEAST.1)).unwrap_or_default() },
-    Column { head: "LAST EXIT", width: 14, from: 130, right: false, text: |s, _| crate::client::print::last_exit(&s["last_exit"]) },
+    Column { head: "LAST EXIT", width: 14, from: 130, right: false, text: |s, _| crate::client::print::why_it_ended(&s["last_exit"]) },
 ];
 
 /// Those that a terminal of this width has room for.

@@ -13,10 +13,18 @@ use std::time::Duration;
 /// Events told at most.
 const STORY: usize = 12;
 
+/// A pre-start hook that holds a start up: its program, and for how long it has been running.
+pub(crate) type StartHook = (String, Duration);
+
+fn held_up((program, time): &StartHook) -> String {
+    format!("its pre-start hook has been running for {} ({program})", human(*time))
+}
+
 /// The sentences for one service.
 pub(crate) fn explain<'a>(
     frame: &Frame<'_>,
     s: &Service,
+    hook: Option<StartHook>,
     journal: impl DoubleEndedIterator<Item = &'a Entry>,
 ) -> Vec<String> {
     let about = [&s.spec.title, &s.spec.description];
@@ -28,7 +36,10 @@ pub(crate) fn explain<'a>(
     let mut story: Vec<&Entry> = journal.filter(|e| e.is_of(s.id) && tells(&e.notice.what)).rev().take(STORY).collect();
     story.reverse();
     text.extend(story.iter().map(|e| format!("{} {}", rfc3339(e.wall), sentence(&e.notice))));
-    text.push(next(frame, s));
+    text.push(match hook {
+        Some(hook) => format!("next: it is started when its hook ends; {}", held_up(&hook)),
+        None => next(frame, s),
+    });
     text.extend(rules_for(s));
     text
 }
@@ -136,7 +147,7 @@ fn limit_rules(spec: &Spec) -> Vec<String> {
 }
 
 /// Why what might be expected has not happened.
-pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
+pub(crate) fn why_not(frame: &Frame<'_>, s: &Service, hook: Option<StartHook>) -> Vec<String> {
     let mut text = vec![now(frame, s)];
     let process = s.spec.kind.has_process();
     text.push(match (s.state, s.goal) {
@@ -160,6 +171,9 @@ pub(crate) fn why_not(frame: &Frame<'_>, s: &Service) -> Vec<String> {
                 }
                 (None, None) => "it is not restarted: it runs, and nothing of it is judged that could be wrong".into(),
             }
+        }
+        (State::Starting { .. }, _) if hook.is_some() => {
+            hook.map_or_else(String::new, |hook| format!("it is not started yet: {}", held_up(&hook)))
         }
         (State::Starting { .. }, _) => {
             let left = s.timers.get(Timer::Start).map(|at| human(at.since(frame.now)));

@@ -100,7 +100,13 @@ pub(crate) fn sentence(n: &Notice) -> String {
         What::KillEscalated { grace } => format!("still alive after its grace of {}: SIGKILL", human(*grace)),
         What::Stopped => "stopped; nothing of its tree lives".into(),
         What::Stuck { pids } => format!("killed and not gone: pid {pids:?}"),
-        What::LeftoverKilled { pids } => {
+        What::LeftoverKilled { pids, background: true } => format!(
+            "its main process ended with code 0 and left {} process(es), which are ended (pid {pids:?}): it has put itself into \
+             the background, where it cannot be supervised. Run it in the foreground (`daemon off;`, -F, --foreground, \
+             --no-daemon, -DFOREGROUND)",
+            pids.len()
+        ),
+        What::LeftoverKilled { pids, background: false } => {
             format!("{} process(es) of its tree outlived it and are ended: pid {pids:?}", pids.len())
         }
         What::OrphanReaped { pid } => format!("an orphan was reaped: pid {pid}"),

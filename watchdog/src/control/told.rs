@@ -97,7 +97,8 @@ fn by_kind(what: &What) -> Value {
             json!({"signal": signal_name(*signal), "scope": scope, "pids": pids})
         }
         What::KillEscalated { grace } => json!({"grace_ms": millis(*grace)}),
-        What::Stuck { pids } | What::LeftoverKilled { pids } => json!({"pids": pids}),
+        What::Stuck { pids } => json!({"pids": pids}),
+        What::LeftoverKilled { pids, background } => json!({"pids": pids, "background": background}),
         What::OrphanReaped { pid } => json!({"orphan": pid}),
         What::LogDropped { stream, lines, bytes } => json!({"stream": stream, "lines": lines, "bytes": bytes}),
         What::ControlDenied { pid, uid } => json!({"by": {"kind": "control", "signal": null, "pid": pid, "uid": uid}}),

@@ -2,13 +2,15 @@
 //! file, passed on byte for byte.
 
 mod file;
+mod find;
 mod ring;
 mod sink;
 mod split;
 
 pub(crate) use file::{FileError, LogFile, Lost};
+pub(crate) use find::Finder;
 pub(crate) use ring::{Line, Ring};
-pub(crate) use sink::Sink;
+pub(crate) use sink::{Dropped, Sink};
 pub(crate) use split::Splitter;
 
 /// One of the two.

@@ -17,7 +17,23 @@ pub(crate) struct Sink {
     held: Vec<u8>,
     from: usize,
     broken: bool,
-    dropped: u64,
+    dropped: Dropped,
+}
+
+/// What was not passed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// Ends of lines in it.
+    pub lines: u64,
+    /// All of it.
+    pub bytes: u64,
+}
+
+impl Dropped {
+    fn add(&mut self, bytes: &[u8]) {
+        self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        self.bytes += bytes.len() as u64;
+    }
 }
 
 /// Which of our two descriptors.
@@ -32,8 +48,15 @@ impl Sink {
     #[must_use]
     pub(crate) fn open(stderr: bool) -> Sink {
         let own = if stderr { RawSink::Stderr } else { RawSink::Stdout };
-        let mut sink =
-            Sink { kind: Kind::Closed, private: None, own, held: Vec::new(), from: 0, broken: false, dropped: 0 };
+        let mut sink = Sink {
+            kind: Kind::Closed,
+            private: None,
+            own,
+            held: Vec::new(),
+            from: 0,
+            broken: false,
+            dropped: Dropped::default(),
+        };
         sink.kind = sink.with(fds::kind);
         if sink.kind == Kind::Stream {
             sink.private = sink.with(fds::private_writer);
@@ -70,25 +93,30 @@ impl Sink {
         self.held.len() - self.from
     }
 
-    /// Bytes that were not passed on because the reader is gone (EPIPE), since the last time this was asked.
-    pub(crate) fn take_dropped(&mut self) -> u64 {
+    /// What was not passed on because the reader is gone (EPIPE) or behind, since the last time this was asked.
+    pub(crate) fn take_dropped(&mut self) -> Dropped {
         std::mem::take(&mut self.dropped)
     }
 
-    /// Counts bytes that were not even offered.
-    pub(crate) fn drop_bytes(&mut self, n: u64) {
-        self.dropped += n;
+    /// Whether something was dropped that has not been asked for.
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.dropped.bytes > 0
+    }
+
+    /// Counts what was not even offered.
+    pub(crate) fn drop_bytes(&mut self, bytes: &[u8]) {
+        self.dropped.add(bytes);
     }
 
     /// Passes bytes on; holds what is not taken. Callers ask [`Sink::is_behind`] before they read more.
     pub(crate) fn pass(&mut self, bytes: &[u8]) {
         if self.broken {
-            self.dropped += bytes.len() as u64;
+            self.dropped.add(bytes);
             return;
         }
         let taken = if self.is_behind() { 0 } else { self.write_all_now(bytes) };
         if self.broken {
-            self.dropped += bytes.len() as u64;
+            self.dropped.add(bytes);
         } else if taken < bytes.len() {
             // A reader that is always a little behind must not make this grow for ever.
             if self.from > self.held.len() / 2 {
@@ -107,7 +135,7 @@ impl Sink {
             self.held = held;
         }
         if self.broken || !self.is_behind() {
-            self.dropped += (self.held.len() - self.from) as u64;
+            self.dropped.add(&self.held[self.from..]);
             self.held.clear();
             self.from = 0;
         }
@@ -128,7 +156,7 @@ impl Sink {
                 Ok(n) => done += n,
                 // No room now, which may change: this piece is lost, the next may not be.
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG)) => {
-                    self.dropped += rest.len() as u64;
+                    self.dropped.add(rest);
                     return bytes.len();
                 }
                 Err(_) => {
@@ -151,7 +179,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let private = fds::private_writer(writer.as_fd());
         let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
-        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: 0 };
+        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Dropped::default() };
         sink.pass(&[b'x'; 200_000]);
         let mut taken = [0; 20_000];
         for _ in 0..200 {
@@ -160,6 +188,24 @@ mod tests {
             sink.pass(&taken);
         }
         assert!(sink.held.len() < 600_000, "{}", sink.held.len());
-        assert_eq!(sink.take_dropped(), 0);
+        assert_eq!(sink.take_dropped(), Dropped::default());
+    }
+
+    /// 7b. Failed before: bytes were counted, and lines of those that wrote to no screen were 0.
+    #[test]
+    fn what_a_reader_that_is_gone_does_not_get_is_counted_in_lines_and_bytes() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let private = fds::private_writer(writer.as_fd());
+        let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
+        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Dropped::default() };
+        sink.pass(b"taken\n");
+        assert_eq!(sink.take_dropped(), Dropped::default());
+        drop(reader);
+        sink.pass(b"one\ntwo\n");
+        sink.pass(b"three\n");
+        sink.drop_bytes(b"four\n");
+        assert!(sink.has_dropped());
+        assert_eq!(sink.take_dropped(), Dropped { lines: 4, bytes: 19 });
+        assert!(!sink.has_dropped());
     }
 }

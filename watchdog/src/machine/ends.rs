@@ -8,6 +8,8 @@ use super::words::*;
 use crate::spec::{Kind, Ready, SWEEP_GRACE};
 use std::time::Duration;
 
+/// A main process that ends well so soon and leaves others behind has put the program into the background.
+const BACKGROUND: Duration = Duration::from_secs(10);
 /// Between two looks at a tree that was killed and is not gone.
 pub(super) const RESCAN: Duration = Duration::from_millis(10);
 /// Between two looks at a tree that was asked to go.
@@ -64,21 +66,25 @@ impl Service {
             self.free_start = None;
             self.leave = true;
         }
+        let by_itself = !requested && doomed.is_none() && exit.code == Some(0);
+        let hides = by_itself && uptime < BACKGROUND && self.spec.kind == Kind::Service;
         match left.is_empty() {
             true => self.tree_gone(cx),
-            false => self.sweep(cx, generation, Some(cause), left),
+            false => self.sweep(cx, generation, Some(cause), left, hides),
         }
     }
 
-    /// The main process is gone and this is left of its tree: TERM, then KILL.
-    pub(super) fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, cause: Option<Cause>, left: Vec<i32>) {
+    /// The main process is gone and this is left of its tree: TERM, then KILL. `hides`: it has put itself into the
+    /// background, which is said once.
+    fn sweep(&mut self, cx: &mut Cx<'_>, child: Generation, cause: Option<Cause>, left: Vec<i32>, hides: bool) {
         let reason = format!(
             "{} of its tree outlived it and {} being ended",
             left.len(),
             if left.len() == 1 { "is" } else { "are" }
         );
         self.enter(cx, State::Stopping { child, step: StopStep::Sweep }, cause, reason);
-        self.tell(cx, cause, What::LeftoverKilled { pids: left.clone() });
+        let background = hides && !std::mem::replace(&mut self.told_background, true);
+        self.tell(cx, cause, What::LeftoverKilled { pids: left.clone(), background });
         self.left = left;
         let grace = self.spec.stop.timeout.min(SWEEP_GRACE);
         if grace.is_zero() {

@@ -134,8 +134,9 @@ pub enum What {
     Stopped,
     /// It was killed and is not gone.
     Stuck { pids: Vec<i32> },
-    /// These outlived their main process and are being ended.
-    LeftoverKilled { pids: Vec<i32> },
+    /// These outlived their main process and are being ended; `background`: it looks as if the program had put itself into
+    /// the background, where it cannot be supervised, and this is the first time that it does.
+    LeftoverKilled { pids: Vec<i32>, background: bool },
     /// As PID 1 or subreaper: a stranger was reaped.
     OrphanReaped { pid: i32 },
     /// Output was not kept.

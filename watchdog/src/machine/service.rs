@@ -84,6 +84,8 @@ pub struct Service {
     pub ever_ran: bool,
     /// The program file is busy since then.
     pub busy_since: Option<MonoTime>,
+    /// That it puts itself into the background has been told.
+    pub told_background: bool,
     /// The last status, as the watchdog would end with it.
     pub status: Option<u8>,
     /// Why it is where it is.
@@ -151,6 +153,7 @@ impl Service {
             pending: None,
             ever_ran: false,
             busy_since: None,
+            told_background: false,
             status: None,
             cause: None,
             reason: "not started yet".into(),

@@ -171,6 +171,15 @@ impl Reactor {
         Some(Event::SpawnFailed { service: id, generation, failure: veto(hook, libc::ECANCELED) })
     }
 
+    /// The pre-start hook that a start waits for: its program, and for how long it has been running.
+    pub(super) fn start_hook(&self, id: ServiceId) -> Option<(String, Duration)> {
+        let held = self.workers.get(id.0 as usize)?.held.as_ref()?;
+        let hook = self.machine.services().get(id.0 as usize)?.spec.hooks.get(held.hook)?;
+        let begun = held.running.until.saturating_sub(TIMEOUT);
+        let name = hook.command.first().map_or_else(String::new, |c| c.to_string_lossy().into_owned());
+        Some((name, self.clock.now().saturating_sub(begun)))
+    }
+
     // --- their ends ---
 
     /// A child of ours was reaped: if it is a hook, what follows. False: it is none.

@@ -4,12 +4,27 @@ use super::Reactor;
 use crate::machine::*;
 use crate::spec::{LimitScope, MemoryLimit, Spec};
 use crate::sys::reap::Dead;
-use crate::sys::sample::Sampler;
+use crate::sys::sample::{Group, Sampler};
 use crate::sys::{cgroup, tree};
 use std::collections::BTreeSet;
 
 /// What `auto` takes of the control group's limit, percent.
 const AUTO_PERCENT: u64 = 90;
+
+/// One generation that is measured.
+pub(super) struct Measured {
+    pub(super) id: ServiceId,
+    pub(super) generation: Generation,
+    pids: Vec<i32>,
+    /// Its whole tree, so that children that have ended count as well.
+    tree: bool,
+}
+
+impl Measured {
+    pub(super) fn group(&self) -> Group<'_, ServiceId> {
+        Group { key: self.id, pids: &self.pids, with_children: self.tree }
+    }
+}
 
 /// How often the kernel has killed for want of memory: in our own control group, and on the whole machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,17 +71,22 @@ impl Reactor {
         }
         let due = std::mem::take(&mut self.to_measure);
         let strangers = self.stranger_children();
-        let groups: Vec<(ServiceId, Generation, Vec<i32>)> = due
-            .into_iter()
-            .filter_map(|(id, generation)| Some((id, generation, self.measured(id, generation, &strangers)?)))
-            .collect();
-        let keyed: Vec<(ServiceId, &[i32])> = groups.iter().map(|(id, _, pids)| (*id, pids.as_slice())).collect();
+        let groups: Vec<Measured> =
+            due.into_iter().filter_map(|(id, generation)| self.to_sample(id, generation, &strangers)).collect();
+        let keyed: Vec<Group<'_, ServiceId>> = groups.iter().map(Measured::group).collect();
         let usages = self.sampler.get_or_insert_with(Sampler::new).sample(&keyed);
         let at = self.now();
-        for ((service, generation, _), usage) in groups.into_iter().zip(usages) {
+        for (Measured { id: service, generation, .. }, usage) in groups.into_iter().zip(usages) {
             let sample = Sample { at, rss_bytes: usage.rss_bytes, cpu_permille: usage.cpu_permille() };
             self.feed(Event::Sampled { service, generation, sample });
         }
+    }
+
+    /// The same with what the sampler has to know.
+    pub(super) fn to_sample(&self, id: ServiceId, generation: Generation, strangers: &[i32]) -> Option<Measured> {
+        let scope = self.machine.services().get(id.0 as usize)?.spec.limits.scope;
+        let pids = self.measured(id, generation, strangers)?;
+        Some(Measured { id, generation, pids, tree: scope == LimitScope::Tree })
     }
 
     /// Whose memory and time count for this service.

@@ -231,8 +231,7 @@ struct Reactor {
     /// Who watches, and what it wants to show.
     observer: Option<Box<dyn crate::Observer>>,
     screen: Vec<u8>,
-    /// Lines of it that a reader who is behind did not get, and whether that was told since it fell behind.
-    lost_lines: u64,
+    /// Whether it was told that a reader that is behind or gone did not get all of it, since it fell behind.
     told_lost: bool,
     /// Wishes of other threads.
     wishes: Option<(std::sync::mpsc::Receiver<Wish>, std::sync::Arc<mio::Waker>)>,
@@ -505,7 +504,7 @@ impl Reactor {
             | What::ConfigError { .. } => log::Level::Warn,
             What::NotifyDenied { .. } if self.is_denied_first(notice) => log::Level::Warn,
             What::NotifyDenied { .. } => log::Level::Debug,
-            What::Blocked { hopeless: true, .. } => log::Level::Warn,
+            What::Blocked { hopeless: true, .. } | What::LeftoverKilled { background: true, .. } => log::Level::Warn,
             What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
             What::Blocked { .. } | What::Unblocked => log::Level::Debug,
             What::GaveUp { .. }

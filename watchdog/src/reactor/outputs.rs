@@ -3,7 +3,7 @@
 use super::screen::Shown;
 use super::{Reactor, SINKS};
 use crate::control::{item, line};
-use crate::logs::{Line, Lost, Splitter, Stream};
+use crate::logs::{Dropped, Finder, Line, Lost, Splitter, Stream};
 use crate::machine::*;
 use crate::spec::{LogMode, Ready};
 use crate::sys::clock;
@@ -33,6 +33,8 @@ pub(super) struct Output {
     pub(super) stream: Stream,
     pub(super) pipe: OwnedFd,
     splitter: Splitter,
+    /// Looks for the line that says that it is ready.
+    finder: Finder,
 }
 
 /// How a round of reading ended.
@@ -48,7 +50,7 @@ enum Read {
     Behind,
 }
 
-/// What a line must hold to say that this service is ready, while that is waited for.
+/// What its output must hold to say that this service is ready, while that is waited for.
 fn line_wanted(service: &Service) -> Option<&[u8]> {
     match (&service.spec.ready, service.state) {
         (Ready::Line(text), State::Starting { .. }) => Some(text.as_bytes()),
@@ -58,7 +60,7 @@ fn line_wanted(service: &Service) -> Option<&[u8]> {
 
 impl Output {
     pub(super) fn new(service: ServiceId, generation: Generation, stream: Stream, pipe: OwnedFd) -> Output {
-        Output { service, generation, stream, pipe, splitter: Splitter::default() }
+        Output { service, generation, stream, pipe, splitter: Splitter::default(), finder: Finder::default() }
     }
 }
 
@@ -111,7 +113,7 @@ impl Reactor {
             taken += n;
             self.take_in(&mut output, &buffer[..n], false);
             if let Some(sink) = self.sinks[output.stream.index()].as_mut() {
-                sink.drop_bytes(n as u64);
+                sink.drop_bytes(&buffer[..n]);
             }
         }
         self.outputs.insert(token, output);
@@ -126,15 +128,14 @@ impl Reactor {
             sink.pass(bytes);
         }
         let at = clock::wall();
-        let Output { service, generation, stream, splitter, .. } = output;
+        let Output { service, generation, stream, splitter, finder, .. } = output;
         let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
         let followed = self.followers.iter().any(|f| !f.events);
         let wanted = self.machine.services().get(service.0 as usize).and_then(line_wanted);
-        let mut seen = false;
+        let seen = wanted.is_some_and(|text| finder.finds(text, bytes));
         let followed = followed || self.observer.is_some() || self.web.as_ref().is_some_and(|web| web.pages.are_read());
         let mut fresh = Vec::new();
         splitter.push(bytes, |piece| {
-            seen |= wanted.is_some_and(|text| memchr::memmem::find(piece.bytes, text).is_some());
             let seq = worker.ring.push(at, generation.0, *stream, piece.partial, piece.bytes);
             if let Some(file) = worker.file_of(*stream) {
                 file.push(piece.bytes, !piece.partial);
@@ -244,10 +245,9 @@ impl Reactor {
     /// What a reader that is gone or behind did not get; the worker, ring and file go on without it (case LOG-10).
     pub(super) fn tell_lost(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let bytes = self.sinks[stream.index()].as_mut().map_or(0, |s| s.take_dropped());
-            if bytes > 0 {
-                // Lines are only known of what an observer wanted to show.
-                let lines = if stream == Stream::Stdout { std::mem::take(&mut self.lost_lines) } else { 0 };
+            let lost = self.sinks[stream.index()].as_mut().map_or_else(Dropped::default, |s| s.take_dropped());
+            if lost.bytes > 0 {
+                let Dropped { lines, bytes } = lost;
                 self.tell_own(What::LogDropped { stream: stream.word(), lines, bytes });
             }
         }

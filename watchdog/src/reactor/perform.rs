@@ -99,7 +99,7 @@ impl Reactor {
                 None
             }
             Action::Tell(mut notice) => {
-                if let What::Stuck { pids } | What::LeftoverKilled { pids } = &mut notice.what {
+                if let What::Stuck { pids } | What::LeftoverKilled { pids, .. } = &mut notice.what {
                     *pids = some(std::mem::take(pids));
                 }
                 self.tell(notice);

@@ -163,8 +163,11 @@ impl Reactor {
             .iter()
             .filter(|s| services.contains(&s.id))
             .map(|s| {
-                let text =
-                    if why_not { why_not_of(&frame, s) } else { explain(&frame, s, self.journal.last(usize::MAX)) };
+                let hook = self.start_hook(s.id);
+                let text = match why_not {
+                    true => why_not_of(&frame, s, hook),
+                    false => explain(&frame, s, hook, self.journal.last(usize::MAX)),
+                };
                 json!({"service": s.spec.name, "text": text})
             })
             .collect();

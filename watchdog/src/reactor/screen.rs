@@ -57,7 +57,8 @@ impl Reactor {
         let Some(observer) = observer.as_mut() else { return };
         observer.turn(&Snapshot { now, services: machine.services(), ending }, screen);
         self.draw();
-        if self.lost_lines > 0 && !std::mem::replace(&mut self.told_lost, true) {
+        let lost = self.sinks[Stream::Stdout.index()].as_ref().is_some_and(Sink::has_dropped);
+        if lost && !std::mem::replace(&mut self.told_lost, true) {
             // At once, and the rest when the reader comes back or nobody writes any more.
             self.tell_lost();
         }
@@ -94,9 +95,8 @@ impl Reactor {
         if let Some(sink) = self.sinks[at].as_mut() {
             match sink.held() + self.screen.len() > HELD_MAX {
                 true => {
-                    sink.drop_bytes(self.screen.len() as u64);
+                    sink.drop_bytes(&self.screen);
                     self.observer.iter_mut().for_each(|observer| observer.dropped());
-                    self.lost_lines += memchr::memchr_iter(b'\n', &self.screen).count() as u64;
                 }
                 false => sink.pass(&self.screen),
             }

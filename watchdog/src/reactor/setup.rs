@@ -164,7 +164,6 @@ impl Reactor {
             loader,
             observer,
             screen: Vec::new(),
-            lost_lines: 0,
             told_lost: false,
             wishes,
             kept_wishes: String::new(),

@@ -2,8 +2,9 @@
 //! from what limits are judged by, so that looking changes no judgement.
 
 use super::Reactor;
+use super::measure::Measured;
 use crate::machine::*;
-use crate::sys::sample::{Sampler, Usage};
+use crate::sys::sample::{Group, Sampler, Usage};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,10 +39,8 @@ impl Reactor {
             services.iter().filter_map(|id| self.running(*id)).filter(|who| watched.is_due(*who, now)).collect();
         // Orphans are looked for in the whole table of processes: not for nobody.
         let strangers = if due.is_empty() { Vec::new() } else { self.stranger_children() };
-        let groups: Vec<(ServiceId, Generation, Vec<i32>)> = due
-            .into_iter()
-            .filter_map(|(id, generation)| Some((id, generation, self.measured(id, generation, &strangers)?)))
-            .collect();
+        let groups: Vec<Measured> =
+            due.into_iter().filter_map(|(id, generation)| self.to_sample(id, generation, &strangers)).collect();
         watched.measure(&groups, now);
         self.watched = Some(watched);
     }
@@ -62,8 +61,24 @@ impl Reactor {
             let alive = self.running(id).map(|(_, generation)| generation);
             let Some(seen) = watched.seen.get(&id).filter(|seen| Some(seen.generation) == alive) else { continue };
             shape["memory"]["rss_bytes"] = seen.usage.rss_bytes.into();
-            shape["cpu"]["percent"] = seen.usage.cpu_permille().map(|n| f64::from(n) / 10.0).into();
+            let percent = |permille: u32| f64::from(permille) / 10.0;
+            match seen.usage.cpu_permille() {
+                Some(permille) => shape["cpu"]["percent"] = percent(permille).into(),
+                // The first look at it, and no limit that has measured it: the mean since its start.
+                None if shape["cpu"]["percent"].is_null() => {
+                    shape["cpu"]["percent"] = self.mean_share(id, seen).map(percent).into();
+                }
+                None => {}
+            }
         }
+    }
+
+    /// CPU time of all its life as thousandths of one core.
+    fn mean_share(&self, id: ServiceId, seen: &Seen) -> Option<u32> {
+        let spawned = self.machine.services().get(id.0 as usize)?.run.as_ref()?.spawned?;
+        let life = MonoTime(seen.at).since(spawned);
+        let share = (seen.usage.so_far.as_micros() * 1000).checked_div(life.as_micros())?;
+        Some(u32::try_from(share).unwrap_or(u32::MAX))
     }
 
     /// A generation is over, or a service.
@@ -88,14 +103,14 @@ impl Watched {
         self.seen.get(&id).is_none_or(|seen| seen.generation != generation || now.saturating_sub(seen.at) >= OFTEN)
     }
 
-    fn measure(&mut self, groups: &[(ServiceId, Generation, Vec<i32>)], at: Duration) {
+    fn measure(&mut self, groups: &[Measured], at: Duration) {
         if groups.is_empty() {
             return;
         }
-        let keyed: Vec<(ServiceId, &[i32])> = groups.iter().map(|(id, _, pids)| (*id, pids.as_slice())).collect();
+        let keyed: Vec<Group<'_, ServiceId>> = groups.iter().map(Measured::group).collect();
         let usages = self.sampler.sample(&keyed);
-        for ((id, generation, _), usage) in groups.iter().zip(usages) {
-            self.seen.insert(*id, Seen { generation: *generation, at, usage });
+        for (one, usage) in groups.iter().zip(usages) {
+            self.seen.insert(one.id, Seen { generation: one.generation, at, usage });
         }
     }
 

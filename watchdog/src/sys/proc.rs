@@ -17,6 +17,10 @@ pub(crate) struct Stat {
     pub group: i32,
     /// Session.
     pub session: i32,
+    /// CPU time of its own, in clock ticks.
+    pub own: u64,
+    /// That of its children that ended and were waited for, with what those had of theirs.
+    pub children: u64,
     /// Start time in clock ticks since boot: with the pid, an identity.
     pub start: u64,
 }
@@ -59,9 +63,13 @@ fn parse_stat(line: &[u8]) -> Option<Stat> {
     let ppid = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // Field 22 of proc_pid_stat(5); four are read, so 15 lie between.
-    let start = fields.nth(15)?.parse().ok()?;
-    Some(Stat { state, ppid, group, session, start })
+    // Fields 14 to 17 and 22 of proc_pid_stat(5).
+    let mut fields = fields.skip(7);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let own = ticks()?.saturating_add(ticks()?);
+    let children = ticks()?.saturating_add(ticks()?);
+    let start = fields.nth(4)?.parse().ok()?;
+    Some(Stat { state, ppid, group, session, own, children, start })
 }
 
 /// Children of every thread of a process. `None` when the kernel has no such file (CONFIG_PROC_CHILDREN).
@@ -130,6 +138,7 @@ mod tests {
         let line = b"42 (a) R 1 () S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 12345 1 2";
         let stat = parse_stat(line).expect("a stat line");
         assert_eq!((stat.state, stat.ppid, stat.group, stat.session, stat.start), (b'S', 7, 8, 9, 12345));
+        assert_eq!((stat.own, stat.children), (5 + 6, 7 + 8));
         assert_eq!(parse_stat(b"42 (x"), None);
         assert_eq!(parse_stat(b""), None);
     }

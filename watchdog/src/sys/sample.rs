@@ -1,10 +1,11 @@
 //! Memory and CPU time of processes that are ours, through sysinfo: one pass for all of them, nobody else's looked at.
 //!
 //! CPU time is what the kernel has counted for each process, subtracted here: sysinfo's own percentages depend on when
-//! else they were asked for. It counts in ticks of 10 ms, so less than a second between two samples says little.
+//! else they were asked for. It counts in ticks of 10 ms, so less than a second between two samples says little. Children that
+//! came and went between two samples count as well: their parent has their time when it has waited for them.
 
 use super::clock::{self, Clock};
-use super::proc;
+use super::proc::{self, Stat};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(crate) struct Usage {
     pub cpu: Option<Duration>,
     /// Time since the sample before.
     pub elapsed: Duration,
+    /// CPU time so far of those that are there, with that of their children where those count.
+    pub so_far: Duration,
 }
 
 impl Usage {
@@ -38,6 +41,17 @@ impl Usage {
         let share = (self.cpu?.as_micros() * 1000).checked_div(self.elapsed.as_micros())?;
         Some(u32::try_from(share).unwrap_or(u32::MAX))
     }
+}
+
+/// Processes that are measured together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group<'a, K> {
+    /// Whose they are.
+    pub key: K,
+    /// They.
+    pub pids: &'a [i32],
+    /// Children of theirs that ended and were waited for count as well.
+    pub with_children: bool,
 }
 
 /// Keeps what is needed to subtract. Costs nothing before the first sample.
@@ -53,8 +67,8 @@ pub(crate) struct Sampler<K> {
 struct Past {
     at: Duration,
     since_boot: Duration,
-    /// By number: start time in seconds, which makes it an identity, and CPU time.
-    known: BTreeMap<i32, (u64, Duration)>,
+    /// By number.
+    known: BTreeMap<i32, Stat>,
 }
 
 impl<K: Ord + Copy> Sampler<K> {
@@ -65,10 +79,10 @@ impl<K: Ord + Copy> Sampler<K> {
     }
 
     /// Measures groups of processes, in one pass; the answers are in the order of the groups.
-    pub(crate) fn sample(&mut self, groups: &[(K, &[i32])]) -> Vec<Usage> {
+    pub(crate) fn sample(&mut self, groups: &[Group<'_, K>]) -> Vec<Usage> {
         let pids: Vec<Pid> = groups
             .iter()
-            .flat_map(|(_, pids)| pids.iter())
+            .flat_map(|group| group.pids.iter())
             .filter_map(|pid| Some(Pid::from(usize::try_from(*pid).ok()?)))
             .collect();
         let system = self.system.take().filter(|s| s.processes().len() <= pids.len() + STALE_MAX);
@@ -76,15 +90,15 @@ impl<K: Ord + Copy> Sampler<K> {
             return vec![Usage::default(); groups.len()];
         };
         // `nothing` alone would list the threads of each process as well.
-        let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
+        let kind = ProcessRefreshKind::nothing().with_memory().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, kind);
         let (at, since_boot) = (self.clock.now(), clock::since_boot());
         let mut usages = Vec::with_capacity(groups.len());
-        for (key, pids) in groups {
-            let past = self.groups.get(key);
-            let (usage, known) = measure(&system, pids, past, at);
+        for group in groups {
+            let past = self.groups.get(&group.key);
+            let (usage, known) = measure(&system, group, past, at);
             usages.push(usage);
-            self.groups.insert(*key, Past { at, since_boot, known });
+            self.groups.insert(group.key, Past { at, since_boot, known });
         }
         self.system = Some(system);
         usages
@@ -99,45 +113,73 @@ impl<K: Ord + Copy> Sampler<K> {
     }
 }
 
-fn measure(
+fn measure<K>(
     system: &System,
-    pids: &[i32],
+    group: &Group<'_, K>,
     past: Option<&Past>,
     at: Duration,
-) -> (Usage, BTreeMap<i32, (u64, Duration)>) {
+) -> (Usage, BTreeMap<i32, Stat>) {
     let mut usage = Usage { elapsed: past.map_or(Duration::ZERO, |p| at.saturating_sub(p.at)), ..Usage::default() };
-    let mut spent = Duration::ZERO;
     let mut known = BTreeMap::new();
-    for pid in pids {
+    for pid in group.pids {
         let found = usize::try_from(*pid).ok().and_then(|n| system.process(Pid::from(n)));
-        let Some(process) = found else { continue };
+        let (Some(process), Some(stat)) = (found, proc::stat(*pid)) else { continue };
         if let Some(bytes) = resident(*pid, process) {
             usage.rss_bytes = Some(usage.rss_bytes.unwrap_or(0).saturating_add(bytes));
         }
-        let total = Duration::from_millis(process.accumulated_cpu_time());
-        if let Some(past) = past {
-            spent += since(past, *pid, process.start_time(), total);
-        }
-        known.insert(*pid, (process.start_time(), total));
+        known.insert(*pid, stat);
     }
+    let children = |stat: &Stat| if group.with_children { stat.children } else { 0 };
+    let ticks: u64 = known.values().map(|stat| stat.own.saturating_add(children(stat))).sum();
+    usage.so_far = Duration::from_millis(ticks.saturating_mul(TICK_MS));
     // A group of which nothing is there uses nothing that could be known.
-    usage.cpu = (past.is_some() && !known.is_empty()).then_some(spent);
+    usage.cpu = past.filter(|_| !known.is_empty()).map(|past| spent(past, &known, group.with_children));
     (usage, known)
 }
 
-/// CPU time of one process since the sample before. One that is new has used all of it since, if it began since; one that
-/// came from elsewhere is only remembered.
-fn since(past: &Past, pid: i32, start: u64, total: Duration) -> Duration {
-    match past.known.get(&pid) {
-        Some((then, before)) if *then == start && *before <= total => total.saturating_sub(*before),
-        _ if began(pid).is_some_and(|began| began >= past.since_boot) => total,
-        _ => Duration::ZERO,
+/// CPU time since the sample before. Of a process that has ended meanwhile the parent has all, also what was counted of it
+/// before: that is taken off again, so that nothing counts twice.
+fn spent(past: &Past, known: &BTreeMap<i32, Stat>, with_children: bool) -> Duration {
+    let goes_on = |pid: &i32| past.known.get(pid).zip(known.get(pid)).filter(|(then, now)| then.start == now.start);
+    let mut inherited: BTreeMap<i32, u64> = BTreeMap::new();
+    if with_children {
+        for (pid, then) in past.known.iter().filter(|(pid, _)| goes_on(pid).is_none()) {
+            if let Some(heir) = heir(past, *pid, &goes_on) {
+                *inherited.entry(heir).or_default() += then.own.saturating_add(then.children);
+            }
+        }
     }
+    let ticks = known.iter().map(|(pid, now)| {
+        let mine = |children: u64| if with_children { children } else { 0 };
+        match goes_on(pid) {
+            Some((then, _)) => {
+                let counted = inherited.get(pid).copied().unwrap_or(0);
+                let children = now.children.saturating_sub(then.children).saturating_sub(counted);
+                now.own.saturating_sub(then.own).saturating_add(mine(children))
+            }
+            // It is new: all of it, if it began since. One that came from elsewhere is only remembered.
+            None if began(now) >= past.since_boot => now.own.saturating_add(mine(now.children)),
+            None => 0,
+        }
+    });
+    Duration::from_millis(ticks.sum::<u64>().saturating_mul(TICK_MS))
+}
+
+/// Which process that goes on has got the time of one that is gone: the next one above it, as it was before.
+fn heir<'a>(past: &Past, gone: i32, goes_on: &impl Fn(&i32) -> Option<(&'a Stat, &'a Stat)>) -> Option<i32> {
+    let mut at = gone;
+    for _ in 0..past.known.len() {
+        at = past.known.get(&at)?.ppid;
+        if goes_on(&at).is_some() {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// When it began, on the clock of [`clock::since_boot`]; exact to a tick, where sysinfo rounds to seconds.
-fn began(pid: i32) -> Option<Duration> {
-    Some(Duration::from_millis(proc::stat(pid)?.start.saturating_mul(TICK_MS)))
+fn began(stat: &Stat) -> Duration {
+    Duration::from_millis(stat.start.saturating_mul(TICK_MS))
 }
 
 /// A process whose main thread has ended (pthread_exit) shows as a zombie without memory, while its other threads live on

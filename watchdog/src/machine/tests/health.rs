@@ -181,6 +181,30 @@ fn a_wait_for_what_cannot_come_ends_at_once_with_the_reason() {
     }
 }
 
+/// 6. One that ends well at once and leaves others behind is told how to be run, once; its look-alikes are not.
+#[test]
+fn a_program_that_puts_itself_into_the_background_is_warned_of_once() {
+    let hides = |stage: &Stage| {
+        stage
+            .out
+            .iter()
+            .any(|a| matches!(a, Action::Tell(Notice { what: What::LeftoverKilled { background: true, .. }, .. })))
+    };
+    let always = || prefix(|s| s.restart.policy = Policy::Always).up();
+    let stage = always().ends_leaving(0, &[7]);
+    assert!(hides(&stage));
+    let stage = stage.tree(&[]).due().up().ends_leaving(0, &[8]);
+    assert!(!hides(&stage), "it is said once");
+    assert!(!hides(&always().ends_leaving(1, &[7])), "a crash");
+    assert!(!hides(&always().secs(10).ends_leaving(0, &[7])), "it did its work in the foreground");
+    assert!(!hides(&always().stop(None).ends_leaving(0, &[7])), "it was asked to end");
+    let oneshot = prefix(|s| s.kind = crate::spec::Kind::Oneshot).up();
+    assert!(
+        !hides(&oneshot.ends_leaving(0, &[7])),
+        "a oneshot may leave something behind, which is ended all the same"
+    );
+}
+
 #[test]
 fn whether_all_are_ready_has_one_answer_and_hidden_ones_count() {
     let of = |stage: &Stage| stage.service().readiness();
@@ -193,4 +217,29 @@ fn whether_all_are_ready_has_one_answer_and_hidden_ones_count() {
     let missing = [Readiness::Coming, Readiness::Lost].map(Readiness::is_missing);
     let fine = [Readiness::Unasked, Readiness::Ready, Readiness::Over].map(Readiness::is_missing);
     assert_eq!((missing, fine), ([true; 2], [false; 3]));
+}
+
+/// 18. No page said how long it takes.
+#[test]
+fn the_time_to_a_hang_is_the_formula_of_the_readme() {
+    let readme = include_str!("../../../../README.md");
+    for formula in
+        ["`(heartbeat_misses - 1) x heartbeat_interval + heartbeat_timeout`", "`heartbeat_interval x heartbeat_misses`"]
+    {
+        assert!(readme.contains(formula), "{formula}");
+    }
+    let seconds = Duration::from_secs;
+    for (interval, timeout, misses) in [(10, 5, 3), (2, 1, 1), (7, 3, 4)] {
+        let rules = move |s: &mut Spec| {
+            let h = &mut s.heartbeat;
+            (h.interval, h.timeout, h.misses) = (seconds(interval), seconds(timeout), misses as u32);
+        };
+        // The next ping comes an interval after the answer, and is the first that has none.
+        let (native, took) = prefix(rules).armed().until("hang");
+        assert_eq!(took, seconds(interval + (misses - 1) * interval + timeout));
+        let (_, looks) = (native.now, native.looked_at(|_| ()).now.since(MonoTime(took)));
+        assert_eq!(looks, Duration::from_millis(200), "two looks");
+        let notify = prefix(rules).up().notify(News::Beat).until("hang").1;
+        assert_eq!(notify, seconds(interval * misses));
+    }
 }
