@@ -113,7 +113,7 @@ fn every_dialect_that_is_offered_has_its_variable() {
     };
     assert_eq!(value("WATCHDOG_PID"), seen["pid"].to_string());
     assert_eq!(value("WATCHDOG_USEC"), "30000000");
-    assert!(value("NOTIFY_SOCKET").starts_with('@'));
+    assert!(value("NOTIFY_SOCKET").starts_with('/'));
 }
 
 /// INH-02

@@ -15,16 +15,33 @@ fn socket_of(pid: i32) -> String {
     })
 }
 
-/// One datagram from a process that is none of the worker's, as this user.
-fn stranger(socket: &str, text: &str, uid: Option<u32>) {
-    let mut words: Vec<String> = Vec::new();
-    if let Some(uid) = uid {
-        let become_user = [format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".into()];
-        words.extend(["setpriv".to_string()].into_iter().chain(become_user));
-    }
+/// A process that is none of the worker's, of a user that may not speak for it.
+const STRANGER: u32 = 65_534;
+
+/// What makes a stranger of the command that follows.
+fn strangely() -> Vec<String> {
+    let user = [format!("--reuid={STRANGER}"), format!("--regid={STRANGER}"), "--clear-groups".into()];
+    ["setpriv".to_string()].into_iter().chain(user).collect()
+}
+
+/// A datagram of a stranger. False: it may not send to this socket.
+fn stranger(socket: &str, text: &str, env: &[(String, String)]) -> bool {
+    let mut words = strangely();
     words.extend([worker().to_string_lossy().into_owned(), "notify-once".into(), text.into()]);
     let mut command = std::process::Command::new(&words[0]);
-    assert!(command.args(&words[1..]).env("NOTIFY_SOCKET", socket).status().unwrap().success());
+    command.args(&words[1..]).env("NOTIFY_SOCKET", socket).envs(env.iter().cloned()).status().unwrap().success()
+}
+
+/// Whoever owns the socket may open it to all: then strangers reach it.
+fn open_to_all(socket: &str) {
+    std::fs::set_permissions(socket, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+}
+
+/// Variables of a process, as its own user can read them.
+fn variables(pid: i32) -> Vec<(String, String)> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let text = String::from_utf8_lossy(&environ).into_owned();
+    text.split('\0').filter_map(|v| v.split_once('=')).map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
 fn status_text(dog: &Dog, text: &str) {
@@ -90,37 +107,119 @@ fn the_reason_that_a_worker_gives_is_in_its_report() {
     dog.stop();
 }
 
-/// HAN-21: the same user, and another one
+/// HAN-21, H1: in a directory through which all can pass and into which none can look, a socket that only the worker's user
+/// and root can write to. Failed before: an abstract name, open to all
 #[test]
-fn a_stranger_is_denied_and_changes_nothing() {
+fn each_worker_has_a_socket_of_its_own_that_strangers_cannot_reach() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let mut users = vec![None];
     if common::is_root() {
-        users.push(Some(65534));
+        users.push(Some(STRANGER));
     }
-    for uid in users {
-        let run = Run::quick().flag("--ready", "reported");
-        let dog = run.talks(&["sleep:100000"]).spawn();
-        let pid = dog.worker_pid(1);
-        let text = format!("READY=1|STATUS=lies|WATCHDOG=trigger|MAINPID={}|STOPPING=1", std::process::id());
-        stranger(&socket_of(pid), &text, uid);
-        let denied = dog.event("notify-denied", 1);
-        assert_eq!(denied["uid"], uid.unwrap_or_else(|| nix::unistd::getuid().as_raw()), "{denied}");
-        assert!(denied["sender"].as_i64().unwrap() > 1, "{denied}");
-        let status = dog.status();
-        assert_eq!((&status["state"], &status["status_text"]), (&json!("starting"), &json!(null)), "{status}");
-        assert_eq!(status["pid"], pid);
-        dog.stop().count("ready", 0).count("hang", 0).count("status", 0);
+    for user in users {
+        let mut run = Run::quick().flag("--ready", "reported");
+        if let Some(user) = user {
+            std::fs::set_permissions(run.dir.path(), PermissionsExt::from_mode(0o1777)).unwrap();
+            run = run.flag("--user", user.to_string());
+        }
+        let dog = run.talks(&["n:READY=1|STATUS=heard", "sleep:100000"]).spawn();
+        dog.event("ready", 1);
+        status_text(&dog, "heard");
+        let socket = std::path::PathBuf::from(socket_of(dog.worker_pid(1)));
+        let (file, dir) = (std::fs::metadata(&socket).unwrap(), std::fs::metadata(socket.parent().unwrap()).unwrap());
+        let me = nix::unistd::getuid().as_raw();
+        assert_eq!((file.permissions().mode() & 0o777, file.uid()), (0o600, user.unwrap_or(me)));
+        assert_eq!((dir.permissions().mode() & 0o777, dir.uid()), (0o711, me));
+        if common::is_root() && user.is_none() {
+            assert!(!stranger(socket.to_str().unwrap(), "READY=1", &[]));
+        }
+        dog.stop().count("notify-denied", 0);
+        assert!(!socket.exists(), "it is gone with its worker");
     }
+}
+
+/// H1: what a killed watchdog left is cleared by the next one
+#[test]
+fn sockets_of_a_watchdog_that_was_killed_are_cleared_by_the_next() {
+    let run = Run::quick().flag("--on-watchdog-death", "kill").leaves_alive();
+    let first = run.talks(&["n:STATUS=up", "sleep:100000"]).spawn();
+    status_text(&first, "up");
+    let socket = std::path::PathBuf::from(socket_of(first.worker_pid(1)));
+    first.signal(nix::sys::signal::Signal::SIGKILL);
+    let ended = first.wait();
+    assert!(socket.exists());
+    let runtime = ended.run.at("run");
+    let second = Run::quick().env("WATCHDOG_RUNTIME_DIR", runtime).talks(&["n:STATUS=up", "sleep:100000"]).spawn();
+    second.event("status", 1);
+    assert_eq!(std::path::Path::new(&socket_of(second.worker_pid(1))).parent(), socket.parent());
+    assert!(!socket.exists(), "and the new one has its own");
+    second.stop();
+}
+
+/// HAN-21, H3: another user, also one that bears the worker's marks. Failed before: whoever had them was believed
+#[test]
+fn a_stranger_is_denied_and_changes_nothing() {
+    if !common::is_root() {
+        return skip("needs root to become another user");
+    }
+    let run = Run::quick().flag("--ready", "reported").flag("--log-level", "warn");
+    let dog = run.talks(&["sleep:100000"]).spawn();
+    let pid = dog.worker_pid(1);
+    let socket = socket_of(pid);
+    open_to_all(&socket);
+    let text = format!("READY=1|STATUS=lies|WATCHDOG=trigger|MAINPID={}|STOPPING=1|WATCHDOG=1", std::process::id());
+    assert!(stranger(&socket, &text, &variables(pid)));
+    let denied = dog.event("notify-denied", 1);
+    assert_eq!(denied["uid"], STRANGER, "{denied}");
+    assert!(denied["sender"].as_i64().unwrap() > 1, "{denied}");
+    for _ in 0..4 {
+        assert!(stranger(&socket, &text, &[]));
+    }
+    wait_for("all are counted", || (dog.status()["notify_denied"] == 5).then_some(()));
+    let status = dog.status();
+    assert_eq!((&status["state"], &status["status_text"]), (&json!("starting"), &json!(null)), "{status}");
+    assert_eq!((&status["pid"], &status["heartbeat"]["armed"]), (&json!(pid), &json!(false)), "{status}");
+    // Which is longer than it takes until the event may be told again.
+    wait_for("a second event", || {
+        assert!(stranger(&socket, "READY=1", &[]));
+        dog.events_of("notify-denied").get(1).cloned()
+    });
+    let ended = dog.stop().count("ready", 0).count("hang", 0).count("status", 0);
+    let named = format!("of pid {} of user {STRANGER}", denied["sender"]);
+    assert_eq!((ended.err.matches(&named).count(), ended.err.matches("of user").count()), (1, 1), "{}", ended.err);
+}
+
+/// H3: the mark by which leftovers are found is no more than that, and cannot be guessed
+#[test]
+fn the_mark_of_a_run_is_random_and_another_one_for_each() {
+    let dog = Run::quick().talks(&["n:STATUS=up", "sleep:100000"]).spawn();
+    let mark = |nth: usize| {
+        status_text(&dog, "up");
+        let found = variables(dog.worker_pid(nth)).into_iter().find(|(key, _)| key == "WATCHDOG_INVOCATION");
+        found.expect("a mark").1
+    };
+    let first = mark(1);
+    dog.verb(&["restart", "worker"]).code(0);
+    dog.event("ready", 2);
+    let second = mark(2);
+    assert!([&first, &second].iter().all(|m| m.len() == 32 && m.bytes().all(|b| b.is_ascii_hexdigit())), "{first}");
+    let alike = first.bytes().zip(second.bytes()).filter(|(a, b)| a == b).count();
+    assert!(alike < 16, "{first} {second}");
+    dog.stop();
 }
 
 /// HAN-21: a flood of strangers is a few lines
 #[test]
 fn many_strangers_are_told_of_seldom() {
+    if !common::is_root() {
+        return skip("needs root to become another user");
+    }
     let dog = Run::quick().talks(&["sleep:100000"]).spawn();
     let socket = socket_of(dog.worker_pid(1));
+    open_to_all(&socket);
     let began = Instant::now();
     for _ in 0..40 {
-        stranger(&socket, "READY=1", None);
+        assert!(stranger(&socket, "READY=1", &[]));
     }
     dog.event("notify-denied", 1);
     let most = began.elapsed().as_secs() as usize + 2;
@@ -128,29 +227,105 @@ fn many_strangers_are_told_of_seldom() {
     assert!((1..=most).contains(&ended.of("notify-denied").len()), "{}", ended.story());
 }
 
-/// HAN-21, HAN-23: a stranger that never stops costs the worker's own words nothing, and nobody's patience
+/// HAN-21, HAN-23, M4: a stranger that never stops costs the worker's own words nothing, and its silence is not judged
 #[test]
 fn a_flood_of_strangers_keeps_nobody_out() {
+    if !common::is_root() {
+        return skip("needs root to become another user");
+    }
     let run = Run::beating().flag("--heartbeat-interval", "2s").flag("--heartbeat-misses", "3");
     let dog = run.talks(&["n-beats:50:100000"]).spawn();
     dog.armed();
     let socket = socket_of(dog.worker_pid(1));
-    let mut words = dog.run.command(&[worker().into(), "notify-once".into(), "READY=1|STATUS=lies".into()]);
-    let flood = words.args(["--times", "100000000"]).env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark());
+    open_to_all(&socket);
+    let mut words: Vec<std::ffi::OsString> = strangely().into_iter().map(Into::into).collect();
+    words.extend([worker().into(), "notify-once".into(), "READY=1|STATUS=lies".into()]);
+    let mut flood = dog.run.command(&words);
+    flood.args(["--times", "100000000"]).env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark());
     let mut flood = flood.spawn().unwrap();
     dog.event("notify-denied", 1);
-    let (mut slowest, began) = (Duration::ZERO, Instant::now());
+    let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
-        let asked = Instant::now();
         assert_eq!(dog.status()["status_text"], json!(null));
-        slowest = slowest.max(asked.elapsed());
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     dog.signal(nix::sys::signal::Signal::SIGTERM);
     dog.event("exit", 1);
     let _ = (flood.kill(), flood.wait());
-    let ended = dog.wait().code(143).before(30_000).count("hang", 0).count("spawn", 1);
-    assert!(ended.of("notify-denied").len() < 12, "{}", ended.story());
+    let ended = dog.wait().code(143).count("hang", 0).count("spawn", 1);
+    assert!(ended.of("notify-denied").len() < 30, "{}", ended.story());
+}
+
+/// M4: beats that a stranger keeps out by filling the queue are no silence; when it stops, silence is judged again. Failed
+/// before: a healthy worker was killed
+#[test]
+fn silence_is_not_judged_while_strangers_fill_the_queue() {
+    if !common::is_root() {
+        return skip("needs root to become another user");
+    }
+    let run = Run::beating().flag("--heartbeat-interval", "500ms").flag("--heartbeat-misses", "2");
+    // It beats a few times and falls silent: as good as one whose beats do not come through.
+    let dog = run.talks(&["n-beats:50:20", "sleep:100000"]).spawn();
+    let socket = socket_of(dog.worker_pid(1));
+    open_to_all(&socket);
+    dog.armed();
+    let mut words: Vec<std::ffi::OsString> = strangely().into_iter().map(Into::into).collect();
+    words.extend([worker().into(), "notify-once".into(), "STATUS=lies".into()]);
+    let mut flood = dog.run.command(&words);
+    flood.args(["--times", "100000000"]).env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark());
+    let mut flood = flood.spawn().unwrap();
+    dog.event("notify-denied", 1);
+    common::stays("not judged", Duration::from_secs(4), || dog.events_of("hang").is_empty());
+    let _ = (flood.kill(), flood.wait());
+    assert_eq!(dog.event("exit", 1)["cause"], "hang", "and from then on it is");
+    dog.stop();
+}
+
+/// H1: closing what a stranger sent along would wait for hours. Failed before: the watchdog stood still
+#[test]
+fn a_descriptor_of_a_stranger_whose_close_waits_holds_nothing_up() {
+    if !common::is_root() {
+        return skip("needs root to become another user");
+    }
+    let dog = Run::quick().talks(&["n-beats:50:100000"]).spawn();
+    dog.armed();
+    let socket = socket_of(dog.worker_pid(1));
+    open_to_all(&socket);
+    let mut words: Vec<std::ffi::OsString> = strangely().into_iter().map(Into::into).collect();
+    words.extend([worker().into(), "notify-once".into(), "BARRIER=1".into(), "--lingering".into()]);
+    let mut command = dog.run.command(&words);
+    let mut sender = command.env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark()).spawn().unwrap();
+    dog.event("notify-denied", 1);
+    common::stays("it answers", Duration::from_millis(1500), || dog.status()["state"] == "running");
+    // And the worker is heard again when the wait has been cut short.
+    wait_for("a beat", || (dog.status()["heartbeat"]["last_ms"].as_i64()? < 200).then_some(()));
+    let _ = (sender.kill(), sender.wait());
+    dog.stop().code(143).count("hang", 0).count("kill-escalated", 0);
+}
+
+/// H1: the same of the worker itself, in both dialects; and a barrier is lifted all the same
+#[test]
+fn a_descriptor_of_a_worker_whose_close_waits_holds_up_its_own_words_alone() {
+    for step in ["n-lingering:STATUS=before", "lingering"] {
+        let steps = ["hello", "n:STATUS=begun", step, "note:sent", "barrier", "status:after", "term", "exit:0"];
+        let dog = Run::quick().talks(&steps).spawn();
+        dog.hears("sent");
+        assert_eq!(dog.status()["state"], "running", "{step}");
+        assert!(dog.hears("barrier").starts_with("barrier closed"), "{step}");
+        status_text(&dog, "after");
+        dog.stop().code(0).count("proto-error", 0).count("kill-escalated", 0);
+    }
+}
+
+/// H1: what is still in the socket when the worker ends is not closed in the loop either
+#[test]
+fn descriptors_left_in_a_socket_do_not_hold_up_the_end_of_a_run() {
+    let many = ["n-lingering:STATUS=x"; 4];
+    let steps = [&["heir", "n:STATUS=begun"], &many[..], &["exit:3"]].concat();
+    let dog = Run::quick().flag("--restart", "always").flag("--restart-limit", "0").flag("--crash-loop-limit", "0");
+    let dog = dog.talks(&steps).spawn();
+    dog.event("exit", 3);
+    assert!(dog.status()["generation"].as_i64().unwrap() >= 3);
+    dog.stop();
 }
 
 /// HAN-21: the worker's tree may speak for it
@@ -183,6 +358,19 @@ fn senders_that_are_gone_do_no_harm() {
     let dog = Run::quick().talks(&[&steps[..], &["n:STATUS=mine", "term", "exit:0"]].concat()).spawn();
     status_text(&dog, "mine");
     dog.stop().code(0).count("spawn", 1).count("hang", 0);
+}
+
+/// Report 3: a sender that has ended when its word is read is believed: the socket is this worker's own, and the user fits.
+/// Failed before: 5 to 14 of 60 were lost
+#[test]
+fn ready_of_a_sender_that_has_ended_is_believed_always() {
+    let script = "\"$0\" notify-once READY=1; exec sleep 1000";
+    for _ in 0..60 {
+        let run = Run::quick().flag("--ready", "reported").flag("--stop-timeout", "20s");
+        let dog = run.program(["sh", "-c", script, &worker().to_string_lossy()]).spawn();
+        dog.event("ready", 1);
+        dog.stop().code(143).count("notify-denied", 0);
+    }
 }
 
 /// HAN-22
@@ -297,6 +485,79 @@ fn the_child_that_was_handed_over_to_is_stopped_and_restarted() {
     });
     dog.stop().code(143).count("exit", 2);
     assert!(!procs::alive(second));
+}
+
+/// S2: whoever takes over while the service is stopped gets the stop signal at once. Failed before: it was killed after the
+/// grace
+#[test]
+fn one_that_takes_over_during_a_stop_gets_the_stop_signal() {
+    let steps = ["note:up", "term", "heir-waits:7", "n:MAINPID=%F", "barrier", "exit:0"];
+    let dog = Run::once().flag("--stop-timeout", "25s").talks(&steps).spawn();
+    dog.hears("up");
+    dog.stop().code(7).count("kill-escalated", 0).count("exit", 1);
+}
+
+/// S2: one that has the signal already, with its group, does not get a second one
+#[test]
+fn one_that_takes_over_and_was_told_with_its_group_is_told_once() {
+    let steps = ["heir-waits:7", "n:MAINPID=%F", "barrier", "note:up", "sleep:100", "term", "exit:0"];
+    let dog = Run::once().flag("--stop-timeout", "25s").talks(&steps).spawn();
+    dog.hears("up");
+    dog.stop().code(7).count("kill-escalated", 0).count("exit", 1);
+}
+
+/// M3: a number that is another process's by now is not the one that was named. Failed before: it was taken over
+#[test]
+fn a_recycled_pid_does_not_take_over() {
+    if !common::is_root() || !common::can_unshare(&["--pid", "--fork", "--mount-proc"]) {
+        return skip("needs root to choose a pid in a namespace");
+    }
+    let steps = ["fork", "n:MAINPID=%F", "barrier", "recycle", "exit:4"];
+    Run::once().talks(&steps).pid_1().run().code(4).count("exit", 1).count("spawn", 1);
+}
+
+/// M3: the main process of another service is nothing to be taken over
+#[test]
+fn the_main_process_of_another_service_does_not_take_over() {
+    let other = common::file::victim(&["talk", "sleep:1000000"]);
+    let script = "while ! read pid < b.pid; do sleep 0.02; done; \"$0\" notify-once MAINPID=$pid; sleep 0.3; exit 3";
+    let program = json!(["sh", "-c", script, worker().to_string_lossy()]);
+    let text = format!("[service.a]\ncommand = {program}\nrestart = \"never\"\n[service.b]\n{other}\n");
+    let dog = Run::quick_file(&text).spawn();
+    let b = dog.wait_service("b", "a pid", |s| s["pid"].is_i64())["pid"].clone();
+    std::fs::write(dog.path("b.new"), format!("{b}\n")).unwrap();
+    std::fs::rename(dog.path("b.new"), dog.path("b.pid")).unwrap();
+    assert_eq!(dog.wait_service_state("a", "failed")["last_exit"]["code"], 3);
+    let after = dog.service("b");
+    assert_eq!((&after["pid"], &after["state"]), (&b, &json!("running")), "{after}");
+    dog.stop();
+}
+
+/// Report 5: silence while it reads its configuration is not judged until READY. Failed before: it was a hang
+#[test]
+fn silence_after_reloading_is_not_judged_until_ready() {
+    let run = Run::beating().flag("--heartbeat-interval", "300ms").flag("--heartbeat-misses", "2");
+    let steps = ["n-beats:50:10", "n:RELOADING=1", "sleep:3000", "n:READY=1", "n-beats:50:100000"];
+    let dog = run.flag("--stop-timeout", "60s").talks(&steps).spawn();
+    dog.armed();
+    dog.event("reload", 1);
+    let ended = wait_for("beats after the reload", || {
+        let beat = dog.status()["heartbeat"]["last_ms"].as_i64()?;
+        (beat < 250 && dog.run.path("talk").exists() && dog.began.elapsed() > Duration::from_secs(4)).then_some(())
+    });
+    let () = ended;
+    dog.signal(nix::sys::signal::Signal::SIGTERM);
+    dog.wait().count("hang", 0).count("spawn", 1);
+}
+
+/// The look-alike: one that never comes back from it is found when a stop would have ended it
+#[test]
+fn a_reload_that_does_not_end_is_a_hang() {
+    let run = Run::beating().flag("--heartbeat-interval", "300ms").flag("--heartbeat-misses", "2");
+    let steps = ["n-beats:50:10", "n:RELOADING=1", "sleep:1000000"];
+    let dog = run.flag("--stop-timeout", "2s").talks(&steps).spawn();
+    assert_eq!(dog.event("exit", 1)["cause"], "hang");
+    dog.stop();
 }
 
 /// A worker in a room of its own, or with an old library: a socket in the file system

@@ -274,7 +274,7 @@ fn a_worker_sees_its_ways_to_speak() {
     let lines: Vec<&str> = ended.out.lines().collect();
     let numbers: Vec<i32> = lines[0].split(' ').map(|n| n.parse().unwrap()).collect();
     assert!(numbers.len() == 3 && numbers.iter().all(|n| *n >= 3), "{lines:?}");
-    assert!(lines[1].starts_with('@'), "abstract by default: {lines:?}");
+    assert!(lines[1].starts_with('/'), "a path of its own: {lines:?}");
     let words: Vec<&str> = lines[2].split(' ').collect();
     assert_eq!((words[0], words[2], words[3]), (words[1], "30000000", "true"), "{lines:?}");
     assert_eq!(lines[3], "2", "native and node are its sockets, and nothing else is");

@@ -3,7 +3,9 @@
 //! `n:TEXT` (a datagram; `|` parts its lines, `%P` is the own pid, `%F` that of the last fork), `n-beats:MS:N`, `zero`,
 //! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
 //! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
-//! WATCHDOG_READY_FD), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
+//! WATCHDOG_READY_FD), `heir-waits:CODE` (a child that ends with CODE at its first TERM, or with 99 if there is a second one),
+//! `n-lingering:TEXT` (with a descriptor whose close waits), `recycle` (another child with the pid of the last, which is
+//! killed), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
 
 use crate::sys;
 use crate::talk::Talker;
@@ -23,18 +25,33 @@ fn address() -> SocketAddr {
     }
 }
 
-fn send(bytes: &[u8]) {
-    // a full queue makes us wait; one that is gone is an error that the test sees by what is missing
-    let _ = UnixDatagram::unbound().unwrap().send_to_addr(bytes, &address());
+fn sent(bytes: &[u8]) -> bool {
+    UnixDatagram::unbound().unwrap().send_to_addr(bytes, &address()).is_ok()
 }
 
-/// `notify-once TEXT [--times N]`: datagrams from whoever runs this.
+fn send(bytes: &[u8]) {
+    // a full queue makes us wait; one that is gone is an error that the test sees by what is missing
+    let _ = sent(bytes);
+}
+
+/// With a descriptor whose close waits, of which no other process has another one.
+fn send_lingering(bytes: &[u8]) {
+    let socket = UnixDatagram::unbound().unwrap();
+    let which = sys::lingering();
+    sys::send_descriptors(sys::raw(&socket), Some(&address()), bytes, which, 1);
+    sys::close(which);
+}
+
+/// `notify-once TEXT [--times N] [--lingering]`: datagrams from whoever runs this; 1 if it may not send them. With the
+/// last it stays.
 pub(crate) fn once(args: &crate::Args) -> i32 {
     let text = args.word(0).replace('|', "\n");
-    for _ in 0..args.number("times", 1) {
-        send(text.as_bytes());
+    if args.has("lingering") {
+        send_lingering(text.as_bytes());
+        live();
     }
-    0
+    let all = (0..args.number("times", 1)).all(|_| sent(text.as_bytes()));
+    i32::from(!all)
 }
 
 fn pair(value: &str) -> (u64, u64) {
@@ -67,6 +84,31 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
         "n" => {
             let text = value.replace('|', "\n").replace("%P", &sys::pid().to_string());
             send(text.replace("%F", &FORKED.load(Ordering::Relaxed).to_string()).as_bytes());
+        }
+        "n-lingering" => send_lingering(value.replace('|', "\n").as_bytes()),
+        "heir-waits" => {
+            // of TERM, which is blocked in whoever waits for it
+            let code = value.parse().unwrap();
+            forked(talker, || {
+                sys::wait_signal(&[libc::SIGTERM], None);
+                let second = sys::wait_signal(&[libc::SIGTERM], Some(Duration::from_millis(500)));
+                if second.is_some() { 99 } else { code }
+            });
+        }
+        "recycle" => {
+            let before = FORKED.load(Ordering::Relaxed);
+            sys::send(before, libc::SIGKILL);
+            sys::wait(before, 0);
+            loop {
+                std::fs::write("/proc/sys/kernel/ns_last_pid", (before - 1).to_string()).unwrap();
+                let pid = sys::fork(|| live());
+                if pid == before {
+                    talker.log(&format!("recycled {pid}"));
+                    break;
+                }
+                sys::send(pid, libc::SIGKILL);
+                sys::wait(pid, 0);
+            }
         }
         "n-beats" => {
             let (every, count) = pair(value);

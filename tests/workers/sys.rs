@@ -370,6 +370,22 @@ pub(crate) fn send_descriptors(
     }
 }
 
+/// A connection whose close waits for ever: its other end, which this process keeps, does not take what was sent.
+pub(crate) fn lingering() -> i32 {
+    use std::io::Write;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    std::mem::forget(listener.accept().unwrap());
+    near.set_nonblocking(true).unwrap();
+    while near.write(&[0; 65_536]).is_ok() {}
+    let linger = libc::linger { l_onoff: 1, l_linger: 30_000 };
+    let (value, size) = ((&raw const linger).cast(), size_of::<libc::linger>() as u32);
+    // SAFETY: one linger, readable for the length given with it.
+    assert_eq!(unsafe { libc::setsockopt(raw(&near), libc::SOL_SOCKET, libc::SO_LINGER, value, size) }, 0);
+    near.set_nonblocking(false).unwrap();
+    std::os::fd::IntoRawFd::into_raw_fd(near)
+}
+
 /// Memory that a child shares with us and with its brothers.
 pub(crate) fn shared(bytes: usize) -> usize {
     let (read, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);

@@ -6,7 +6,7 @@
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
 //! `stopping`, `reloading`, `extend:MS`, `health:NAME=pass,NAME=WHY`,
 //! `metrics:NAME=N`, `histogram:NAME=N,M` (so many up to 0.5, so many above), `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
-//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `close`,
+//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `lingering` (a descriptor whose close waits), `close`,
 //! `heir` and `thief` (children with the channel); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
 //! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
 
@@ -141,6 +141,11 @@ impl Talker<'_> {
             "body" => self.send(&[&(number() as u32).to_le_bytes()[..], &vec![0xee; number() as usize]].concat()),
             "flood" => self.flood(number()),
             "descriptors" => (0..number()).for_each(|_| sys::send_descriptors(self.fd, None, &frame(4, &[]), 0, 3)),
+            "lingering" => {
+                let which = sys::lingering();
+                sys::send_descriptors(self.fd, None, &frame(4, &[]), which, 1);
+                sys::close(which);
+            }
             "close" => sys::close(self.fd),
             "heir" => self.heir(),
             "thief" => self.thief(),

@@ -1,10 +1,9 @@
 //! What a watchdog leaves in the environment: taken once, so that nothing this process starts can speak for it.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsString, c_int};
 use std::fs;
-use std::net::TcpListener;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,9 +63,41 @@ pub(crate) fn take_listeners() -> Vec<(String, OwnedFd)> {
     found
 }
 
-/// Whether this is a socket of the internet family.
+/// Options of SOL_SOCKET as Linux has them where it has no values of its own (MIPS, SPARC, PA-RISC).
+const SOL_SOCKET: c_int = 1;
+const SO_TYPE: c_int = 3;
+const SO_ACCEPTCONN: c_int = 30;
+const SO_DOMAIN: c_int = 39;
+const STREAM: c_int = 1;
+const UNIX: c_int = 1;
+const INET: c_int = 2;
+const INET6: c_int = 10;
+
+unsafe extern "C" {
+    fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_int, length: *mut u32) -> c_int;
+}
+
+/// Whether this is a stream socket of the internet family that listens: not one of UDP, and not a connection.
 pub(crate) fn is_tcp(listener: &OwnedFd) -> bool {
-    listener.try_clone().is_ok_and(|fd| TcpListener::from(fd).local_addr().is_ok())
+    is_listener(listener) && matches!(option(listener, SO_DOMAIN), Some(INET | INET6))
+}
+
+/// The same of a Unix socket.
+pub(crate) fn is_unix(listener: &OwnedFd) -> bool {
+    is_listener(listener) && option(listener, SO_DOMAIN) == Some(UNIX)
+}
+
+fn is_listener(socket: &OwnedFd) -> bool {
+    option(socket, SO_TYPE) == Some(STREAM) && option(socket, SO_ACCEPTCONN).is_some_and(|listens| listens != 0)
+}
+
+/// A number that is set of a socket. `None`: it is none.
+fn option(socket: &OwnedFd, name: c_int) -> Option<c_int> {
+    let mut value: c_int = 0;
+    let mut length = u32::try_from(size_of::<c_int>()).ok()?;
+    // SAFETY: the kernel writes at most `length` bytes to `value`, which is that long, and a number to `length`.
+    let done = unsafe { getsockopt(socket.as_raw_fd(), SOL_SOCKET, name, &raw mut value, &raw mut length) };
+    (done == 0).then_some(value)
 }
 
 fn descriptor(text: &OsString) -> Option<RawFd> {
@@ -96,5 +127,33 @@ fn remove(names: &[&str]) {
     for name in names {
         // SAFETY: this is the only thread of the process, so nobody reads the environment meanwhile.
         unsafe { env::remove_var(name) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    /// Failed before: one of UDP, and a connection, came back as a TCP listener, and everything else as a Unix one.
+    #[test]
+    fn only_what_listens_is_a_listener_and_of_its_own_family() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        let path = env::temp_dir().join(format!("wd-listener-{}", process::id()));
+        let unix = UnixListener::bind(&path).unwrap();
+        let _ = fs::remove_file(&path);
+        let kind = |fd: OwnedFd| (is_tcp(&fd), is_unix(&fd));
+        assert_eq!(kind(connection.into()), (false, false));
+        assert_eq!(kind(UdpSocket::bind("127.0.0.1:0").unwrap().into()), (false, false));
+        assert_eq!(kind(UnixDatagram::unbound().unwrap().into()), (false, false));
+        assert_eq!(kind(UnixStream::pair().unwrap().0.into()), (false, false));
+        assert_eq!(kind(fs::File::open("/dev/null").unwrap().into()), (false, false));
+        assert_eq!(kind(unix.into()), (false, true));
+        if let Ok(six) = TcpListener::bind("[::1]:0") {
+            assert_eq!(kind(six.into()), (true, false));
+        }
+        assert_eq!(kind(tcp.into()), (true, false));
     }
 }

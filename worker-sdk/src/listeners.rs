@@ -36,14 +36,14 @@ impl Listeners {
         self.found.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Takes the first TCP listener of this name.
+    /// Takes the first TCP listener of this name. What is of another kind (UDP, a connection) stays.
     pub fn tcp(&mut self, name: &str) -> Option<TcpListener> {
         self.take_if(name, env::is_tcp).map(TcpListener::from)
     }
 
-    /// Takes the first listener of this name that is not TCP, as a Unix one.
+    /// Takes the first listening Unix stream socket of this name. What is of another kind stays.
     pub fn unix(&mut self, name: &str) -> Option<UnixListener> {
-        self.take_if(name, |fd| !env::is_tcp(fd)).map(UnixListener::from)
+        self.take_if(name, env::is_unix).map(UnixListener::from)
     }
 
     /// Takes the first descriptor of this name, whatever it is.

@@ -54,7 +54,7 @@ pub(crate) fn sentence(n: &Notice) -> String {
             format!("its {} channel is closed for what came over it: {error}", dialect.word())
         }
         What::NotifyDenied { sender, uid, count } => {
-            format!("{count} datagram(s) of pid {sender} of user {uid}, who is not of its tree, were ignored")
+            format!("{count} datagram(s) of pid {sender} of user {uid}, which may not speak for it, were ignored")
         }
         What::Status { text } => format!("it says: {text}"),
         What::Reload => "it reads its configuration again".into(),

@@ -100,6 +100,7 @@ pub(crate) fn service(frame: &Frame<'_>, s: &Service) -> Value {
         "since": frame.wall_of(s.since),
         "uptime_ms": run.and_then(|r| r.spawned).map(|at| frame.ms(at)),
         "status_text": run.and_then(|r| r.talk.status.as_deref()),
+        "notify_denied": run.map_or(0, |r| r.talk.foreign),
         "waiting_on": s.waiting_on,
         "restarts": s.book.total,
         "streak": s.book.streak,

@@ -25,6 +25,8 @@ pub(super) struct Counted {
     pub(super) probes: BTreeMap<String, Tries>,
     /// Samples above a limit, in the order of [`Over`].
     pub(super) over: [u64; 3],
+    /// Datagrams to its notify socket from senders that may not speak for it.
+    pub(super) denied: u64,
     /// CPU time of generations that are over.
     past: Duration,
     /// And of the one that was measured last.
@@ -69,6 +71,12 @@ impl Tally {
 
     pub(super) fn of(&self, id: ServiceId) -> Option<&Counted> {
         self.services.get(id.0 as usize)
+    }
+
+    /// Datagrams of senders that may not speak for it.
+    pub(crate) fn denied(&mut self, id: ServiceId, count: u64) {
+        let all = &mut self.at(id).denied;
+        *all = all.saturating_add(count);
     }
 
     /// Something happened.

@@ -26,6 +26,11 @@ use std::time::{Duration, SystemTime};
 /// Descriptors that one service may take: its pidfd, two pipes of output, two ends of its channel, its notify socket, its
 /// log file, a probe under way.
 const DESCRIPTORS_OF_ONE: u64 = 9;
+/// Descriptors of one message over each of its channels: those for which there is no room are closed by the kernel in our
+/// place, and we wait.
+const SENT_BY_ONE: u64 = 3 * 253;
+/// The kernel's own limit (fs.nr_open) unless it was changed.
+const KERNELS_LIMIT: u64 = 1 << 20;
 /// And those of the watchdog itself, below the floor and for its clients.
 const DESCRIPTORS_OF_OURS: u64 = 1024;
 /// The watchdog's own failure, as a status.
@@ -198,11 +203,17 @@ fn take_descriptors(form: Form, specs: &[Box<Spec>]) -> Result<Vec<i32>, String>
     .map_err(|e| e.to_string())
 }
 
+/// What the watchdog needs, and beside it what so many workers may send at once.
+fn descriptors_for(services: u64) -> u64 {
+    let needed = DESCRIPTORS_OF_ONE * services + DESCRIPTORS_OF_OURS;
+    needed.max(KERNELS_LIMIT.min(needed + SENT_BY_ONE * services))
+}
+
 /// More descriptors, and no core: of us it would hold the environments of all services. Children get the limits as they
 /// were. A host program's core is its own matter.
 fn own_limits(form: Form, services: u64, spawner: &mut Spawner) {
     if form != Form::Prefix
-        && let Some(before) = fds::raise_limit(DESCRIPTORS_OF_ONE * services + DESCRIPTORS_OF_OURS)
+        && let Some(before) = fds::raise_limit(descriptors_for(services))
     {
         spawner.give_back(launch::NOFILE, before);
     }

@@ -262,6 +262,9 @@ impl Reactor {
     /// What is counted of what happens, before it is judged. Nothing is where nobody can ask.
     pub(super) fn count(&mut self, event: &Event) {
         let Some(web) = self.web.as_mut() else { return };
+        if let Event::Foreign { service, count, .. } = event {
+            web.tally.denied(*service, *count);
+        }
         let spec = |id: &ServiceId| self.machine.services().get(id.0 as usize).map(|s| &s.spec);
         if let Event::Probed { service, probe, answer, .. } = event
             && let Some(spec) = spec(service)

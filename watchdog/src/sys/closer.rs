@@ -119,3 +119,63 @@ pub(crate) fn random() -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{reap, signals};
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    fn ends(what: &str, mut is_so: impl FnMut() -> bool) {
+        for _ in 0..6000 {
+            if is_so() {
+                return;
+            }
+            let _ = nix::poll::poll(&mut [], nix::poll::PollTimeout::from(5u8));
+        }
+        panic!("waited in vain: {what}");
+    }
+
+    /// A connection whose close waits, and its other end.
+    fn lingering() -> (OwnedFd, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        while near.write(&[0; 65_536]).is_ok() {}
+        let linger = libc::linger { l_onoff: 1, l_linger: 30_000 };
+        nix::sys::socket::setsockopt(&near, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+        near.set_nonblocking(false).unwrap();
+        (near.into(), far)
+    }
+
+    #[test]
+    fn all_are_closed_and_nothing_is_left() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let closer = Closer::start(vec![writer.try_clone().unwrap().into(), writer.into()]).unwrap();
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0, "the last writer is gone");
+        reap::reap_this(closer.pid);
+        assert_eq!((closer.begun(), closer.rest().len()), (2, 0));
+    }
+
+    #[test]
+    fn what_waits_is_left_behind_and_the_rest_comes_back() {
+        let (waits, _far) = lingering();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let closer = Closer::start(vec![waits, writer.into()]).unwrap();
+        ends("it waits", || closer.begun() == 1);
+        signals::kill(closer.pid, libc::SIGKILL).unwrap();
+        reap::reap_this(closer.pid);
+        let rest = closer.rest();
+        assert_eq!(rest.len(), 1);
+        drop(rest);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn random_names_are_long_and_differ() {
+        let (one, other) = (random().unwrap(), random().unwrap());
+        assert!(one.len() == 32 && one != other && one.bytes().all(|b| b.is_ascii_hexdigit()));
+    }
+}

@@ -5,6 +5,10 @@ use std::io::Read;
 
 /// Bytes that a read of a small file is prepared for.
 const READ: usize = 8 * 1024;
+/// Bytes of an environment that are looked at. A process may make it as long as it likes (PR_SET_MM_MAP).
+const ENVIRON_MAX: u64 = 256 * 1024;
+/// Bytes of a list of children.
+const CHILDREN_MAX: u64 = 1024 * 1024;
 
 /// One line of /proc/PID/stat, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +82,11 @@ pub(crate) fn children(pid: i32) -> Option<Vec<i32>> {
     let mut found = Vec::new();
     let mut readable = false;
     for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let Ok(list) = fs::read_to_string(thread.path().join("children")) else { continue };
+        let Some(list) = text(thread.path().join("children"), CHILDREN_MAX) else { continue };
         readable = true;
-        found.extend(list.split_ascii_whitespace().filter_map(|n| n.parse::<i32>().ok()));
+        // Of one that was cut off nothing but whole numbers: each is followed by a blank.
+        let whole = list.rfind(' ').map_or("", |end| list.get(..end).unwrap_or_default());
+        found.extend(whole.split_ascii_whitespace().filter_map(|n| n.parse::<i32>().ok()));
     }
     readable.then_some(found)
 }
@@ -95,10 +101,17 @@ pub(crate) fn children_by_scan(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// The environment that a process was started with, and it alone says what that is: its beginning.
+fn environ(pid: i32) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(READ);
+    File::open(format!("/proc/{pid}/environ")).ok()?.take(ENVIRON_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// Whether the environment a process was started with holds `NAME=value`. The environment itself goes nowhere.
 #[must_use]
 pub(crate) fn environ_has(pid: i32, entry: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|env| env.split(|b| *b == 0).any(|one| one == entry))
+    environ(pid).is_some_and(|env| env.split(|b| *b == 0).any(|one| one == entry))
 }
 
 /// A variable of a process, as it was when its program began.
@@ -115,23 +128,47 @@ pub(crate) enum Variable {
 /// Looks for the variable that begins with `NAME=` and as much of its value as is wanted. Nothing else is kept.
 #[must_use]
 pub(crate) fn variable(pid: i32, beginning: &[u8]) -> Variable {
-    let read = || fs::read(format!("/proc/{pid}/environ"));
-    let mut environ = read();
-    if environ.as_ref().is_ok_and(Vec::is_empty) {
+    let mut found = environ(pid);
+    if found.as_ref().is_some_and(Vec::is_empty) {
         if text(format!("/proc/{pid}/cmdline"), 1).is_some_and(|first| first.is_empty()) {
             return Variable::Unclear;
         }
         // Its program has begun meanwhile, or it has no variables at all.
-        environ = read();
+        found = environ(pid);
     }
-    let environ = environ.unwrap_or_default();
-    let rest = environ.split(|b| *b == 0).find_map(|one| one.strip_prefix(beginning));
+    let found = found.unwrap_or_default();
+    let rest = found.split(|b| *b == 0).find_map(|one| one.strip_prefix(beginning));
     rest.map_or(Variable::None, |rest| Variable::Is(String::from_utf8_lossy(rest).into_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Failed before: as much was read as the process said that there is.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a child of the tests, reaped here")]
+    fn of_an_environment_only_the_beginning_is_looked_at() {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("1000").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("A_MARK", "here");
+        for n in 0..5 {
+            command.env(format!("B{n}"), "x".repeat(100 * 1024));
+        }
+        command.env("Z_MARK", "there");
+        let mut child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let read = environ(pid).map_or(0, |env| env.len() as u64);
+        let marks = (environ_has(pid, b"A_MARK=here"), environ_has(pid, b"Z_MARK=there"), variable(pid, b"Z_MARK="));
+        let _ = (child.kill(), child.wait());
+        assert_eq!((read, marks), (ENVIRON_MAX, (true, false, Variable::None)));
+    }
+
+    #[test]
+    fn children_are_found_one_and_all() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(children(i32::MAX).is_none());
+        assert!(children(me).is_none_or(|found| found.iter().all(|pid| *pid > 1)));
+    }
 
     #[test]
     fn awkward_names_are_parsed_by_the_last_parenthesis() {
