@@ -135,7 +135,7 @@ impl Reactor {
         plan.stdio = [Some(null.as_raw_fd()), Some(out_end.as_raw_fd()), Some(err_end.as_raw_fd())];
         let program = command.first().cloned().unwrap_or_default();
         for end in [&out_end, &err_end] {
-            launch::give_to(end, spec.launch.identity.as_ref());
+            launch::give_to(end, plan.uid);
         }
         let child = spawner.spawn(&plan).map_err(|failed| cannot_run(&program, plan.cwd, &failed))?;
         let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };

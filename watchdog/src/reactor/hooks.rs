@@ -6,7 +6,7 @@ use super::orphans::MARK;
 use super::{Reactor, launch};
 use crate::machine::*;
 use crate::spec::Hook;
-use crate::sys::spawn::{self, Plan};
+use crate::sys::spawn::{self, Child, Plan, Status};
 use crate::sys::{reap, signals};
 use mio::Events;
 use nix::fcntl::OFlag;
@@ -43,6 +43,25 @@ struct Running {
     pid: i32,
     until: Duration,
     killed: bool,
+    /// How far it is, where it runs as another user.
+    status: Option<Status>,
+}
+
+impl Running {
+    fn of(child: Child, now: Duration) -> Running {
+        Running { pid: child.pid, until: now + TIMEOUT, killed: false, status: child.status }
+    }
+
+    /// Why its program did not run, once it has been reaped.
+    fn failure(&mut self) -> Option<String> {
+        self.status.as_mut().and_then(Status::failure).map(|failed| errno_name(failed.errno as i32))
+    }
+
+    /// Kills it with its group, which it may not lead yet. Not reaped yet: the numbers are still its own.
+    fn kill(&self) {
+        let _ = signals::kill(-self.pid, libc::SIGKILL);
+        let _ = signals::kill(self.pid, libc::SIGKILL);
+    }
 }
 
 /// A start that is held up by its pre-start hooks.
@@ -109,7 +128,7 @@ impl Reactor {
             }
             runner.started.push_back(now);
             match start(spawner, spec, hook, (event, &text), &around, &mark) {
-                Ok(pid) => runner.running = Some(Running { pid, until: now + TIMEOUT, killed: false }),
+                Ok(child) => runner.running = Some(Running::of(child, now)),
                 Err(why) => log::error!("hook {:?}: {why}", hook.command.first().cloned().unwrap_or_default()),
             }
         }
@@ -150,8 +169,8 @@ impl Reactor {
             "event": "pre-start", "service": spec.name, "generation": generation.0,
         });
         Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), &around, &mark) {
-            Ok(pid) => {
-                let running = Running { pid, until: now + TIMEOUT, killed: false };
+            Ok(child) => {
+                let running = Running::of(child, now);
                 workers[at].held = Some(Held { generation, hook: n, running });
                 Ok(())
             }
@@ -165,7 +184,7 @@ impl Reactor {
     /// Nobody waits for this start any more.
     pub(super) fn cancel_held(&mut self, id: ServiceId, generation: Generation) -> Option<Event> {
         let held = self.workers.get_mut(id.0 as usize)?.held.take_if(|h| h.generation == generation)?;
-        let _ = signals::kill(-held.running.pid, libc::SIGKILL);
+        held.running.kill();
         self.loose.push(held.running.pid);
         let hook = self.machine.services().get(id.0 as usize)?.spec.hooks.get(held.hook)?;
         Some(Event::SpawnFailed { service: id, generation, failure: veto(hook, libc::ECANCELED) })
@@ -189,17 +208,17 @@ impl Reactor {
             return true;
         }
         for at in self.hooked.clone() {
-            if let Some(held) = self.workers[at].held.take_if(|h| h.running.pid == dead.pid) {
-                self.held_ended(ServiceId(at as u32), &held, dead);
+            if let Some(mut held) = self.workers[at].held.take_if(|h| h.running.pid == dead.pid) {
+                self.held_ended(ServiceId(at as u32), &mut held, dead);
                 return true;
             }
             let hooks = &mut self.workers[at].hooks;
             let mine = hooks.iter().position(|h| h.running.as_ref().is_some_and(|r| r.pid == dead.pid));
             if let Some(n) = mine {
-                let how = hooks[n].running.take();
+                let mut how = hooks[n].running.take();
                 if dead.code != Some(0) {
-                    let late = how.is_some_and(|r| r.killed);
-                    self.say_hook_failed(at, n, dead, late);
+                    let late = how.as_ref().is_some_and(|r| r.killed);
+                    self.say_hook_failed(at, n, dead, late, how.as_mut().and_then(Running::failure));
                 }
                 self.next_hook(at, n);
                 return true;
@@ -208,9 +227,12 @@ impl Reactor {
         false
     }
 
-    fn say_hook_failed(&self, at: usize, n: usize, dead: &reap::Dead, late: bool) {
+    fn say_hook_failed(&self, at: usize, n: usize, dead: &reap::Dead, late: bool, failure: Option<String>) {
         let hook = self.machine.services().get(at).and_then(|s| s.spec.hooks.get(n));
         let command = hook.and_then(|h| h.command.first()).cloned().unwrap_or_default();
+        if let Some(why) = failure {
+            return log::error!("hook {command:?}: {why}");
+        }
         match (late, dead.code, dead.signal) {
             (true, ..) => log::warn!("hook {command:?}: killed after {}", human(TIMEOUT)),
             (_, Some(code), _) => log::warn!("hook {command:?}: exited with code {code}"),
@@ -218,7 +240,7 @@ impl Reactor {
         }
     }
 
-    fn held_ended(&mut self, id: ServiceId, held: &Held, dead: &reap::Dead) {
+    fn held_ended(&mut self, id: ServiceId, held: &mut Held, dead: &reap::Dead) {
         let (service, generation) = (id, held.generation);
         if dead.code == Some(0) {
             match self.hold(id, generation, held.hook + 1) {
@@ -232,7 +254,14 @@ impl Reactor {
             }
             return;
         }
-        let errno = if held.running.killed { libc::ETIMEDOUT } else { libc::EPERM };
+        let errno = match held.running.failure() {
+            Some(why) => {
+                log::error!("pre-start hook: {why}");
+                libc::ENOEXEC
+            }
+            None if held.running.killed => libc::ETIMEDOUT,
+            None => libc::EPERM,
+        };
         let hook = self.machine.services().get(id.0 as usize).and_then(|s| s.spec.hooks.get(held.hook));
         if let Some(failure) = hook.map(|h| veto(h, errno)) {
             self.feed(Event::SpawnFailed { service, generation, failure });
@@ -263,8 +292,7 @@ impl Reactor {
             let running = worker.hooks.iter_mut().filter_map(|h| h.running.as_mut());
             let held = worker.held.iter_mut().map(|h| &mut h.running);
             for r in running.chain(held).filter(|r| !r.killed && r.until <= now) {
-                // Not reaped yet: the number is still its own, and its group's.
-                let _ = signals::kill(-r.pid, libc::SIGKILL);
+                r.kill();
                 r.killed = true;
             }
         }
@@ -292,6 +320,7 @@ impl Reactor {
         for pid in self.hook_pids() {
             // Not reaped yet: the number is still its own, and its group's.
             let _ = signals::kill(-pid, libc::SIGKILL);
+            let _ = signals::kill(pid, libc::SIGKILL);
             killed = true;
         }
         self.forget_strangers();
@@ -337,12 +366,13 @@ fn start(
     (event, text): (&str, &str),
     around: &Surroundings<'_>,
     mark: &str,
-) -> Result<i32, String> {
+) -> Result<Child, String> {
     let input = pipe_with(text).map_err(|e| format!("pipe: {e}"))?;
     let mut plan: Plan<'_> = launch::helper(spec, &hook.command, around, event, Some((MARK, mark)));
     plan.stdio[0] = Some(input.as_raw_fd());
+    launch::give_to(&input, plan.uid);
     match spawner.spawn(&plan) {
-        Ok(child) => Ok(child.pid),
+        Ok(child) => Ok(child),
         Err(failed) => Err(errno_name(failed.errno as i32)),
     }
 }

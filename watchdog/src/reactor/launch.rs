@@ -297,7 +297,7 @@ fn pipes(mode: LogMode, user: Option<&Identity>) -> Result<(Vec<OwnedFd>, Vec<Ow
             // Only our end: the worker's must wait as any pipe does.
             let flags = nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
             nix::fcntl::fcntl(&read, flags).map_err(|e| failure(Step::Channel, e as i32, OsStr::new("pipe")))?;
-            give_to(&write, user);
+            give_to(&write, user.and_then(|user| user.uid));
             ours.push(read);
             theirs.push(write);
         }
@@ -307,8 +307,8 @@ fn pipes(mode: LogMode, user: Option<&Identity>) -> Result<(Vec<OwnedFd>, Vec<Ow
 
 /// A pipe is opened again by its user alone (/dev/stdout, /dev/stderr), so it has to be that of the process that writes
 /// to it. Where that is refused it is as it was.
-pub(super) fn give_to(pipe: &OwnedFd, user: Option<&Identity>) {
-    if let Some(uid) = user.and_then(|user| user.uid) {
+pub(super) fn give_to(pipe: &OwnedFd, uid: Option<u32>) {
+    if let Some(uid) = uid {
         let _ = nix::unistd::fchown(pipe, Some(uid.into()), None);
     }
 }

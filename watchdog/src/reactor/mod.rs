@@ -216,6 +216,8 @@ struct Reactor {
     cgroups: Option<cgroup::Home>,
     init: bool,
     shared_group: bool,
+    /// On a terminal, with a worker of another user in a session of its own.
+    apart: bool,
     farewell: bool,
     me: i32,
     /// Marks the processes of this watchdog in their environment.

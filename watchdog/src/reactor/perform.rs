@@ -90,6 +90,7 @@ impl Reactor {
                 strangers.is_empty().then_some(Event::Alone)
             }
             Action::Suspend => {
+                self.stop_apart();
                 signals::suspend();
                 self.resume_show();
                 None
@@ -241,6 +242,21 @@ impl Reactor {
         });
         if !reached {
             log::warn!("pid {main} could not be sent SIG{}", crate::signal_name(signal));
+        }
+    }
+
+    /// Before we stop with the terminal's job: a worker in a session of its own has got the key from us. Its default action
+    /// is none there, because no shell minds that group (it is orphaned): a worker that does not catch it is stopped in the
+    /// way that always works. SIGCONT is passed on as it comes.
+    fn stop_apart(&self) {
+        if !self.apart {
+            return;
+        }
+        for proc in self.workers.iter().filter_map(|w| w.proc.as_ref()) {
+            if proc.own_group && !crate::sys::proc::catches(proc.pid, libc::SIGTSTP) {
+                // Not reaped yet: the number is its own, and its group's.
+                let _ = signals::kill(-proc.pid, libc::SIGSTOP);
+            }
         }
     }
 

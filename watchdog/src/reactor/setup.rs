@@ -160,6 +160,7 @@ impl Reactor {
             cgroups: cgroup::Home::find(init),
             init,
             shared_group,
+            apart,
             farewell: false,
             me,
             invocation: closer::random().unwrap_or_else(|| format!("{me:x}.{:x}", setup.seed)),

@@ -58,6 +58,15 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether a process has a handler for this signal.
+#[must_use]
+pub(crate) fn catches(pid: i32, signal: i32) -> bool {
+    let status = text(format!("/proc/{pid}/status"), 4096).unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    mask & super::signals::bit(signal) != 0
+}
+
 /// The name may hold blanks and parentheses: what follows the last one counts (case THR-15).
 fn parse_stat(line: &[u8]) -> Option<Stat> {
     let after = line.iter().rposition(|b| *b == b')')? + 1;
