@@ -165,6 +165,7 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     faults.extend(shared_files.into_iter().map(|(key, what)| Fault::usage(format!("{key}: {what}")).about(key)));
     let program = command.first().map(|p| p.as_bytes()).unwrap_or_default();
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
+    instance.report_dir = draft.report_dir.directory(&name, world);
     match draft.spec(command, &mut Shared::new(world)) {
         Ok(mut spec) if faults.is_empty() => {
             instance.name = name.clone();
