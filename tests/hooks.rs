@@ -72,7 +72,7 @@ fn a_hook_knows_the_service_the_event_and_the_socket() {
         (Some("web"), Some("ready"))
     );
     assert_eq!(value("WATCHDOG_SOCKET"), Some(dog.socket().to_string_lossy().into_owned()));
-    assert_eq!(value("WATCHDOG_REPORT_DIR"), Some(dog.path("state/watchdog").to_string_lossy().into_owned()));
+    assert_eq!(value("WATCHDOG_REPORT_DIR"), Some(dog.path("state/watchdog/web").to_string_lossy().into_owned()));
     let speaks = ["WATCHDOG_CHANNEL", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "WATCHDOG_READY_FD"];
     for key in speaks.into_iter().chain(["NODE_CHANNEL_FD", "WATCHDOG_INVOCATION", "LISTEN_FDS"]) {
         assert_eq!(value(key), None, "{key}");

@@ -85,8 +85,7 @@ fn what_a_worker_leaves_is_ended_without_pidfds() {
         for how in ["setsid", "daemon"] {
             let run = Run::quick().flag("--restart-limit", "1");
             let file = run.at("tree");
-            let words =
-                ["escape-tree", &file, "--how", how, "--ignore-term", "--main-exits", "50", "--main-code", "1"];
+            let words = ["escape-tree", &file, "--how", how, "--ignore-term", "--main-exits", "50", "--main-code", "1"];
             let ended = run.refusing(refused).worker(words).run().code(1).count("spawn", 2);
             assert!(survivors(&ended.run.path("tree")).is_empty(), "{refused} {how}");
             ended.order(&["spawn", "exit", "leftover-killed", "spawn", "exit", "leftover-killed"]);

@@ -25,9 +25,9 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The reports of a run in the default place.
+/// The reports of a run in the default place: a directory for each instance.
 fn written(run: &Run) -> Vec<Value> {
-    files(&run.path("state/watchdog")).iter().map(|p| read(p)).collect()
+    files(&run.path("state/watchdog")).iter().flat_map(|dir| files(dir)).map(|p| read(&p)).collect()
 }
 
 /// The only one.
@@ -236,7 +236,9 @@ fn no_report_tells_a_secret() {
     dog.event("exit", 1);
     let hang = dog.stop();
     for ended in [crash, killed, memory, hang] {
-        let all = files(&ended.run.path("state/watchdog"));
+        let place = ended.run.path("state/watchdog");
+        let all: Vec<PathBuf> =
+            files(&place).into_iter().flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] }).collect();
         assert!(!all.is_empty(), "{}", ended.story());
         for path in all {
             let text = std::fs::read_to_string(&path).unwrap();
@@ -263,7 +265,7 @@ fn reports_are_private_whatever_the_umask() {
 #[test]
 fn only_so_many_reports_are_kept() {
     let run = Run::quick().flag("--restart-delay", "5ms").flag("--restart-limit", "7").flag("--crash-loop-limit", "0");
-    let dir = run.path("state/watchdog");
+    let dir = run.path("state/watchdog/worker");
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::write(dir.join("mine.json"), "{}").unwrap();
@@ -571,4 +573,60 @@ fn a_foreign_kill_is_reported_as_one() {
     assert_eq!(report["requested"], false);
     assert!(procs::alive(second));
     dog.stop();
+}
+
+/// users.md 3: watchdogs never delete each other's reports, in a directory of each by default or in one that both were given; all of
+/// them are found when none runs. Failed before: `report_keep = 1` of one removed `web` of the other.
+#[test]
+fn watchdogs_leave_each_others_reports_alone() {
+    for shared in [None, Some("reports")] {
+        let home = Run::quick();
+        let state = home.path("state");
+        let dies = |name: &str, starts: usize| {
+            let run = Run::quick().flag("--restart-delay", "5ms").flag("--restart-limit", (starts - 1).to_string());
+            let run = run.flag("--crash-loop-limit", "0").flag("--name", name).flag("--report-keep", "1");
+            let run = run.env("XDG_STATE_HOME", &state);
+            let run = if let Some(dir) = shared { run.flag("--report-dir", home.path(dir)) } else { run };
+            run.program(["sh", "-c", "exit 9"]).run().code(9).count("spawn", starts)
+        };
+        // The same service under two watchdogs.
+        let file = |name: &str| {
+            let text = format!(
+                "[watchdog]\nname = {name:?}\nreport_keep = 1\n[service.web]\n\
+                command = [\"sh\", \"-c\", \"exit 9\"]\nrestart_delay = \"5ms\"\nrestart_limit = 2\ncrash_loop_limit = 0\ngive_up = \"stop-all\"\n"
+            );
+            let run = Run::quick_file(&text).env("XDG_STATE_HOME", &state);
+            let run = if let Some(dir) = shared { run.flag("--report-dir", home.path(dir)) } else { run };
+            run.run().code(9).count("gave-up", 1)
+        };
+        drop((file("one"), file("two"), file("one"), dies("three", 2)));
+        let place = home.path(shared.unwrap_or("state/watchdog"));
+        let all: Vec<PathBuf> =
+            files(&place).into_iter().flat_map(|p| if p.is_dir() { files(&p) } else { vec![p] }).collect();
+        let mut whose: Vec<String> =
+            all.iter().map(|p| read(p)["watchdog"]["name"].as_str().unwrap().to_string()).collect();
+        whose.sort();
+        assert_eq!(whose, ["one", "three", "two"], "{all:?}");
+        // None runs: all are found, or those of the one that is named.
+        let listed = |words: &[&str]| -> Vec<String> {
+            let env = shared.map_or(home.path("nowhere"), |dir| home.path(dir));
+            let line: Vec<std::ffi::OsString> = std::iter::once(common::watchdog())
+                .chain(["report", "list", "--json"])
+                .chain(words.iter().copied())
+                .map(Into::into)
+                .collect();
+            let mut command = home.command(&line);
+            if shared.is_some() {
+                command.env("WATCHDOG_REPORT_DIR", env);
+            }
+            let out = command.output().unwrap();
+            let list: Value = serde_json::from_slice(&out.stdout).unwrap_or_default();
+            let all = list["reports"].as_array().cloned().unwrap_or_default();
+            all.iter().map(|r| r["service"].as_str().unwrap().to_string()).collect()
+        };
+        let mut all = listed(&[]);
+        all.sort();
+        assert_eq!(all, ["three", "web", "web"]);
+        assert_eq!((listed(&["-i", "two"]), listed(&["-i", "four"])), (vec!["web".to_string()], vec![]));
+    }
 }

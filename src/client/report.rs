@@ -30,11 +30,8 @@ pub(crate) fn run(control: &Control, world: &World) -> Result<u8, Failure> {
                 connection.send(control.verb, &control.names, arguments(&control.report))?;
                 connection.answer(Some(QUICK))?
             }
-            // Whoever names a watchdog means that one, and not what others left behind.
-            Err(gone) if gone.status == NONE && !chosen(control, world) => left_behind(control, world)?,
-            Err(Failure { message, status: NONE, .. }) if control.instance.is_some() => {
-                return Err(Failure::new(NONE, format!("{message}; without -i the reports of the dead are read")));
-            }
+            // One that was named means that one, and not what others left behind.
+            Err(gone) if gone.status == NONE => left_behind(control, gone, world)?,
             Err(failure) => return Err(failure),
         },
     };
@@ -56,28 +53,44 @@ pub(crate) fn arguments(report: &Report) -> Value {
     }
 }
 
-fn chosen(control: &Control, world: &World) -> bool {
-    control.instance.is_some() || world.variable("WATCHDOG_INSTANCE").is_some()
+/// The one that was named.
+fn chosen(control: &Control, world: &World) -> Option<String> {
+    let variable = || world.variable("WATCHDOG_INSTANCE");
+    let named = control.instance.as_ref().or_else(variable)?;
+    Some(named.to_string_lossy().into_owned())
 }
 
-/// The reports of watchdogs that are gone.
-fn left_behind(control: &Control, world: &World) -> Result<Value, Failure> {
+/// The reports of watchdogs that are gone: of all of them, or of the one that was named.
+fn left_behind(control: &Control, gone: Failure, world: &World) -> Result<Value, Failure> {
     let nowhere = "no watchdog is running here, and where its reports are is not known: say it with --dir";
     let dir = settings::report_dir(world).ok_or_else(|| Failure::new(NONE, nowhere))?;
-    if !dir.is_dir() {
-        return Err(Failure::new(
-            NONE,
-            format!("no watchdog is running here, and no reports are in {}", dir.display()),
-        ));
-    }
-    say(&format!("no watchdog is running here: this is from {}", dir.display()));
-    read(control, &dir)
+    let named = chosen(control, world);
+    let entries = match &named {
+        // Nothing of it at all: then it is not known here.
+        Some(named) => match entries(&dir, None, Some(named)) {
+            Ok(found) if !found.is_empty() => found,
+            Ok(_) | Err(_) => return Err(gone),
+        },
+        None if !dir.is_dir() => {
+            let why = format!("no watchdog is running here, and no reports are in {}", dir.display());
+            return Err(Failure::new(NONE, why));
+        }
+        None => entries(&dir, None, None)?,
+    };
+    let which = named.map(|name| format!("no watchdog {name:?}")).unwrap_or("no watchdog".into());
+    say(&format!("{which} is running here: this is from {}", dir.display()));
+    let name = control.names.first();
+    let of_it = entries.into_iter().filter(|e| name.is_none_or(|name| is_of(&e.row, name))).collect();
+    answer(control, &dir, of_it)
 }
 
 /// The answer that a watchdog would give, from its directory.
 pub(super) fn read(control: &Control, dir: &Path) -> Result<Value, Failure> {
     let name = control.names.first().map(String::as_str);
-    let entries = entries(dir, name)?;
+    answer(control, dir, entries(dir, name, None)?)
+}
+
+fn answer(control: &Control, dir: &Path, entries: Vec<Entry>) -> Result<Value, Failure> {
     let wanted = match &control.report {
         Report::List => {
             let rows: Vec<Value> = entries.into_iter().map(|e| e.row).collect();
@@ -110,21 +123,30 @@ struct Entry {
     path: PathBuf,
 }
 
-/// The reports of a directory, of one service or of all, newest first. What is broken is passed over: half a report is
-/// what a full disk leaves, and must not hide the others.
-fn entries(dir: &Path, service: Option<&str>) -> Result<Vec<Entry>, Failure> {
+/// The reports of a directory and of those in it, which are of one instance each: of one service or instance, or of all, newest
+/// first. What is broken is passed over: half a report is what a full disk leaves, and must not hide the others.
+fn entries(dir: &Path, service: Option<&str>, instance: Option<&str>) -> Result<Vec<Entry>, Failure> {
     let failed = |e: io::Error| {
         let status = if e.kind() == io::ErrorKind::PermissionDenied { REFUSED } else { NONE };
         Failure::new(status, format!("{}: {}", dir.display(), reason(&e)))
     };
-    let mut found = Vec::new();
+    let mut paths: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed)?.take(MOST_ENTRIES).flatten() {
-        let path = entry.path();
-        if path.extension() != Some(OsStr::new("json")) {
-            continue;
+        match entry.file_type() {
+            // Of one that cannot be read, others are shown all the same. No link: it may lead anywhere.
+            Ok(kind) if kind.is_dir() => {
+                let inside = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
+                paths.extend(inside.take(MOST_ENTRIES - paths.len().min(MOST_ENTRIES)).map(|e| e.path()));
+            }
+            Ok(_) | Err(_) => paths.push(entry.path()),
         }
+    }
+    let mut found = Vec::new();
+    for path in paths.into_iter().filter(|path| path.extension() == Some(OsStr::new("json"))).take(MOST_ENTRIES) {
         let Some((report, bytes)) = whole(&path) else { continue };
-        if report["id"].is_string() && service.is_none_or(|name| is_of(&report, name)) {
+        let wanted =
+            service.is_none_or(|name| is_of(&report, name)) && instance.is_none_or(|name| is_by(&report, name));
+        if report["id"].is_string() && wanted {
             found.push(Entry { row: row(&report, bytes, &path), path });
         }
     }
@@ -139,6 +161,12 @@ fn whole(path: &Path) -> Option<(Value, usize)> {
     let bytes = bounded::read_up_to(path, LARGEST).ok()?;
     let report: Value = serde_json::from_slice(&bytes).ok()?;
     report.is_object().then_some((report, bytes.len()))
+}
+
+/// Written by the watchdog with this name, NAME.PID or pid.
+fn is_by(report: &Value, instance: &str) -> bool {
+    let (name, pid) = (report["watchdog"]["name"].as_str().unwrap_or_default(), &report["watchdog"]["pid"]);
+    instance == name || instance == pid.to_string() || instance == format!("{name}.{pid}")
 }
 
 /// A name means all of its replicas, `web@0` and so on.

@@ -57,8 +57,8 @@ pub(crate) fn manual() -> String {
          was 0 ends with 1.\n.PP\nOf a verb: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused.\n\
          .SH FILES\nThe control socket is NAME.sock, or NAME.PID.sock where no name was given, in $WATCHDOG_RUNTIME_DIR, \
          else $XDG_RUNTIME_DIR/watchdog, else /run/watchdog for root, else /tmp/watchdog\\-UID.\n.PP\n\
-         Reports are ID.json in report_dir, by default $XDG_STATE_HOME/watchdog, else /var/lib/watchdog for root, else \
-         $HOME/.local/state/watchdog.\n.PP\n\
+         Reports are ID.json in report_dir, by default INSTANCE in $XDG_STATE_HOME/watchdog, else in /var/lib/watchdog for root, else \
+         in $HOME/.local/state/watchdog.\n.PP\n\
          Files are written where only root and the watchdog's user may write, or in a directory like /tmp. Links and \
          directories of other users are refused before anything is started. Missing directories of log files are made, \
          with mode 0755 less the umask.\n",

@@ -128,13 +128,9 @@ impl Draft {
         Ok(spec)
     }
 
-    /// The watchdog itself, not yet named.
+    /// The watchdog itself, not yet named: where its reports go follows from its name.
     pub(crate) fn instance(&self, world: &World) -> Instance {
-        let (report_dir, report_keep) = match &self.report_dir {
-            ReportWish::Usual => (world.state_dir(), self.report_keep),
-            ReportWish::Off => (None, 0),
-            ReportWish::Path(dir) => (Some(dir.clone()), self.report_keep),
-        };
+        let report_keep = if self.report_dir == ReportWish::Off { 0 } else { self.report_keep };
         Instance {
             name: self.name.clone().unwrap_or_default(),
             name_given: self.name.is_some(),
@@ -154,7 +150,7 @@ impl Draft {
             until_ready: None,
             state: self.state.clone(),
             version: env!("CARGO_PKG_VERSION").to_string(),
-            report_dir,
+            report_dir: None,
             report_keep,
             termination_message: self.termination_message.clone(),
             upward: environ::upward(&world.environment, world.pid),

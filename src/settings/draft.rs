@@ -5,6 +5,7 @@ use super::fault::Fault;
 use super::needs::{DependsWish, Named, NeedWish};
 use super::probes::ProbeWish;
 use super::raw::Raw;
+use super::{World, values};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -40,6 +41,17 @@ pub(crate) enum ReportWish {
     Off,
     /// In this directory.
     Path(PathBuf),
+}
+
+impl ReportWish {
+    /// The directory for a watchdog of this name: by default each has one of its own in the state directory.
+    pub(crate) fn directory(&self, name: &str, world: &World) -> Option<PathBuf> {
+        match self {
+            ReportWish::Usual => world.state_dir().map(|dir| dir.join(values::file_name(name))),
+            ReportWish::Off => None,
+            ReportWish::Path(dir) => Some(dir.clone()),
+        }
+    }
 }
 
 /// What a service of a file is to run.

@@ -170,6 +170,7 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     shared_files.extend(claims.of_a_service(&draft.spec));
     faults.extend(shared_files.into_iter().map(|(key, what)| Fault::usage(format!("{key}: {what}")).about(key)));
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
+    instance.report_dir = draft.report_dir.directory(&name, world);
     match draft.spec(command, &mut Shared::new(world)) {
         Ok(mut spec) if faults.is_empty() => {
             instance.name = name.clone();

@@ -305,7 +305,7 @@ pub(crate) static TABLE: &[Setting] = &[
     service("log_lines", Group::Log, "N", Value("1000"),
         "last lines kept in memory for `logs`", |d, r| { d.spec.log.lines = r.count(0, 100_000)? as usize; Ok(()) }),
 
-    Setting { scope: Scope::Instance, ..service("report_dir", Group::Reports, "PATH|off", Words("in the state directory"),
+    Setting { scope: Scope::Instance, ..service("report_dir", Group::Reports, "PATH|off", Words("INSTANCE in the state directory"),
         "directory of reports on kills and unclean deaths; off: none", |d, r| {
             d.report_dir = if given(r) { ReportWish::Path(r.path()?) } else { ReportWish::Off };
             Ok(())

@@ -122,6 +122,11 @@ pub(crate) fn default_name(program: &[u8]) -> String {
     base.iter().take(64).map(|b| if is_name_byte(*b) { *b as char } else { '_' }).collect()
 }
 
+/// The directory or file of an instance with this name.
+pub(crate) fn file_name(name: &str) -> &str {
+    if matches!(name, "" | "." | "..") { "_" } else { name }
+}
+
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }

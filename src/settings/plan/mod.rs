@@ -13,7 +13,7 @@ mod starts;
 mod tests;
 pub(crate) mod told;
 
-use super::draft::{Draft, LogFormat};
+use super::draft::{Draft, LogFormat, ReportWish};
 use super::expand::OwnFacts;
 use super::fault::Fault;
 use super::file::{self, Contents};
@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) warnings: Vec<String>,
     /// Full names of what is started, in layers: each needs only what stands before it.
     pub(crate) order: Vec<Vec<String>>,
+    /// Where reports were asked to be.
+    pub(crate) reports: ReportWish,
     /// What was said, and where.
     pub(crate) said: Said,
 }
@@ -115,6 +117,7 @@ pub(crate) fn plan(flags: &[Flag], file: &Path, names: &[String], world: &World)
         let folder = absolute.parent().and_then(Path::file_name);
         plan.instance.name = folder.map_or("watchdog".into(), |f| values::default_name(f.as_encoded_bytes()));
     }
+    plan.instance.report_dir = plan.reports.directory(&plan.instance.name, world);
     plan.instance.file = Some(absolute);
     Ok(plan)
 }
@@ -155,7 +158,8 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
     let instance = Instance { form: Form::Up, ..above.instance(world) };
-    Ok(Plan { instance, specs, log_level, log_format, warnings, order, said })
+    let reports = bases.above.report_dir;
+    Ok(Plan { instance, specs, log_level, log_format, warnings, order, reports, said })
 }
 
 /// What holds for every service.

@@ -7,7 +7,7 @@ use crate::Watchdog;
 use crate::control::{Journal, Server, bind, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
 use crate::machine::{Actions, Setup, Supervisor};
-use crate::recorder::Store;
+use crate::recorder::{Owner, Store};
 use crate::spec::{Check, Control, Form, GiveUp, Instance, LogMode, Spec};
 use crate::sys::clock::{self, Clock};
 use crate::sys::paths::Made;
@@ -105,7 +105,11 @@ impl Reactor {
             until_ready: instance.until_ready,
         };
         specs.iter_mut().for_each(|spec| measure::resolve_auto(spec));
-        let store = Store::new(instance.report_dir.clone(), instance.report_keep);
+        let store = Store::new(
+            instance.report_dir.clone(),
+            instance.report_keep,
+            Some(Owner { name: instance.name.clone(), pid: me }),
+        );
         let reports = vec![None; specs.len()];
         let upward = Upward::of(&instance);
         let places = Places::new(instance.runtime_dir.as_deref());

@@ -4,7 +4,7 @@ mod store;
 
 pub(crate) use store::{REPORT_MAX, Store};
 
-use crate::sys::proc::shown;
+use crate::sys::proc::{self, shown};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +42,27 @@ pub(crate) struct Head {
     /// The watchdog that wrote it. No part of a list.
     #[serde(skip)]
     pub instance: Option<String>,
+    /// Its process. No part of a list.
+    #[serde(skip)]
+    pub pid: Option<i32>,
+}
+
+/// Whose reports a store may take away: those of watchdogs of one name, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// The name of the instance.
+    pub name: String,
+    /// Its process.
+    pub pid: i32,
+}
+
+impl Owner {
+    /// Of another watchdog of this name that lives nothing is taken away either.
+    fn has(&self, head: &Head) -> bool {
+        let of_another =
+            |pid: i32| pid != self.pid && proc::name(pid).is_some_and(|name| proc::name(self.pid) == Some(name));
+        head.instance.as_ref() == Some(&self.name) && !head.pid.is_some_and(of_another)
+    }
 }
 
 /// The head as a report has it. What else there is in it is read over.
@@ -79,6 +100,7 @@ impl Head {
             signal: text(top.signal),
             bytes: report.len() as u64,
             path,
+            pid: top.watchdog.as_ref().and_then(|w| i32::try_from(w.get("pid")?.as_i64()?).ok()),
             instance: text(top.watchdog.and_then(|w| Some(w.get("name")?.as_str()?.to_owned()))),
         })
     }

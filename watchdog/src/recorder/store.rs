@@ -1,7 +1,7 @@
 //! Writing, bounding and finding reports. A directory that cannot be used costs one warning and is tried again with the
 //! next report; meanwhile the newest one is kept in memory.
 
-use super::{Head, Name};
+use super::{Head, Name, Owner};
 use crate::sys::paths::{self, PrivateDir};
 use crate::sys::{clock, reason};
 use nix::sys::stat::FileStat;
@@ -26,6 +26,8 @@ const INDEX_MAX: usize = 10_000;
 const ENTRIES_MAX: usize = 100_000;
 /// Reports that a list shows.
 const LIST_MAX: usize = 1000;
+/// Reports that are looked at for whose they are when one is written.
+const LOOKS_MAX: usize = 200;
 /// A half-written report that is older was left by a watchdog that died over it.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
@@ -61,6 +63,8 @@ pub(crate) struct Store {
     dir: Option<PathBuf>,
     keep: usize,
     total_max: u64,
+    /// `None`: all that is in the directory.
+    owner: Option<Owner>,
     /// By id, so the oldest first. `None`: not looked at yet.
     index: Option<BTreeMap<String, Entry>>,
     /// The newest, where it could not be written.
@@ -82,12 +86,28 @@ enum Looked {
     Head(Box<Head>),
 }
 
+impl Entry {
+    /// Its head. `None`: no report, or it cannot be read.
+    fn look(&mut self, dir: &Path, held: &PrivateDir, id: &str) -> Option<&Head> {
+        if self.head == Looked::NotYet {
+            let path = file_of(dir, id).display().to_string();
+            let head = read(held, id).and_then(|text| Head::read(id, &text, Some(path)));
+            self.head = head.map_or(Looked::Broken, |head| Looked::Head(Box::new(head)));
+        }
+        match &self.head {
+            Looked::Head(head) => Some(head),
+            Looked::NotYet | Looked::Broken => None,
+        }
+    }
+}
+
 impl Store {
-    /// Nothing is made or looked at before it is needed. `keep`: reports of each service.
+    /// Nothing is made or looked at before it is needed. `keep`: reports of each service. `owner`: whose reports make room for
+    /// new ones; all others in the directory stay.
     #[must_use]
-    pub(crate) fn new(dir: Option<PathBuf>, keep: u32) -> Store {
+    pub(crate) fn new(dir: Option<PathBuf>, keep: u32, owner: Option<Owner>) -> Store {
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        Store { dir, keep, total_max: TOTAL_MAX, index: None, memory: None, warned: false }
+        Store { dir, keep, owner, total_max: TOTAL_MAX, index: None, memory: None, warned: false }
     }
 
     /// Keeps a report: a JSON object with the members of [`Head`] at its top. `id`: `20261125T190408.123Z-web-3`. The
@@ -139,12 +159,7 @@ impl Store {
             if heads.len() >= LIST_MAX {
                 break;
             }
-            if entry.head == Looked::NotYet {
-                let path = file_of(dir, id).display().to_string();
-                let head = read(&held, id).and_then(|text| Head::read(id, &text, Some(path)));
-                entry.head = head.map_or(Looked::Broken, |head| Looked::Head(Box::new(head)));
-            }
-            if let Looked::Head(head) = &entry.head {
+            if let Some(head) = entry.look(dir, &held, id) {
                 heads.push(Head::clone(head));
             }
         }
@@ -198,25 +213,44 @@ impl Store {
         self.dir.as_ref().and_then(|dir| open(dir, false).ok().flatten())
     }
 
-    /// The oldest go: of this service when it has too many, of all when they are too large. Never `newest`, and never a
-    /// file whose name is not of our making.
+    /// The oldest go: of this service when it has too many, of all when they are too large. Never `newest`, never a file whose
+    /// name is not of our making, and never what another watchdog has written.
     fn prune(&mut self, service: &str, newest: &str) {
         let held = self.held();
-        let (Some(held), Some(index)) = (held, &mut self.index) else { return };
-        let remove = |index: &mut BTreeMap<String, Entry>, id: &String| {
-            let _ = held.inside.remove(name_of(id).as_ref());
-            index.remove(id).map_or(0, |entry| entry.bytes)
+        let Store { dir, index, keep, total_max, owner, .. } = self;
+        let (Some(dir), Some(held), Some(index)) = (dir.as_ref(), held, index.as_mut()) else { return };
+        let mut looks = LOOKS_MAX;
+        let mut ours = |id: &String, entry: &mut Entry| {
+            let Some(owner) = owner else { return true };
+            // The rest when the next one is written.
+            looks -= usize::from(entry.head == Looked::NotYet).min(looks);
+            (looks > 0 || entry.head != Looked::NotYet)
+                && entry.look(dir, &held, id).is_some_and(|head| owner.has(head))
         };
-        let of_service = |id: &&String| Name::parse(id).is_some_and(|name| name.service == service);
-        let surplus = index.keys().filter(of_service).count().saturating_sub(self.keep);
-        let old: Vec<String> = index.keys().filter(of_service).take(surplus).cloned().collect();
-        for id in old.iter().filter(|id| *id != newest) {
-            remove(index, id);
+        let of_service = |id: &String| Name::parse(id).is_some_and(|name| name.service == service);
+        if index.keys().filter(|id| of_service(id)).count() > *keep {
+            let of_ours =
+                index.iter_mut().filter(|(id, _)| of_service(id)).filter_map(|(id, e)| ours(id, e).then_some(id));
+            let mut old: Vec<String> = of_ours.cloned().collect();
+            old.truncate(old.len().saturating_sub(*keep));
+            for id in old.iter().filter(|id| *id != newest) {
+                let _ = held.inside.remove(name_of(id).as_ref());
+                index.remove(id);
+            }
         }
-        let mut total: u64 = index.values().map(|entry| entry.bytes).sum();
-        while total > self.total_max {
-            let Some(oldest) = index.keys().find(|id| *id != newest).cloned() else { return };
-            total = total.saturating_sub(remove(index, &oldest));
+        if index.values().map(|entry| entry.bytes).sum::<u64>() <= *total_max {
+            return;
+        }
+        let sizes = index.iter_mut().filter_map(|(id, e)| ours(id, e).then(|| (id.clone(), e.bytes)));
+        let sizes: Vec<(String, u64)> = sizes.collect();
+        let mut total: u64 = sizes.iter().map(|(_, bytes)| bytes).sum();
+        for (id, bytes) in sizes.iter().filter(|(id, _)| id != newest) {
+            if total <= *total_max {
+                return;
+            }
+            let _ = held.inside.remove(name_of(id).as_ref());
+            index.remove(id);
+            total = total.saturating_sub(*bytes);
         }
     }
 }

@@ -54,8 +54,21 @@ pub(crate) enum Home {
     Ours,
     /// The same, and made where it is missing (0755, of the watchdog's user).
     Made,
+    /// The same, and made for us alone (0700).
+    MadePrivate,
     /// Anybody's: what is read there concerns them alone.
     Anybodys,
+}
+
+impl Home {
+    /// The mode of directories that are made. `None`: none are.
+    fn made(self) -> Option<Mode> {
+        match self {
+            Home::Made => Some(MADE),
+            Home::MadePrivate => Some(PRIVATE),
+            Home::Ours | Home::Anybodys => None,
+        }
+    }
 }
 
 /// A directory that is held, and a name in it.
@@ -99,10 +112,10 @@ impl Place {
     pub(crate) fn find(path: &Path, home: Home, last: Last) -> io::Result<Place> {
         let (dir, name, made) = match at_once(path, last) {
             Some((dir, name)) => (dir, name, Made::default()),
-            None => walk(path, home == Home::Made, last)?,
+            None => walk(path, home.made(), last)?,
         };
         let shared = match (home, hold_of(&fstat(&dir)?)) {
-            (Home::Ours | Home::Made, hold) => hold? == Hold::Shared,
+            (Home::Ours | Home::Made | Home::MadePrivate, hold) => hold? == Hold::Shared,
             (Home::Anybodys, hold) => hold.map_or(true, |hold| hold == Hold::Shared),
         };
         Ok(Place { dir, name, shared, made })
@@ -290,7 +303,7 @@ impl Place {
 /// # Errors
 /// Somebody else's, writable by others, a link, none at all, or what the kernel says.
 pub(crate) fn private_dir(path: &Path, make: bool) -> io::Result<Option<PrivateDir>> {
-    let at = match Place::find(path, if make { Home::Made } else { Home::Anybodys }, Last::NoLink) {
+    let at = match Place::find(path, if make { Home::MadePrivate } else { Home::Anybodys }, Last::NoLink) {
         // Whoever owns the directory above may take this one away; what is in it they can not touch.
         Err(e) if make && e.raw_os_error().is_none() => Place::find(path, Home::Anybodys, Last::NoLink).map_err(|_| e),
         Err(e) if !make && e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -422,8 +435,8 @@ fn at_once(path: &Path, last: Last) -> Option<(OwnedFd, OsString)> {
     (!to_follow).then_some((dir, name))
 }
 
-/// The same name by name, with the links that may be followed. `make`: directories that are missing are made.
-fn walk(path: &Path, make: bool, last: Last) -> io::Result<(OwnedFd, OsString, Made)> {
+/// The same name by name, with the links that may be followed. `make`: directories that are missing are made with this mode.
+fn walk(path: &Path, make: Option<Mode>, last: Last) -> io::Result<(OwnedFd, OsString, Made)> {
     let mut walk = Walk { dir: start(path)?, rest: names(path), links: 0, made: Made::default() };
     loop {
         let Some(name) = walk.rest.pop() else { return Err(Errno::EISDIR.into()) };
@@ -436,10 +449,10 @@ fn walk(path: &Path, make: bool, last: Last) -> io::Result<(OwnedFd, OsString, M
         if is_last && !(is_link && last == Last::Link) {
             return Ok((walk.dir, name, walk.made));
         }
-        match facts {
-            Ok(facts) if is_link => walk.follow(&name, facts.st_uid)?,
-            Err(Errno::ENOENT) if make => walk.make(&name)?,
-            Ok(_) | Err(_) => walk.enter(&name)?,
+        match (facts, make) {
+            (Ok(facts), _) if is_link => walk.follow(&name, facts.st_uid)?,
+            (Err(Errno::ENOENT), Some(mode)) => walk.make(&name, mode)?,
+            (Ok(_) | Err(_), _) => walk.enter(&name)?,
         }
     }
 }
@@ -459,9 +472,9 @@ impl Walk {
         Ok(())
     }
 
-    fn make(&mut self, name: &OsStr) -> io::Result<()> {
+    fn make(&mut self, name: &OsStr, mode: Mode) -> io::Result<()> {
         hold_of(&fstat(&self.dir)?)?;
-        match mkdirat(&self.dir, name, MADE) {
+        match mkdirat(&self.dir, name, mode) {
             Ok(()) => self.made.0.push((self.dir.try_clone()?, name.to_os_string(), true)),
             // Another watchdog was as quick.
             Err(Errno::EEXIST) => {}

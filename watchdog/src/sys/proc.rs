@@ -52,6 +52,12 @@ pub(crate) fn shown(text: &str, max: usize) -> String {
     clean
 }
 
+/// The name that its program gave it, without its path; `None` when it is gone or /proc is not there.
+#[must_use]
+pub(crate) fn name(pid: i32) -> Option<String> {
+    text(format!("/proc/{pid}/comm"), 64)
+}
+
 /// Reads it; `None` when the process is gone or /proc is not there.
 #[must_use]
 pub(crate) fn stat(pid: i32) -> Option<Stat> {

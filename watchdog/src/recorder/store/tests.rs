@@ -34,7 +34,7 @@ fn why(result: Result<PathBuf, StoreError>) -> String {
 #[test]
 fn a_report_is_a_private_file_and_comes_back_as_it_was() {
     let (_outer, dir) = place();
-    let mut store = Store::new(Some(dir.clone()), 20);
+    let mut store = Store::new(Some(dir.clone()), 20, None);
     assert!(!dir.exists(), "nothing is made before it is needed");
     assert_eq!((store.list(), newest(&mut store)), (vec![], None));
     let path = write(&mut store, "web", 3).expect("a file");
@@ -53,7 +53,7 @@ fn a_report_is_a_private_file_and_comes_back_as_it_was() {
 #[test]
 fn the_oldest_of_a_service_make_room_and_those_of_others_stay() {
     let (_outer, dir) = place();
-    let mut store = Store::new(Some(dir.clone()), 2);
+    let mut store = Store::new(Some(dir.clone()), 2, None);
     write(&mut store, "db", 0).expect("a file");
     for n in 1..=4 {
         write(&mut store, "web", n).expect("a file");
@@ -70,7 +70,7 @@ fn the_oldest_of_a_service_make_room_and_those_of_others_stay() {
 fn the_oldest_of_all_make_room_when_they_are_too_large() {
     let (_outer, dir) = place();
     let size = report("web").len() as u64;
-    let mut store = Store { total_max: 3 * size, ..Store::new(Some(dir), 20) };
+    let mut store = Store { total_max: 3 * size, ..Store::new(Some(dir), 20, None) };
     for n in 1..=3 {
         write(&mut store, "web", n).expect("a file");
     }
@@ -84,14 +84,14 @@ fn the_oldest_of_all_make_room_when_they_are_too_large() {
 #[test]
 fn reports_of_earlier_watchdogs_are_listed_and_files_of_others_left_alone() {
     let (_outer, dir) = place();
-    write(&mut Store::new(Some(dir.clone()), 20), "web", 1).expect("a file");
+    write(&mut Store::new(Some(dir.clone()), 20, None), "web", 1).expect("a file");
     let stranger = [("settings.json", "{}"), ("notes", "x"), (".hidden.part", "x")];
     for (name, text) in stranger {
         fs::write(dir.join(name), text).expect("a file");
     }
     fs::write(dir.join(format!("{}.json", id("web", 2))), "{ broken").expect("a file");
     std::os::unix::fs::symlink("/etc/passwd", dir.join(format!("{}.json", id("web", 3)))).expect("a link");
-    let mut store = Store { total_max: 1, ..Store::new(Some(dir.clone()), 1) };
+    let mut store = Store { total_max: 1, ..Store::new(Some(dir.clone()), 1, None) };
     assert_eq!(ids(&mut store), [id("web", 1)]);
     assert_eq!((store.show(&id("web", 2)), store.show(&id("web", 3))), (None, None));
     write(&mut store, "web", 9).expect("a file");
@@ -102,7 +102,7 @@ fn reports_of_earlier_watchdogs_are_listed_and_files_of_others_left_alone() {
 #[test]
 fn another_watchdog_in_the_same_directory_is_seen() {
     let (_outer, dir) = place();
-    let (mut one, mut two) = (Store::new(Some(dir.clone()), 20), Store::new(Some(dir), 20));
+    let (mut one, mut two) = (Store::new(Some(dir.clone()), 20, None), Store::new(Some(dir), 20, None));
     write(&mut one, "web", 1).expect("a file");
     write(&mut two, "api", 2).expect("a file");
     assert_eq!(ids(&mut one), [id("api", 2), id("web", 1)]);
@@ -112,7 +112,7 @@ fn another_watchdog_in_the_same_directory_is_seen() {
 #[test]
 fn an_id_is_never_a_path() {
     let (outer, dir) = place();
-    let mut store = Store::new(Some(dir), 20);
+    let mut store = Store::new(Some(dir), 20, None);
     write(&mut store, "web", 1).expect("a file");
     fs::write(outer.path().join("state/secret.json"), "{}").expect("a file");
     for wrong in ["../secret", "../../secret", "/etc/passwd", "", "web"] {
@@ -125,14 +125,14 @@ fn an_id_is_never_a_path() {
 
 #[test]
 fn without_a_directory_the_last_one_is_in_memory() {
-    let mut store = Store::new(None, 20);
+    let mut store = Store::new(None, 20, None);
     assert_eq!(write(&mut store, "web", 1), Err(StoreError::NoDirectory));
     assert_eq!(write(&mut store, "web", 2), Err(StoreError::NoDirectory));
     assert_eq!(ids(&mut store), [id("web", 2)]);
     assert_eq!(store.list()[0].path, None);
     assert_eq!(newest(&mut store).expect("a report")["service"], "web");
     assert!(store.show(&id("web", 2)).is_some() && store.show(&id("web", 1)).is_none());
-    let mut off = Store::new(None, 0);
+    let mut off = Store::new(None, 0, None);
     assert_eq!(write(&mut off, "web", 1), Err(StoreError::Off));
     assert_eq!(newest(&mut off), None);
 }
@@ -142,7 +142,7 @@ fn a_directory_that_cannot_be_used_is_tried_again() {
     let (outer, dir) = place();
     // A file where the directory should be: not even root can write there.
     fs::write(outer.path().join("state"), "").expect("a file");
-    let mut store = Store::new(Some(dir), 20);
+    let mut store = Store::new(Some(dir), 20, None);
     assert!(why(write(&mut store, "web", 1)).contains("report directory"));
     assert!(store.warned && newest(&mut store).is_some() && ids(&mut store) == [id("web", 1)]);
     fs::remove_file(outer.path().join("state")).expect("our file");
@@ -156,7 +156,7 @@ fn a_directory_that_may_not_be_written_to_leaves_it_in_memory() {
     let (_outer, dir) = place();
     fs::create_dir_all(&dir).expect("a directory");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o500)).expect("ours");
-    let mut store = Store::new(Some(dir.clone()), 20);
+    let mut store = Store::new(Some(dir.clone()), 20, None);
     let written = write(&mut store, "web", 1);
     // Root may write everywhere.
     if !nix::unistd::geteuid().is_root() {
@@ -172,14 +172,15 @@ fn links_and_directories_of_others_are_refused() {
     let link = outer.path().join("link");
     fs::create_dir_all(&dir).expect("a directory");
     std::os::unix::fs::symlink(&dir, &link).expect("a link");
-    assert!(why(write(&mut Store::new(Some(link), 20), "web", 1)).contains("no directory"));
+    assert!(why(write(&mut Store::new(Some(link), 20, None), "web", 1)).contains("no directory"));
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o770)).expect("ours");
-    assert!(why(write(&mut Store::new(Some(dir.clone()), 20), "web", 1)).contains("mode 770"));
+    assert!(why(write(&mut Store::new(Some(dir.clone()), 20, None), "web", 1)).contains("mode 770"));
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("ours");
-    write(&mut Store::new(Some(dir.clone()), 20), "web", 1).expect("others may look into it, the files are closed");
+    write(&mut Store::new(Some(dir.clone()), 20, None), "web", 1)
+        .expect("others may look into it, the files are closed");
     if nix::unistd::geteuid().is_root() {
         std::os::unix::fs::chown(&dir, Some(12_345), None).expect("root may");
-        let mut store = Store::new(Some(dir), 20);
+        let mut store = Store::new(Some(dir), 20, None);
         assert!(why(write(&mut store, "web", 2)).contains("belongs to user 12345"));
         assert_eq!(ids(&mut store), [id("web", 2)], "in memory, and nothing of theirs is listed");
     }
@@ -188,7 +189,7 @@ fn links_and_directories_of_others_are_refused() {
 #[test]
 fn what_a_dead_watchdog_left_half_written_goes_when_it_is_old() {
     let (_outer, dir) = place();
-    let mut store = Store::new(Some(dir.clone()), 20);
+    let mut store = Store::new(Some(dir.clone()), 20, None);
     write(&mut store, "web", 1).expect("a file");
     let (old, new) = (dir.join(part_of(&id("web", 2))), dir.join(part_of(&id("web", 3))));
     for path in [&old, &new] {

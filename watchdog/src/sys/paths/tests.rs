@@ -16,7 +16,7 @@ fn mode(path: &Path, mode: u32) {
 
 /// Both ways to a directory: the one call, and name by name as without openat2.
 fn both(path: &Path, last: Last) -> [io::Result<Place>; 2] {
-    let walked = walk(path, false, last).and_then(|(dir, name, made)| {
+    let walked = walk(path, None, last).and_then(|(dir, name, made)| {
         let shared = hold_of(&fstat(&dir)?)? == Hold::Shared;
         Ok(Place { dir, name, shared, made })
     });
