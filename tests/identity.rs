@@ -31,18 +31,32 @@ fn numbers(seen: &Value) -> Vec<i64> {
     seen["fds"].as_array().unwrap().iter().map(|f| f["fd"].as_i64().unwrap()).collect()
 }
 
-/// M5. Failed before: the worker possessed the session keyring of root.
+/// M5. Failed before: the worker possessed the session keyring of whoever started us.
 #[test]
 fn another_users_worker_has_a_session_keyring_of_its_own() {
-    let Some((seen, bare)) = seen_as("nobody", &[]) else { return };
-    if bare["keyring"] == 0 {
+    if !is_root() {
+        return skip("needs root to become another user");
+    }
+    // The caller's keyring, as the program that becomes the watchdog sees it.
+    let line = "'{}' inherit > before; exec \"$@\"".replace("{}", &worker().to_string_lossy());
+    let seen = |user: Option<&str>| {
+        let run = Run::once();
+        let copy = run.at("victim");
+        std::fs::copy(worker(), &copy).unwrap();
+        let run = user.into_iter().fold(run, |run, user| run.flag("--user", user));
+        let words =
+            [&*worker().to_string_lossy(), "arrange", "--keyring", "--", "sh", "-c", &line, "sh"].map(String::from);
+        let ended = run.under(words).program([&*copy, "inherit"]).run().code(0);
+        let before: Value = serde_json::from_str(&ended.lines("before")[0]).unwrap();
+        (before["keyring"].as_i64().unwrap(), ended.json()["keyring"].as_i64().unwrap())
+    };
+    let (before, now) = seen(None);
+    if before == 0 {
         return println!("SKIPPED: no keyrings here");
     }
-    assert_ne!(seen["keyring"], bare["keyring"]);
-    assert_ne!(seen["keyring"], 0);
-    // The look-alike: our own user keeps what it had.
-    let same = Run::once().worker(["inherit"]).run().code(0).json();
-    assert_eq!(same["keyring"], bare["keyring"]);
+    assert_eq!(now, before, "our own user keeps what it had");
+    let (before, now) = seen(Some("nobody"));
+    assert!(now != before && now != 0, "{before} and {now}");
 }
 
 /// M6 without a terminal: it leads a session, and the group that signals go to. Failed before.

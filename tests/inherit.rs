@@ -152,6 +152,54 @@ fn ignored_signals_stay_ignored_and_sigpipe_stays_default() {
     assert!(names.is_empty(), "nothing is ignored: {names:?}");
 }
 
+/// INH-03, as the tests of tini have it. Failed before: SEGV and BUS came back to default, because the runtime of the language
+/// handles them.
+#[test]
+fn every_ignored_signal_stays_ignored() {
+    let all: Vec<i32> = (1..32)
+        .filter(|n| ![Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGCHLD].map(|s| s as i32).contains(n))
+        .collect();
+    let word = |n: &i32| if *n == 13 { "PIPE".to_string() } else { n.to_string() };
+    let list = all.iter().map(word).collect::<Vec<_>>().join(",");
+    let run = Run::once().flag("--restart", "always").flag("--restart-limit", "1");
+    let ended = run.arranged(["--ignore", &list]).worker(["inherit"]).run();
+    assert_eq!(ended.out.lines().count(), 2, "{}", ended.story());
+    for line in ended.out.lines() {
+        let seen: Value = serde_json::from_str(line).unwrap();
+        let not: Vec<&i32> = all.iter().filter(|s| !bit(&seen, "SigIgn", **s)).collect();
+        assert!(not.is_empty(), "not ignored: {not:?}");
+    }
+    // and one alone brings no other along
+    for one in [11, 7, 13] {
+        let seen = Run::once().arranged(["--ignore", &word(&one)]).worker(["inherit"]).run().code(0).json();
+        let names: Vec<i32> = (1..32).filter(|s| bit(&seen, "SigIgn", *s)).collect();
+        assert_eq!(names, [one]);
+    }
+}
+
+/// L12. Failed before: a core of the watchdog would have held the environments of all services. Its children have the limit
+/// that the caller gave.
+#[test]
+fn the_watchdog_writes_no_core_and_its_workers_may() {
+    let core = |pid: i32| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|l| l.starts_with("Max core file size")).unwrap().to_string();
+        line.split_whitespace().skip(4).take(2).map(str::to_string).collect::<Vec<_>>()
+    };
+    let run = Run::quick();
+    let (hook, seen) = (run.path("hook.sh"), run.at("hook"));
+    std::fs::write(&hook, format!("ulimit -S -c > {seen}.new; mv {seen}.new {seen}\n")).unwrap();
+    let run = run.flag("--hook", format!("spawn:sh {}", hook.display()));
+    let dog = run.arranged(["--rlimit", "4=8192:1048576"]).worker(["sleep"]).spawn();
+    let worker = dog.worker_pid(1);
+    assert_eq!(core(dog.pid()), ["1", "1048576"]);
+    assert_eq!(core(worker), ["8192", "1048576"]);
+    // in blocks of 512 bytes or of 1024
+    let said = common::wait_line(&dog.path("hook"), "");
+    assert!(["16", "8"].contains(&said.as_str()), "{said}");
+    dog.stop().code(143);
+}
+
 /// INH-04
 #[test]
 fn an_ignored_sigchld_does_not_lose_the_status() {

@@ -429,3 +429,91 @@ fn a_group_alone_leaves_the_user() {
     let ended = Run::once().flag("--group", "no-such-group").worker(["exit", "0"]).run().count("spawn", 0);
     assert!([2, 125].contains(&ended.code) && ended.err.contains("no-such-group"), "{}", ended.story());
 }
+
+/// Report 60. Failed before: it said `/bin/sh`, a file that is there.
+#[test]
+fn a_carriage_return_behind_the_interpreter_is_seen() {
+    let run = Run::quick();
+    let path = script(&run, "dos", b"#!/bin/sh\r\necho hi\r\n", 0o755);
+    let ended = refused(run.program([path]).run(), 127, "exec", "ENOENT").says("interpreter /bin/sh\\r");
+    assert!(ended.of("spawn-failed")[0]["path"].as_str().unwrap().ends_with("/bin/sh\r"), "{}", ended.story());
+}
+
+/// LAU-04 as another user: the file is read by the child, as that user.
+#[test]
+fn a_missing_interpreter_is_named_for_another_user_too() {
+    if !is_root() {
+        return skip("needs root to become another user");
+    }
+    for (mode, says) in [(0o755, "interpreter /no/such/interp"), (0o711, "ENOENT")] {
+        let run = Run::quick().flag("--user", "nobody");
+        let path = script(&run, "script", b"#!/no/such/interp -x\necho hi\n", mode);
+        let ended = refused(run.program([path]).run(), 127, "exec", "ENOENT").says(says);
+        // What that user may not read is not told to it.
+        assert_eq!(ended.err.contains("/no/such"), mode == 0o755, "{}", ended.err);
+    }
+}
+
+/// M2. Failed before: the watchdog opened whatever the path led to in its own table, here the pipe of another service, and
+/// waited there for ever.
+#[test]
+fn a_program_that_leads_into_our_own_descriptors_is_not_opened() {
+    let quiet = "[service.quiet]\ncommand = [\"sleep\", \"1000\"]\nlog = \"capture\"\n";
+    let text = format!("{quiet}[service.b]\ncommand = [\"./link\"]\nautostart = false\n");
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_ready("quiet");
+    let open = format!("/proc/{}/fd", dog.pid());
+    let pipe = std::fs::read_dir(&open).unwrap().flatten().find(|entry| {
+        let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+        let leads = std::fs::read_link(entry.path()).unwrap_or_default();
+        number >= 256 && leads.to_string_lossy().starts_with("pipe:")
+    });
+    let number = pipe.expect("a pipe of the other service").file_name().into_string().unwrap();
+    std::os::unix::fs::symlink(format!("/proc/self/fd/{number}"), dog.path("link")).unwrap();
+    let _ = dog.start_verb(&["start", "b", "--timeout", "1s"]).wait();
+    let failed = dog.event_for("b", "spawn-failed", 1);
+    assert_eq!(failed["step"], "exec", "{failed}");
+    assert_eq!(dog.verb(&["status"]).code(0).code, 0);
+    dog.stop();
+}
+
+/// Report 57. Failed before: each named the program, which has nothing to do with it.
+#[test]
+fn a_failed_launch_names_what_was_refused() {
+    if !is_root() {
+        return skip("needs root to start the watchdog as nobody");
+    }
+    let cases = [
+        ("--nice", "-10", "adjust", "nice -10"),
+        ("--oom-score-adj", "-900", "adjust", "oom_score_adj -900"),
+        ("--rlimit", "nofile=1000:900000", "rlimit", "nofile=1000:900000"),
+        ("--rlimit", "memlock=unlimited", "rlimit", "memlock=unlimited:unlimited"),
+        ("--user", "root", "user", "root"),
+    ];
+    for (flag, value, step, names) in cases {
+        let run = Run::quick().no_runtime_dir().flag("--control", "off").flag(flag, value);
+        std::fs::set_permissions(run.dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let run = run.arranged(["--rlimit", "7=1000:2000,8=65536:65536", "--uid", "65534"]);
+        let ended = run.program(["/bin/true"]).run().code(125).count("spawn", 0);
+        let failed = &ended.of("spawn-failed")[0];
+        assert_eq!((&failed["step"], &failed["path"]), (&step.into(), &names.into()), "{}", ended.story());
+        assert!(ended.err.contains(names) && !ended.err.contains("/bin/true"), "{}", ended.err);
+    }
+}
+
+/// L9. Failed before: "ESRCH" at the first start, "ENOMEM" at the second, and nothing of the namespace.
+#[test]
+fn a_pid_namespace_without_a_fork_is_named() {
+    if !common::can_unshare(&["--pid"]) {
+        return skip("needs a pid namespace");
+    }
+    for death in ["stop", "keep"] {
+        let run = Run::quick().flag("--on-watchdog-death", death).flag("--restart-limit", "2");
+        let ended = run.under(["unshare", "--pid"]).program(["sh", "-c", "exit 3"]).run();
+        assert!([3, 125].contains(&ended.code), "{}", ended.story());
+        let failed = ended.of("spawn-failed");
+        let last = failed.last().unwrap();
+        assert_eq!(last["step"], "fork", "{last}");
+        assert!(ended.err.contains("unshare --pid needs --fork"), "{death}: {}", ended.err);
+    }
+}

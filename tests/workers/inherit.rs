@@ -69,7 +69,7 @@ fn words(args: &Args, key: &str) -> Vec<String> {
 }
 
 /// `arrange [--block S,S] [--ignore S,S] [--close N,N] [--open N=PATH,..] [--umask OCTAL] [--nice N]
-/// [--rlimit R=SOFT:HARD,..] [--oom N] [--cwd DIR] [--uid N] [--setsid] -- COMMAND`
+/// [--rlimit R=SOFT:HARD,..] [--oom N] [--cwd DIR] [--uid N] [--setsid] [--keyring] -- COMMAND`
 pub(crate) fn arrange(args: &Args) -> i32 {
     let signals: Vec<i32> = words(args, "block").iter().map(|s| sys::signal_number(s)).collect();
     sys::block(&signals);
@@ -96,6 +96,9 @@ pub(crate) fn arrange(args: &Args) -> i32 {
     for open in words(args, "open") {
         let (fd, path) = open.split_once('=').unwrap();
         sys::open_as(path, fd.parse().unwrap());
+    }
+    if args.has("keyring") {
+        sys::join_keyring();
     }
     if args.has("setsid") {
         sys::setsid();

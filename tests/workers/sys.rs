@@ -403,6 +403,12 @@ pub(crate) fn touch(memory: usize, bytes: usize) {
     }
 }
 
+/// A session keyring of our own, as a login has one.
+pub(crate) fn join_keyring() {
+    // SAFETY: a null name asks for an anonymous keyring.
+    unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
+}
+
 /// The number of our session keyring; 0 where there is none to be asked for.
 pub(crate) fn session_keyring() -> i64 {
     // SAFETY: plain numbers.

@@ -534,3 +534,52 @@ impl Plan<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawner() -> Spawner {
+        Spawner::new(Inherited { mask: 0, ignored: 0 }).expect("memory for a stack")
+    }
+
+    /// Where pages have 64 KiB, a guard of one page in a mapping of 64 KiB would leave no stack at all.
+    #[test]
+    fn the_guard_lies_below_the_whole_stack() {
+        let spawner = spawner();
+        let (begin, end) = (spawner.stack as usize, spawner.stack as usize + spawner.mapped);
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("our own map");
+        let parse = |text: &str| usize::from_str_radix(text, 16).expect("an address");
+        let usable: usize = maps
+            .lines()
+            .filter(|line| line.split_whitespace().nth(1).is_some_and(|mode| mode.starts_with("rw")))
+            .filter_map(|line| line.split_whitespace().next()?.split_once('-'))
+            .map(|(from, to)| parse(to).min(end).saturating_sub(parse(from).max(begin)))
+            .sum();
+        assert_eq!(usable, STACK_BYTES);
+        assert!(spawner.mapped > STACK_BYTES);
+    }
+
+    #[test]
+    fn what_a_child_writes_is_understood_as_far_as_it_is_whole() {
+        let at = |stage: Stage| [2, stage as u8, 0, 0, 0, 0, 0, 0];
+        let mut text = [at(Stage::User), at(Stage::Exec)].concat();
+        assert_eq!(child::understand(&text), (Stage::Exec, None));
+        text.extend([3, Stage::Rlimit as u8, 2, 0]);
+        assert_eq!(child::understand(&text), (Stage::Exec, None), "half a record");
+        text.extend(libc::EPERM.to_ne_bytes());
+        let failed = Failed { which: 2, ..Failed::at(Stage::Rlimit, Errno::EPERM) };
+        assert_eq!(child::understand(&text).1, Some(failed.clone()));
+        text.extend([4, Stage::Exec as u8, 200, 0, 0, 0, 0, 0]);
+        text.extend(b"#!/x");
+        assert_eq!(child::understand(&text).1, Some(Failed { head: b"#!/x".to_vec(), ..failed }));
+        assert_eq!(child::understand(&[9; 64]), (Stage::Clone, None), "no record of ours");
+    }
+
+    #[test]
+    fn every_stage_is_known_by_its_number() {
+        for (number, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, number);
+        }
+    }
+}
