@@ -217,7 +217,7 @@ fn a_refused_fork_is_retried_and_the_watchdog_answers_meanwhile() {
     // a user id that nobody else has: the limit counts all of its processes
     let uid = 54_000 + std::process::id() % 1000;
     let run = Run::quick().flag("--restart-limit", "0").flag("--crash-loop-limit", "0");
-    std::fs::set_permissions(run.dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::chown(run.dir.path(), Some(uid), Some(uid)).unwrap();
     let log = run.at("log");
     let run = run.worker(["flaky", &log, "1", "--up", "100"]);
     let run = run.arranged(["--uid", &uid.to_string()]);
@@ -492,7 +492,7 @@ fn a_failed_launch_names_what_was_refused() {
     ];
     for (flag, value, step, names) in cases {
         let run = Run::quick().no_runtime_dir().flag("--control", "off").flag(flag, value);
-        std::fs::set_permissions(run.dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::os::unix::fs::chown(run.dir.path(), Some(65534), Some(65534)).unwrap();
         let run = run.arranged(["--rlimit", "7=1000:2000,8=65536:65536", "--uid", "65534"]);
         let ended = run.program(["/bin/true"]).run().code(125).count("spawn", 0);
         let failed = &ended.of("spawn-failed")[0];

@@ -17,12 +17,12 @@ const PIDFD: [&str; 4] = [
 ];
 
 /// A service that writes down its descriptors, and then stays.
-const LISTS: &str = "command = [\"sh\", \"-c\", \"ls /proc/self/fd > fds.new; mv fds.new fds; exec sleep 1000\"]\n\
+const LISTS: &str = "command = [\"sh\", \"-c\", \"ls /proc/self/fd > open/new; mv open/new open/fds; exec sleep 1000\"]\n\
                      dialects = \"none\"\n";
 
 /// What of those is not the list's own.
 fn listed(dog: &Dog) -> Vec<i32> {
-    let file = dog.path("fds");
+    let file = dog.path("open/fds");
     let text = wait_for("the list of descriptors", || std::fs::read_to_string(&file).ok());
     text.lines().filter_map(|n| n.parse().ok()).filter(|n| *n > 3).collect()
 }
@@ -37,7 +37,8 @@ fn up_hands_on_no_descriptor_whatever_the_kernel_has() {
                 continue;
             }
             let run = Run::quick_file(&format!("[service.a]\n{LISTS}{user}"));
-            std::fs::set_permissions(run.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+            std::fs::create_dir(run.path("open")).unwrap();
+            std::fs::set_permissions(run.path("open"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
             let open = ["7", "33", "300"].map(|n| format!("{n}={}", run.at(n))).join(",");
             let dog = run.arranged(["--open", &*open]).refusing(refused).spawn();
             dog.wait_ready("a");
