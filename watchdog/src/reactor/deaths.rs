@@ -151,7 +151,11 @@ impl Reactor {
 
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
-        let helpers = self.workers.iter().filter_map(|w| w.give_up.as_ref().map(|(pid, _)| *pid)).chain(self.looks.keys().copied());
+        let helpers = self
+            .workers
+            .iter()
+            .filter_map(|w| w.give_up.as_ref().map(|(pid, _)| *pid))
+            .chain(self.looks.keys().copied());
         let helpers = helpers.chain(self.closers.pids());
         helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }

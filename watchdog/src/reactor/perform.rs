@@ -77,7 +77,9 @@ impl Reactor {
             }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
-                if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take().map(|(pid, _)| pid)) {
+                if let Some(pid) =
+                    self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take().map(|(pid, _)| pid))
+                {
                     // Not reaped yet: the number is still its own.
                     let _ = signals::kill(pid, libc::SIGKILL);
                 }
