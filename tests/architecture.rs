@@ -182,6 +182,74 @@ fn unsafe_lives_in_its_homes() {
     }
 }
 
+/// Where a path is opened by the watchdog itself, and why it waits for nothing and reads no more than a bound there. Everything
+/// else goes through `sys/paths.rs`: in a directory of another user a plain open follows their links and waits for their FIFOs.
+const OPENS: [(&str, &str); 12] = [
+    ("watchdog/src/sys/paths.rs", "the one way to files that others may control"),
+    ("watchdog/src/sys/proc.rs", "/proc of a pid, up to a size; an environment up to ENVIRON_MAX"),
+    ("watchdog/src/sys/reading.rs", "/proc of a pid, one read of a line"),
+    ("watchdog/src/sys/sockets.rs", "/proc of a pid, line by line up to a number"),
+    ("watchdog/src/sys/cgroup.rs", "the control group that is ours"),
+    ("watchdog/src/sys/fds.rs", "our own standard output once more, without waiting"),
+    ("watchdog/src/sys/notify_dir.rs", "the directory that we have made, never through a link"),
+    ("watchdog/src/sys/spawn/child.rs", "in the child, which has a deadline and is killed"),
+    ("watchdog/src/reactor/launch.rs", "the beginning of a program, known to be a file before it is opened"),
+    ("watchdog/src/reactor/mod.rs", "WATCHDOG_DEBUG_PANIC, which a test sets"),
+    ("src/settings/bounded.rs", "what the operator names, up to a size, and no FIFO"),
+    ("src/settings/users.rs", "/etc/passwd and /etc/group, which are root's"),
+];
+
+/// Ways to open a file.
+const WAYS: [&str; 12] = [
+    "File::open(",
+    "File::create(",
+    "File::create_new(",
+    "File::options(",
+    "OpenOptions::new(",
+    "fs::read(",
+    "fs::read_to_string(",
+    "fs::write(",
+    "fs::copy(",
+    "fcntl::open(",
+    "openat(",
+    "SYS_openat",
+];
+
+/// Lines that open something whose name is not written out there.
+fn opens(code: &str) -> Vec<&str> {
+    let own = code.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_open = |line: &&str| {
+        WAYS.iter().any(|way| {
+            let found = |at: usize| !line[..at].ends_with(is_word) && !line[at + way.len()..].starts_with("\"/dev/");
+            line.match_indices(way).any(|(at, _)| found(at))
+        })
+    };
+    own.lines().filter(is_open).collect()
+}
+
+/// SECURITY.md, "The rule": nothing that a less privileged party chose (descriptor, path, process memory) is opened, closed or read in
+/// the loop without a bound.
+#[test]
+fn what_others_may_choose_is_opened_in_few_places() {
+    let in_the_loop = |path: &str| path.starts_with("watchdog/src/") || path.starts_with("src/settings/");
+    let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
+    let all = sources();
+    let mut used = Vec::new();
+    for source in all.iter().filter(|s| in_the_loop(&s.path) && !is_test(&s.path)) {
+        let opens = opens(&source.code);
+        let allowed = OPENS.iter().any(|(file, _)| *file == source.path);
+        assert!(allowed || opens.is_empty(), "{}: {opens:?}: use sys/paths.rs, or say why it has a bound", source.path);
+        if !opens.is_empty() {
+            used.push(source.path.as_str());
+        }
+        let reads_memory = ["/environ", "/mem\"", "process_vm_readv"].iter().any(|word| source.code.contains(word));
+        assert!(!reads_memory || source.path == "watchdog/src/sys/proc.rs", "{}: memory of a process", source.path);
+    }
+    for (file, why) in OPENS.iter().filter(|(file, _)| !used.contains(file)) {
+        panic!("{file} opens nothing any more ({why}): take it out");
+    }
+}
+
 #[test]
 fn command_lines_and_toml_stop_at_the_front_door() {
     let words = ["lexopt", "toml", "env_logger"];
@@ -245,5 +313,7 @@ fn the_reader_of_these_sources_reads_well() {
     assert_eq!(ours("crate::signal_name(9)"), ["signal_name"]);
     assert_eq!(without_comment("let a = 1; // unsafe"), "let a = 1; ");
     assert_eq!(without_comment("\"tcp://x\" // y"), "\"tcp://x\" ");
+    let code = "LogFile::open(p);\nFile::open(\"/dev/null\");\nFile::open(path);\n#[cfg(test)]\nfs::read(path)";
+    assert_eq!(opens(code), ["File::open(path);"]);
     assert!(has_word("an unsafe block", "unsafe") && !has_word("unsafe_code", "unsafe"));
 }

@@ -6,6 +6,7 @@ mod common;
 use common::folder::Folder;
 use common::{Ended, Run, can_unshare, is_root, lines, skip, wait_for};
 use nix::sys::stat::Mode;
+use std::io::BufRead;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
@@ -95,10 +96,23 @@ fn directories_that_a_stranger_controls_are_refused() {
         let run = captured().no_events();
         let path = run.path("theirs/file");
         refused(run, setting, &path, "its directory belongs to user 65533");
-        let run = captured().no_events();
-        let open = run.path("precious");
-        std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
-        refused(run, setting, &open.join("file"), "others may write to its directory (mode 777)");
+        // Where all may write, what they have put there.
+        for bits in [0o777, 0o1777] {
+            let run = captured().no_events();
+            let open = run.path("precious");
+            std::fs::set_permissions(&open, PermissionsExt::from_mode(bits)).unwrap();
+            std::fs::write(open.join("file"), "theirs").unwrap();
+            chown(open.join("file"), Some(STRANGER), None).unwrap();
+            let says = if setting == "control" { "is not a socket; left alone" } else { "belongs to user 65533" };
+            refused(run, setting, &open.join("file"), says);
+            if setting != "control" {
+                let run = captured().no_events();
+                let open = run.path("precious");
+                std::fs::set_permissions(&open, PermissionsExt::from_mode(bits)).unwrap();
+                std::fs::hard_link(run.path("victim"), open.join("file")).unwrap();
+                refused(run, setting, &open.join("file"), "has a second name (a hard link)");
+            }
+        }
     }
     let run = captured().no_events();
     let path = run.path("theirs/new/file");
@@ -153,6 +167,30 @@ fn our_own_links_and_directories_work() {
 
 fn run_path(beside: &Path, name: &str) -> PathBuf {
     beside.parent().unwrap().parent().unwrap().join(name.trim_start_matches("../"))
+}
+
+/// A kernel without openat2(2), or a filter that refuses it: the same paths are followed and refused, name by name.
+#[test]
+fn without_openat2_the_same_is_followed_and_refused() {
+    for calls in ["openat2", "openat2=EPERM"] {
+        let run = Run::once().flag("--log", "capture").refusing(calls);
+        std::fs::create_dir(run.path("real")).unwrap();
+        symlink("real", run.path("link")).unwrap();
+        let log = run.path("link/new/log");
+        let ended = run.flag("--log-file", &log).program(["echo", "words"]).run().code(0);
+        assert_eq!(ended.lines("real/new/log"), ["words"]);
+        if !is_root() {
+            return skip("needs root");
+        }
+        for setting in ["log_file", "events_file", "state", "termination_message", "control"] {
+            let run = captured().no_events().refusing(calls);
+            let link = their_link(&run, "precious", "theirs/link");
+            refused(run, setting, &link.join("file"), "symbolic link of user 65533");
+            let run = captured().no_events().refusing(calls);
+            let path = run.path("theirs/file");
+            refused(run, setting, &path, "its directory belongs to user 65533");
+        }
+    }
 }
 
 /// The message of a container: a file of root's that is mounted in a directory of root's, which all may write to.
@@ -296,6 +334,145 @@ fn an_env_file_of_a_stranger_is_theirs_and_nothing_else() {
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     Run::once().flag("--env-file", &fifo).program(shows).run().before(20_000).code(125).says("FIFO");
     drop(run);
+}
+
+/// L2. Failed before: a link was followed, and whatever listened was asked.
+#[test]
+fn a_client_asks_no_stranger() {
+    if !is_root() {
+        return skip("needs root");
+    }
+    let run = beside_a_stranger(Run::quick());
+    let dog = run.program(["sleep", "1000"]).spawn();
+    dog.event("spawn", 1);
+    let ask = |dir: &Path| {
+        let mut command = std::process::Command::new(common::watchdog());
+        let out =
+            command.args(["status"]).env("WATCHDOG_RUNTIME_DIR", dir).env_remove("WATCHDOG_SOCKET").output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    assert_eq!(ask(&dog.path("run")).0, Some(0));
+    let link = their_link(&dog.run, "run", "theirs/link");
+    for named in [link.clone(), link.join("")] {
+        let (code, said) = ask(&named);
+        assert!(code == Some(4) && said.contains("symbolic link, which is not followed"), "{code:?} {said}");
+    }
+    // A stranger's process at a path of root's, and in a directory where all have theirs.
+    let shared = dog.path("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o1777)).unwrap();
+    let socket = shared.join("a.sock");
+    let script = "import socket,sys,time\ns=socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen()\nprint('up',flush=True)\ntime.sleep(1000)";
+    let mut line = std::process::Command::new("setpriv");
+    line.args(["--reuid=65533", "--clear-groups", "/usr/bin/python3", "-c", script]).arg(&socket);
+    let Ok(mut server) = line.stdout(std::process::Stdio::piped()).spawn() else { return skip("needs setpriv") };
+    let up = std::io::BufReader::new(server.stdout.take().unwrap()).lines().next();
+    if up.is_none_or(|line| line.is_err()) {
+        let _ = server.kill();
+        return skip("needs python3");
+    }
+    for words in [&["status", "-i"][..], &["stop", "x", "-i"]] {
+        let out = std::process::Command::new(common::watchdog()).args(words).arg(&socket).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(4) && said.contains("a process of user 65533 listens there"), "{said}");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    dog.stop();
+}
+
+/// L3. Failed before: the token of a stranger's file was taken, and one that all may read only warned of.
+#[test]
+fn a_token_that_a_stranger_knows_is_refused() {
+    if !is_root() {
+        return skip("needs root");
+    }
+    let with = |mode: u32, owner: Option<u32>, says: &str| {
+        let run = Run::once().flag("--http", "127.0.0.1:0").no_events();
+        let token = run.path("token");
+        std::fs::write(&token, "0123456789abcdef0123\n").unwrap();
+        std::fs::set_permissions(&token, PermissionsExt::from_mode(mode)).unwrap();
+        chown(&token, owner, None).unwrap();
+        let started = run.at("started");
+        let ended = run.switch(&format!("--http-control={}", token.display())).program(["touch", &started]).run();
+        assert!(ended.code == 125 && ended.err.contains(says), "{mode:o}: {}", ended.err);
+        assert!(!ended.run.path("started").exists());
+    };
+    with(0o600, Some(STRANGER), "belongs to user 65533");
+    with(0o644, None, "others may read or write the token (mode 644)");
+    with(0o602, None, "others may read or write the token (mode 602)");
+    with(0o620, None, "others may read or write the token (mode 620)");
+    // Its look-alike: of root, for a group that was given it.
+    let run = Run::once().flag("--http", "127.0.0.1:0");
+    let token = run.path("token");
+    std::fs::write(&token, "0123456789abcdef0123\n").unwrap();
+    std::fs::set_permissions(&token, PermissionsExt::from_mode(0o640)).unwrap();
+    let run = run.switch(&format!("--http-control={}", token.display()));
+    run.program(["true"]).run().code(0).says("its group may read the token");
+}
+
+/// L4. Failed before: whoever held a lock on the directory of the socket stopped the start.
+#[test]
+fn a_lock_of_a_stranger_stops_no_start() {
+    let run = Run::quick();
+    let dir = run.path("tmp");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o1777)).unwrap();
+    let held = std::fs::File::open(&dir).unwrap();
+    let _lock = nix::fcntl::Flock::lock(held, nix::fcntl::FlockArg::LockExclusiveNonblock).unwrap();
+    // Also where they have a file of the name of ours.
+    if is_root() {
+        std::fs::write(dir.join("b.lock"), "").unwrap();
+        chown(dir.join("b.lock"), Some(STRANGER), None).unwrap();
+    }
+    for name in ["a", "b"] {
+        let run = Run::quick().flag("--control", dir.join(name)).program(["sleep", "1000"]);
+        let dog = run.spawn();
+        dog.event("spawn", 1);
+        wait_for("the socket", || dir.join(name).exists().then_some(()));
+        // A second one is told so, by the socket.
+        let second = Run::quick().flag("--control", dir.join(name)).program(["true"]).run().code(125);
+        assert!(second.err.contains("is in use by another watchdog"), "{}", second.err);
+        dog.stop();
+    }
+    let left: Vec<String> = names(&dir).into_iter().filter(|n| n != "b.lock").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// L1: lines of events on a full disk are whole or not there; what is lost is counted, and told as soon as it can be.
+/// Failed before: half a line was glued to the next, and nothing was said.
+#[test]
+fn events_on_a_full_disk_are_whole_or_lost_with_a_count() {
+    if !is_root() || !can_unshare(&["--mount"]) {
+        return skip("needs root and mount namespaces");
+    }
+    let run = Run::quick().no_events().flag("--restart-delay", "20ms").flag("--restart-limit", "0");
+    let run = run.flag("--crash-loop-limit", "0");
+    let disk = run.path("disk");
+    std::fs::create_dir(&disk).unwrap();
+    // What fills it leaves some hundred bytes of the last page, so that a line fits in part.
+    let fill = "mount -t tmpfs -o size=64k tmpfs \"$1\" && shift && cp /dev/zero \"$FULL\" 2>/dev/null; truncate -s -4096 \"$FULL\"; exec \"$@\"";
+    let disk_text = disk.to_string_lossy().into_owned();
+    let run = run.env("FULL", disk.join("full")).under(["unshare", "--mount", "sh", "-c", fill, "sh", &disk_text]);
+    let script = "test -e \"$GO\" && rm -f \"$FULL\"; exit 1";
+    let go = run.path("go");
+    let run = run.env("GO", &go).flag("--events-file", disk.join("events"));
+    let dog = run.program(["sh", "-c", script]).spawn();
+    dog.wait_err("no space left on device: what cannot be written is lost, and counted");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::fs::write(&go, "").unwrap();
+    dog.wait_err("lines (");
+    let inside = PathBuf::from(format!("/proc/{}/root{}", dog.pid(), disk.join("events").display()));
+    let told = wait_for("the count among the events", || {
+        common::finish::events(&inside).into_iter().find(|e| e["event"] == "log-dropped")
+    });
+    let all = common::finish::events(&inside);
+    assert_eq!(told["stream"], "events_file", "{told}");
+    let lost = told["lines"].as_u64().unwrap();
+    let numbers: Vec<u64> = all.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
+    let gap: u64 = numbers.windows(2).map(|w| w[1] - w[0] - 1).sum();
+    assert!(lost > 3 && gap == lost, "{lost} were told, {gap} are missing of {numbers:?}");
+    dog.stop();
 }
 
 /// CFG-09: a file of services, a drop-in and a list of variables that are pipes hold up nothing.

@@ -198,6 +198,41 @@ fn a_changed_file_of_variables_is_a_reload_where_it_is_watched() {
     dog.stop();
 }
 
+/// bugs.md 19. Failed before: one file in a directory that is not there, and no file of any service was watched.
+#[test]
+fn a_list_of_variables_in_a_directory_that_is_not_there_leaves_the_others_watched() {
+    let says = |files: &str, word: &str| {
+        format!(
+            "command = [\"sh\", \"-c\", \"echo got ${word}; exec sleep 1000\"]\nenv_file = {files}\nenv_watch = \"100ms\"\n"
+        )
+    };
+    let text = format!(
+        "[service.a]\n{}[service.b]\n{}",
+        says("[\"a.env\", \"-local/deep/a.env\"]", "WORD"),
+        says("[\"b.env\"]", "OTHER")
+    );
+    let run = Run::quick_file(&text);
+    std::fs::write(run.path("a.env"), "WORD=one\n").unwrap();
+    std::fs::write(run.path("b.env"), "OTHER=one\n").unwrap();
+    let dog = run.spawn();
+    dog.wait_out("a | got one");
+    dog.wait_out("b | got one");
+    std::fs::write(dog.path("a.env"), "WORD=two\n").unwrap();
+    dog.wait_out("a | got two");
+    std::fs::write(dog.path("b.env"), "OTHER=two\n").unwrap();
+    dog.wait_out("b | got two");
+    // It comes, and is watched from then on.
+    std::fs::create_dir_all(dog.path("local/deep")).unwrap();
+    std::fs::write(dog.path("local/deep/a.env"), "WORD=three\n").unwrap();
+    dog.wait_out("a | got three");
+    std::fs::write(dog.path("local/deep/a.env"), "WORD=four\n").unwrap();
+    dog.wait_out("a | got four");
+    std::fs::remove_dir_all(dog.path("local")).unwrap();
+    wait_for("without it", || (dog.out().matches("a | got two").count() == 2).then_some(()));
+    assert!(!dog.err().contains("env_watch"), "{}", dog.err());
+    dog.stop();
+}
+
 #[test]
 fn a_service_that_was_stopped_by_hand_stays_so_over_a_reload_and_with_state_over_the_watchdog() {
     let file = |more: &str| format!("[service.a]\n{SLEEPS}{more}[service.b]\n{SLEEPS}");

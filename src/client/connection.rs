@@ -9,6 +9,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,6 +40,22 @@ pub(crate) enum Next {
     Closed,
 }
 
+/// In a directory like /tmp another user may have made the socket: what a process of theirs says is none of a watchdog. Root may
+/// ask the watchdog of any user, in a directory of that user's.
+fn known(path: &Path, socket: &UnixStream) -> Result<(), Failure> {
+    let Ok(peer) = getsockopt(socket, sockopt::PeerCredentials) else { return Ok(()) };
+    let (peer, me) = (peer.uid(), nix::unistd::geteuid().as_raw());
+    let theirs = || {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::metadata(dir).is_ok_and(|facts| facts.uid() == peer)
+    };
+    if peer == me || peer == 0 || (me == 0 && theirs()) {
+        return Ok(());
+    }
+    let why = format!("{}: a process of user {peer} listens there, not of root or of us: not asked", path.display());
+    Err(Failure::new(REFUSED, why))
+}
+
 impl Connection {
     /// Connects, or says why no watchdog is there.
     pub(crate) fn open(path: &Path) -> Result<Connection, Failure> {
@@ -55,6 +72,7 @@ impl Connection {
             let status = if e.kind() == io::ErrorKind::PermissionDenied { REFUSED } else { NONE };
             Failure::new(status, format!("no watchdog at {}: {}", path.display(), reason(&e)))
         })?;
+        known(path, &socket)?;
         // A watchdog that does not even read must not hang us before the question is out.
         let _ = socket.set_write_timeout(Some(patience));
         Ok(Connection { path: path.to_path_buf(), socket, buffer: Vec::new() })

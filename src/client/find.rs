@@ -64,7 +64,13 @@ fn sockets(dir: &Path, uid: u32) -> Result<Vec<PathBuf>, Failure> {
         let status = if e.kind() == io::ErrorKind::PermissionDenied { REFUSED } else { NONE };
         Failure::new(status, format!("{}: {}", dir.display(), reason(e)))
     };
-    let owner = match std::fs::metadata(dir) {
+    // Of the name itself, also where a slash is behind it.
+    let named = dir.components().as_path();
+    let owner = match std::fs::symlink_metadata(named) {
+        Ok(meta) if meta.is_symlink() => {
+            let why = format!("{}: is a symbolic link, which is not followed: name what it leads to", named.display());
+            return Err(Failure::new(REFUSED, why));
+        }
         Ok(meta) => meta.uid(),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
         Err(e) => return Err(failed(&e)),

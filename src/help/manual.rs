@@ -59,9 +59,8 @@ pub(crate) fn manual() -> String {
          else $XDG_RUNTIME_DIR/watchdog, else /run/watchdog for root, else /tmp/watchdog\\-UID.\n.PP\n\
          Reports are ID.json in report_dir, by default INSTANCE in $XDG_STATE_HOME/watchdog, else in /var/lib/watchdog for root, else \
          in $HOME/.local/state/watchdog.\n.PP\n\
-         Files are written where only root and the watchdog's user may write, or in a directory like /tmp. Links and \
-         directories of other users are refused before anything is started. Missing directories of log files are made, \
-         with mode 0755 less the umask.\n",
+         Files are written in directories of root or the watchdog's user. Links, directories and files of other users are \
+         refused before anything is started. Missing directories of log files are made, with mode 0755 less the umask.\n",
     );
     page
 }

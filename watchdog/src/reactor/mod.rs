@@ -37,7 +37,7 @@ use crate::machine::*;
 use crate::spec::{Form, Instance};
 use crate::sys::clock::{self, Clock};
 use crate::sys::signals::Signals;
-use crate::sys::spawn::Spawner;
+use crate::sys::spawn::{Spawner, Status};
 use crate::sys::{cgroup, tree};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -85,7 +85,8 @@ struct Worker {
     ring: crate::logs::Ring,
     /// `log_file` and `log_file_stderr`.
     files: [Option<Box<LogFile>>; 2],
-    give_up: Option<i32>,
+    /// The command of `give_up`: its pid, and how far it is, which must be kept for as long as it is on its way.
+    give_up: Option<(i32, Option<Status>)>,
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
     told_group: Option<i32>,

@@ -54,9 +54,14 @@ impl Pages {
             HttpControl::Off => return Ok(Pages::default()),
             HttpControl::File(path) => {
                 let place = place_of(path)?;
-                match read_token(path, &place) {
+                match read_token(&place) {
                     Err(e) if e.kind() == io::ErrorKind::NotFound => (make_token(path, &place)?, None),
-                    found => (checked(path, found)?, None),
+                    Err(e) => return Err(format!("http_control {}: {}", path.display(), sys::reason(&e))),
+                    Ok((token, facts)) => {
+                        let token = checked(path, token)?;
+                        guarded(path, &facts)?;
+                        (token, None)
+                    }
                 }
             }
             HttpControl::Beside => {
@@ -123,28 +128,32 @@ fn place_of(path: &Path) -> Result<Place, String> {
     found.map_err(|e| format!("http_control {}: {}", path.display(), sys::reason(&e)))
 }
 
-/// The token of a file that only root and we may write to. It is as good as a password: one that everybody may read is none.
-fn read_token(path: &Path, place: &Place) -> io::Result<String> {
+fn read_token(place: &Place) -> io::Result<(String, fs::Metadata)> {
     let mut text = String::new();
     let file = place.read(place.name())?;
-    let (facts, me) = (file.metadata()?, nix::unistd::geteuid().as_raw());
-    let mode = facts.mode() & 0o777;
-    if facts.uid() != 0 && facts.uid() != me {
-        return Err(io::Error::other(format!("belongs to user {}, not to root or to us", facts.uid())));
+    let facts = file.metadata()?;
+    file.take(TOKEN_MAX as u64 + 2).read_to_string(&mut text)?;
+    Ok((text.trim_end().to_owned(), facts))
+}
+
+/// A token is as good as a password: one that everybody may read, or that others may exchange, is none.
+fn guarded(path: &Path, facts: &fs::Metadata) -> Result<(), String> {
+    let wrong = |why: String| Err(format!("http_control {}: {why}", path.display()));
+    let (uid, mode) = (facts.uid(), facts.mode() & 0o777);
+    if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+        return wrong(format!("belongs to user {uid}, not to root or to us"));
     }
     if mode & 0o026 != 0 && facts.is_file() {
-        return Err(io::Error::other(format!("others may read or write the token (mode {mode:o}): chmod 600 it")));
+        return wrong(format!("others may read or write the token (mode {mode:o}): chmod 600 it"));
     }
     if mode & 0o040 != 0 {
         log::warn!("http_control {}: its group may read the token, and so may act", path.display());
     }
-    file.take(TOKEN_MAX as u64 + 2).read_to_string(&mut text)?;
-    Ok(text.trim_end().to_owned())
+    Ok(())
 }
 
-fn checked(path: &Path, found: io::Result<String>) -> Result<String, String> {
+fn checked(path: &Path, token: String) -> Result<String, String> {
     let wrong = |why: String| format!("http_control {}: {why}", path.display());
-    let token = found.map_err(|e| wrong(sys::reason(&e)))?;
     let plain = token.bytes().all(|b| b.is_ascii_graphic());
     match token.len() {
         n if n < TOKEN_MIN => Err(wrong(format!("the token has {n} characters, it needs at least {TOKEN_MIN}"))),

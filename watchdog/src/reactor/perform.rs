@@ -77,7 +77,9 @@ impl Reactor {
             }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
-                if let Some(pid) = self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take()) {
+                if let Some(pid) =
+                    self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take().map(|(pid, _)| pid))
+                {
                     // Not reaped yet: the number is still its own.
                     let _ = signals::kill(pid, libc::SIGKILL);
                 }
@@ -313,7 +315,7 @@ impl Reactor {
         let GiveUp::Exec(command) = &spec.restart.give_up else { return None };
         match spawner.spawn(&launch::helper(spec, command, &around, "gave-up", None)) {
             Ok(child) => {
-                workers.get_mut(id.0 as usize)?.give_up = Some(child.pid);
+                workers.get_mut(id.0 as usize)?.give_up = Some((child.pid, child.status));
                 None
             }
             Err(failed) => {

@@ -218,12 +218,13 @@ impl Reactor {
             self.env_files = None;
             return;
         }
-        let watch = Watch::open().and_then(|mut watch| {
-            files.iter().try_for_each(|f| watch.add(f))?;
-            Ok(watch)
-        });
-        self.env_files = match watch {
-            Ok(watch) => {
+        self.env_files = match Watch::open() {
+            Ok(mut watch) => {
+                for file in &files {
+                    if let Err(e) = watch.add(file) {
+                        log::error!("env_watch {}: {e}: a change of it is not seen", file.display());
+                    }
+                }
                 let interest = mio::Interest::READABLE;
                 let _ = self.poll.registry().register(&mut SourceFd(&watch.fd()), ENV_FILES, interest);
                 Some(watch)
@@ -238,7 +239,7 @@ impl Reactor {
     /// A change of them is a reload, a while after the last one: whoever writes several of them is done then.
     pub(super) fn on_env_files(&mut self, something: bool) {
         let now = self.clock.now();
-        if something && self.env_files.as_ref().is_some_and(Watch::changed) {
+        if something && self.env_files.as_mut().is_some_and(Watch::changed) {
             let pauses = self.machine.services().iter().filter_map(|s| s.spec.env_watch.as_ref().map(|w| w.pause));
             self.env_due = pauses.min().map(|pause| now + pause);
         }

@@ -4,7 +4,9 @@
 //! A path is followed to the directory of its last name, and that directory is held: what is done afterwards is done relative
 //! to it, so that nothing can be exchanged in between. Most paths have no link, and one openat2(2) that follows none finds
 //! the directory; where there is a link, or a kernel or filter without that call, each name is opened by itself. A link is
-//! followed where root or we made it in a directory that only root and we may write to, and nowhere else.
+//! followed where root or we made it in a directory that only root and we may write to, and nowhere else. In a directory that
+//! others may write to as well only files of root or us are opened, and none with a second name: whatever others do there, they
+//! can do no more than they could without us.
 //!
 //! No open waits: a FIFO is seen as what it is, a device that is not ready does not hold us up.
 
@@ -50,7 +52,7 @@ pub(crate) enum Last {
 /// What the directory of the file must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
-    /// Of root or us, and not writable by everybody, but for one like /tmp where each has its own.
+    /// Of root or us. Where others may write to it, only files of root and us in it are opened.
     Ours,
     /// The same, and made where it is missing (0755, of the watchdog's user).
     Made,
@@ -377,21 +379,16 @@ fn a_link() -> io::Error {
 enum Hold {
     /// Root and we.
     Private,
-    /// Others too, but not the names of ours (a sticky directory), or a group that root or we gave it to.
+    /// Others too, because root or we gave it to all (/tmp, a volume of a container) or to a group.
     Shared,
 }
 
 /// # Errors
-/// Whose it is, where it is somebody else's or everybody's.
+/// Whose it is, where it is another user's.
 fn hold_of(facts: &FileStat) -> io::Result<Hold> {
     let (uid, mode) = (facts.st_uid, facts.st_mode);
     if !is_trusted(uid) {
         let why = format!("its directory belongs to user {uid}, not to root or to us: name another one");
-        return Err(io::Error::other(why));
-    }
-    if mode & WRITABLE_BY_ALL != 0 && mode & STICKY == 0 {
-        let why =
-            format!("others may write to its directory (mode {:o}): chmod it, or name another one", mode & 0o7777);
         return Err(io::Error::other(why));
     }
     let by_group = mode & WRITABLE_BY_GROUP != 0 && !is_our_group(facts.st_gid);
