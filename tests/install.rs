@@ -63,6 +63,7 @@ fn the_unit_has_all_that_was_promised_and_nothing_is_touched() {
         has(&program, line);
     }
     let path = format!("Environment=PATH={}:{}", folder.path("bin").display(), std::env::var("PATH").unwrap());
+    has(&program, &path);
     for line in [
         "User=daemon",
         "RuntimeDirectory=watchdog-shop",
@@ -77,7 +78,8 @@ fn the_unit_has_all_that_was_promised_and_nothing_is_touched() {
             watchdog(),
             here.join("watchdog.toml").display()
         ),
-        &path,
+        "Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "CapabilityBoundingSet=",
     ] {
         has(&file, line);
     }
@@ -92,6 +94,35 @@ fn the_unit_has_all_that_was_promised_and_nothing_is_touched() {
     }
     assert!(!program.iter().any(|l| l.starts_with("User=") || l.starts_with("ProtectSystem=")), "{program:?}");
     assert!(!folder.path("config").exists() && !folder.path("home").exists() && told(&folder).is_empty());
+}
+
+/// users 13. Failed before: the PATH of whoever called it stood in the unit of another user.
+#[test]
+fn the_path_of_the_caller_is_not_that_of_the_machine() {
+    let folder = folder();
+    let bin = folder.path("bin").display().to_string();
+    std::fs::copy("/bin/true", folder.path("bin/wd-tool")).unwrap();
+    for line in [&["install", "--dry-run"][..], &["install", "--dry-run", "--format", "runit"]] {
+        let said = folder.verb(&[line, &["--", "sleep", "1"]].concat());
+        assert!(said.code == 0 && !said.out.contains(&bin), "{said:?}");
+    }
+    let kept = unit(&folder.verb(&["install", "--dry-run", "--keep-path", "--", "wd-tool"]));
+    assert!(kept.iter().any(|l| l.starts_with(&format!("Environment=PATH={bin}:"))), "{kept:?}");
+    let own = unit(&folder.verb(&["install", "--dry-run", "--env", "PATH=/opt/own", "--", "sleep", "1"]));
+    assert_eq!(own.iter().rfind(|l| l.starts_with("Environment=PATH=")).unwrap(), "Environment=PATH=/opt/own");
+    let missing = folder.verb(&["install", "--dry-run", "--", "wd-tool"]);
+    assert!(
+        missing.err.contains("wd-tool: no such program here in PATH=/usr/local/sbin")
+            && missing.err.contains("--keep-path"),
+        "{missing:?}"
+    );
+    let file = folder.file("tool.toml", "[service.web]\ncommand = [\"wd-tool\"]\n").verb(&[
+        "install",
+        "--dry-run",
+        "-f",
+        "tool.toml",
+    ]);
+    assert!(file.code == 0 && file.err.contains("service.web: wd-tool: no such program here"), "{file:?}");
 }
 
 /// One restarter: systemd starts a watchdog again that died or could not go on, and none that has given up.

@@ -42,6 +42,34 @@ fn a_broken_file_changes_nothing_and_says_why() {
     dog.stop();
 }
 
+/// users 15. Failed before: all of it was one line with `;` between.
+#[test]
+fn everything_wrong_with_a_file_is_a_line_each() {
+    let dog = Run::quick_file(&format!("[service.a]\n{SLEEPS}")).spawn();
+    dog.wait_ready("a");
+    dog.run.write_file(&format!(
+        "[service.a]\n{SLEEPS}nicee = 1\nstop_timeout = \"5\"\n[service.b]\n{SLEEPS}cwdd = \"/\"\n"
+    ));
+    let refused = dog.verb(&["reload"]).code(4);
+    let lines: Vec<&str> = refused.err.lines().collect();
+    assert_eq!(lines.len(), 4, "{refused:?}");
+    assert!(lines[0].contains("nothing was changed, for 3 things are wrong"), "{refused:?}");
+    let parts =
+        ["service.a.nicee: unknown key", "service.a.stop_timeout: \"5\" has no unit", "service.b.cwdd: unknown key"];
+    for (line, part) in lines[1..].iter().zip(parts) {
+        assert!(line.contains("watchdog.toml:") && line.contains(part), "{part}: {refused:?}");
+    }
+    let told = dog.verb(&["reload", "--json"]).code(4).json();
+    assert_eq!(told["errors"].as_array().unwrap().len(), 3, "{told}");
+    dog.signal(Signal::SIGHUP);
+    let event = dog.event("config-error", 3);
+    assert_eq!(event["errors"].as_array().unwrap().len(), 3, "{event}");
+    parts.iter().for_each(|part| dog.wait_err(part));
+    dog.wait_err("(the first of 3)");
+    assert!(dog.err().lines().all(|line| line.matches("watchdog.toml:").count() < 2), "{}", dog.err());
+    dog.stop();
+}
+
 // CFG-15
 #[test]
 fn what_has_not_changed_keeps_pid_counters_and_timers() {

@@ -126,6 +126,7 @@ impl Line {
             "dry-run" => self.up.dry_run = true,
             "no-progress" => self.up.view.no_progress = true,
             "user" => self.install.user = true,
+            "keep-path" => self.install.keep_path = true,
             "no-start" => self.install.no_start = true,
             _ => self.markdown = true,
         }

@@ -193,6 +193,8 @@ pub(crate) struct Install {
     pub(crate) root: Option<PathBuf>,
     /// `--dry-run`
     pub(crate) dry_run: bool,
+    /// `--keep-path`
+    pub(crate) keep_path: bool,
     /// `--no-start`
     pub(crate) no_start: bool,
     /// `--force`

@@ -74,6 +74,8 @@ static MANAGER: Opt =
 static ROOT: Opt =
     opt("root", None, "DIR", "into a system below this directory, such as an image: systemctl is not called");
 static TRY: Opt = opt("dry-run", None, "", "print it, and touch nothing");
+static KEEP_PATH: Opt =
+    opt("keep-path", None, "", "with the PATH of this shell, not the usual one; a unit of this user has it anyhow");
 static NO_START: Opt = opt("no-start", None, "", "do not start it now");
 static OVER: Opt = opt("force", None, "", "also over a unit that watchdog install did not write");
 static ONCE: Opt = opt("once", None, "", "print a plain page once instead");
@@ -110,7 +112,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "wait", arguments: "NAME", meaning: "wait for a state; the last lines of output on failure", options: &[&FOR, &TIMEOUT, &INSTANCE, &JSON], settings: false },
     Verb { name: "shutdown", arguments: "", meaning: "stop everything and end the watchdog", options: &[&INSTANCE, &JSON], settings: false },
     Verb { name: "simulate", arguments: "[SETTINGS]", meaning: "print the restart timeline that the settings produce", options: &[&EXITS, &JSON], settings: true },
-    Verb { name: "install", arguments: "[SETTINGS] [-- PROGRAM [ARGS]..]", meaning: "as a service of systemd: one program, or the services of a file", options: &[&FILE, &OF_USER, &RUN_AS, &MANAGER, &ROOT, &TRY, &NO_START, &OVER, &JSON], settings: true },
+    Verb { name: "install", arguments: "[SETTINGS] [-- PROGRAM [ARGS]..]", meaning: "as a service of systemd: one program, or the services of a file", options: &[&FILE, &OF_USER, &RUN_AS, &KEEP_PATH, &MANAGER, &ROOT, &TRY, &NO_START, &OVER, &JSON], settings: true },
     Verb { name: "uninstall", arguments: "NAME", meaning: "stop such a service and take its unit away", options: &[&OF_USER, &ROOT, &TRY, &JSON], settings: false },
     Verb { name: "drill", arguments: "[SETTINGS] -- PROGRAM [ARGS]...", meaning: "run the failure catalogue against a program; for people and for CI", options: &[&ONLY, &CASE_TIMEOUT, &SETTLE, &SLOW, &JUNIT, &JSON], settings: true },
     Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[], settings: false },

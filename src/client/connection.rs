@@ -248,10 +248,11 @@ fn failure(error: &Value) -> Failure {
         _ => NO,
     };
     let message = error["message"].as_str().unwrap_or("refused without a reason");
+    let errors = error["errors"].clone();
     match error["nearest"].as_str() {
         Some(nearest) if !message.contains("did you mean") => {
             Failure::new(status, format!("{message}: did you mean {nearest:?}?"))
         }
-        _ => Failure::new(status, message),
+        _ => Failure { errors, ..Failure::new(status, message) },
     }
 }

@@ -47,12 +47,14 @@ pub(crate) struct Failure {
     pub(crate) status: u8,
     /// The time to wait was over.
     pub(crate) late: bool,
+    /// What is wrong, one by one, where that is a list; else null.
+    pub(crate) errors: Value,
 }
 
 impl Failure {
     /// Of this status.
     pub(crate) fn new(status: u8, message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), status, late: false }
+        Failure { message: message.into(), status, late: false, errors: Value::Null }
     }
 }
 
@@ -109,6 +111,10 @@ fn ask(control: &Control, world: &World) -> Result<u8, Failure> {
         Ok(answer) => Ok(show(control, &answer)),
         Err(failure) if failure.late && matches!(control.verb, "start" | "stop" | "restart") => {
             late::tell(control, &path, failure)
+        }
+        Err(failure) if control.json && failure.errors.is_array() => {
+            output::page(&line(&json!({ "errors": failure.errors })));
+            Err(failure)
         }
         Err(failure) => Err(failure),
     }

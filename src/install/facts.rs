@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use watchdog_engine::spec::Spec;
 
+/// The PATH of a service of the machine, as systemd has it too.
+const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a stop may take beyond its settings, for each service.
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
@@ -41,9 +43,11 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads the line and what it names. Everything that is wrong is said at once.
     pub(super) fn of(line: &Install, world: &World) -> Result<Facts, Refused> {
-        // Variables of this shell are not those of the service.
-        let ours = |name: &OsStr| name.as_bytes().starts_with(b"WATCHDOG_");
-        let environment = world.environment.iter().filter(|(name, _)| !ours(name)).cloned().collect();
+        // Variables of this shell are not those of the service; what is looked for is looked for as it will be then.
+        let ours = |name: &OsStr| name.as_bytes().starts_with(b"WATCHDOG_") || name == "PATH";
+        let path = path_of(line, world);
+        let mut environment: Vec<_> = world.environment.iter().filter(|(name, _)| !ours(name)).cloned().collect();
+        environment.extend(path.iter().map(|path| ("PATH".into(), path.clone())));
         let bare = World { environment, accounts: world.accounts.clone(), ..*world };
         let file = line.command.is_empty().then(|| check::file(&line.of, &bare));
         let (name, stop, description) = match &file {
@@ -65,8 +69,7 @@ impl Facts {
         }
         let user = user_of(line, world)?;
         let mut variables = own_variables(&name, user.as_deref(), line);
-        let path = world.variable("PATH").map(|path| joined("PATH", path));
-        variables.splice(0..0, path);
+        variables.splice(0..0, path.map(|path| joined("PATH", &path)));
         let (moved, flags): (Vec<&Flag>, Vec<&Flag>) = line.of.flags.iter().partition(|flag| is_moved(flag, line));
         variables.extend(moved.into_iter().map(|(_, value)| value.clone()));
         Ok(Facts {
@@ -90,6 +93,10 @@ type Looked = (String, Duration, String);
 fn of_a_file(line: &Install, file: &Path, world: &World) -> Result<Looked, Refused> {
     let plan = settings::plan(&line.of.flags, file, &[], world).map_err(Refused::of)?;
     plan.warnings.iter().for_each(|warning| logging::say(warning));
+    for spec in plan.specs.iter().filter(|spec| spec.kind.has_process() && !is_found(spec)) {
+        let program = spec.command.first().map_or_else(Default::default, |program| program.to_string_lossy());
+        logging::say(&format!("service.{}: {}", spec.base, not_found(&program, line)));
+    }
     let stop = plan.specs.iter().map(|spec| longest(spec)).fold(STOP_SLACK, Duration::saturating_add);
     let name = plan.instance.name;
     let description = format!("{name}: the services of {}", file.display());
@@ -101,7 +108,7 @@ fn of_a_program(line: &Install, world: &World) -> Result<Looked, Refused> {
     resolved.warnings.iter().for_each(|warning| logging::say(warning));
     let program = line.command[0].to_string_lossy();
     if !is_found(&resolved.spec) {
-        let what = format!("{program}: no such program here");
+        let what = not_found(&program, line);
         // A template may be for another machine.
         if !(line.dry_run || line.format != Format::Systemd) {
             return Err(refuse(1, what));
@@ -113,6 +120,23 @@ fn of_a_program(line: &Install, world: &World) -> Result<Looked, Refused> {
         false => resolved.spec.title.clone(),
     };
     Ok((resolved.instance.name, longest(&resolved.spec), description))
+}
+
+/// The PATH of the unit: of a unit of one's own that of this shell. One of the machine is for all who look after it, and a folder
+/// of whoever installed it has no business there.
+fn path_of(line: &Install, world: &World) -> Option<OsString> {
+    match line.user || line.keep_path {
+        true => world.variable("PATH").cloned(),
+        false => Some(USUAL_PATH.into()),
+    }
+}
+
+fn not_found(program: &str, line: &Install) -> String {
+    let how = "write its whole path, or take the PATH of this shell along (--keep-path)";
+    match line.user || line.keep_path || program.contains('/') {
+        true => format!("{program}: no such program here"),
+        false => format!("{program}: no such program here in PATH={USUAL_PATH}: {how}"),
+    }
 }
 
 /// Whether the program can be found as the worker will look for it.

@@ -15,8 +15,16 @@ ProtectSystem=full
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
+ProtectHostname=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
+";
+
+/// Of a unit that is not root's.
+const HARDENING_WITHOUT_ROOT: &str = "\
+# It has no capability, and can gain none. A service that is to listen below 1024 gets one of them by a drop-in:
+# AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE.
+CapabilityBoundingSet=
 ";
 
 /// A manager of one user may not do the rest.
@@ -82,6 +90,9 @@ pub(super) fn text(facts: &Facts) -> String {
     }
     let _ = write!(text, "SyslogIdentifier={}\n\n{SUPERVISED}\n", facts.name);
     text.push_str(if facts.of_a_user { HARDENING_OF_A_USER } else { HARDENING });
+    if facts.user.as_ref().is_some_and(|user| user != "root") {
+        text.push_str(HARDENING_WITHOUT_ROOT);
+    }
     let _ = write!(text, "\n[Install]\nWantedBy={wanted_by}\n");
     text
 }

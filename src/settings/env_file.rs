@@ -1,4 +1,4 @@
-//! Files of environment variables: `KEY=VALUE` lines, `#` comments, an optional `export`, quotes.
+//! Files of environment variables: `KEY=VALUE` lines, `#` comments, an optional `export`, values in quotes over several lines.
 //!
 //! Such files hold secrets: an error names the file and the line, never what stands there.
 
@@ -35,63 +35,91 @@ pub(crate) fn warning(path: &Path) -> Option<String> {
 /// The variables of one text, or the number of the wrong line and what is wrong with it.
 fn parse(bytes: &[u8]) -> Result<Vec<(OsString, OsString)>, (usize, &'static str)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut variables = Vec::new();
-    for (number, line) in bytes.split(|b| *b == b'\n').enumerate() {
-        let line = line.trim_ascii();
-        if line.is_empty() || line[0] == b'#' {
-            continue;
-        }
-        let (key, value) = assignment(line).map_err(|what| (number + 1, what))?;
-        variables.push((OsString::from_vec(key), OsString::from_vec(value)));
+    let (mut variables, mut rest, mut number) = (Vec::new(), bytes, 1);
+    while !rest.is_empty() {
+        let (found, behind) = entry(rest).map_err(|what| (number, what))?;
+        variables.extend(found.map(|(key, value)| (OsString::from_vec(key), OsString::from_vec(value))));
+        let taken = &rest[..rest.len() - behind.len()];
+        number += taken.iter().filter(|byte| **byte == b'\n').count();
+        rest = behind;
     }
     Ok(variables)
 }
 
-fn assignment(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
-    if line.contains(&0) {
-        return Err("a NUL byte");
+/// A name and its value.
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// The first entry of a text, none for an empty line or a comment, and what is behind it. What stands in quotes may be more
+/// than one line.
+fn entry(text: &[u8]) -> Result<(Option<Pair>, &[u8]), &'static str> {
+    let (line, below) = first_line(text);
+    let start = line.trim_ascii_start();
+    if start.is_empty() || start[0] == b'#' {
+        return Ok((None, below));
     }
-    let line = match line.strip_prefix(b"export") {
+    let start = match start.strip_prefix(b"export") {
         Some(rest) if rest.first().is_some_and(|b| b.is_ascii_whitespace()) => rest.trim_ascii_start(),
-        _ => line,
+        _ => start,
     };
-    let at = line.iter().position(|b| *b == b'=').ok_or("not KEY=VALUE")?;
-    let (key, value) = (line[..at].trim_ascii_end(), line[at + 1..].trim_ascii_start());
+    let at = start.iter().position(|b| *b == b'=').ok_or("not KEY=VALUE")?;
+    let key = start[..at].trim_ascii_end();
     if key.is_empty() || key.iter().any(|b| b.is_ascii_whitespace() || matches!(b, b'\'' | b'"')) {
         return Err("no name in front of the =");
     }
-    match value.first() {
-        Some(quote @ (b'\'' | b'"')) => Ok((key.to_vec(), quoted(*quote, &value[1..])?)),
-        _ => Ok((key.to_vec(), value.to_vec())),
+    let plain = start[at + 1..].trim_ascii_start();
+    let (value, behind) = match plain.first() {
+        // All of these are ends of the line: what is behind a quote may go on below it.
+        Some(quote @ (b'\'' | b'"')) => quoted(*quote, &text[line.len() - plain.len() + 1..])?,
+        _ => (without_comment(&start[at + 1..]).trim_ascii().to_vec(), below),
+    };
+    match key.iter().chain(&value).any(|byte| *byte == 0) {
+        true => Err("a NUL byte"),
+        false => Ok((Some((key.to_vec(), value)), behind)),
     }
 }
 
-/// What stands in quotes. Single: as it is. Double: `\n \t \r` are control characters, another escaped character is itself.
-fn quoted(quote: u8, text: &[u8]) -> Result<Vec<u8>, &'static str> {
+/// The first line of a text without its end, and what is below it.
+fn first_line(text: &[u8]) -> (&[u8], &[u8]) {
+    match text.iter().position(|b| *b == b'\n') {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => (text, &[]),
+    }
+}
+
+/// A value without quotes: a `#` behind a space begins a comment, as in dotenv and compose.
+fn without_comment(value: &[u8]) -> &[u8] {
+    let comment = value.windows(2).position(|pair| pair[0].is_ascii_whitespace() && pair[1] == b'#');
+    &value[..comment.unwrap_or(value.len())]
+}
+
+/// What stands in quotes, and the lines behind it. Single: as it is. Double: `\n \t \r` are control characters, another escaped
+/// character is itself. Ends of lines are one byte, however the file has them.
+fn quoted(quote: u8, text: &[u8]) -> Result<(Vec<u8>, &[u8]), &'static str> {
     let mut value = Vec::new();
-    let mut bytes = text.iter().copied();
-    while let Some(byte) = bytes.next() {
+    let mut bytes = text.iter().copied().enumerate();
+    while let Some((at, byte)) = bytes.next() {
         match byte {
             b if b == quote => {
-                let next = bytes.find(|b| !b.is_ascii_whitespace());
-                return if next.is_none_or(|b| b == b'#') {
-                    Ok(value)
-                } else {
-                    Err("something behind the closing quote")
+                let (tail, below) = first_line(&text[at + 1..]);
+                let tail = tail.trim_ascii_start();
+                return match tail.first() {
+                    None | Some(b'#') => Ok((value, below)),
+                    Some(_) => Err("something behind the closing quote"),
                 };
             }
+            b'\r' if text.get(at + 1) == Some(&b'\n') => {}
             b'\\' if quote == b'"' => match bytes.next() {
-                Some(b'n') => value.push(b'\n'),
-                Some(b't') => value.push(b'\t'),
-                Some(b'r') => value.push(b'\r'),
-                Some(b @ (b'"' | b'\\' | b'$' | b'`')) => value.push(b),
-                Some(b) => value.extend([b'\\', b]),
+                Some((_, b'n')) => value.push(b'\n'),
+                Some((_, b't')) => value.push(b'\t'),
+                Some((_, b'r')) => value.push(b'\r'),
+                Some((_, b @ (b'"' | b'\\' | b'$' | b'`'))) => value.push(b),
+                Some((_, b)) => value.extend([b'\\', b]),
                 None => break,
             },
             b => value.push(b),
         }
     }
-    Err("a quote is not closed on its line")
+    Err("a quote is not closed")
 }
 
 #[cfg(test)]
@@ -117,6 +145,37 @@ mod tests {
             ("G", b"\xff"),
         ];
         assert_eq!(pairs(text), expected.map(|(k, v)| (k.to_string(), v.to_vec())));
+    }
+
+    /// bugs 21. Failed before: the comment was a part of the value.
+    #[test]
+    fn an_unquoted_hash_behind_a_space_begins_a_comment() {
+        let text = b"A=one # two\nB=one#two\nC= # all\nD=#kept\nE=x\t#y #z\nF='one # two'\nG=\"a #b\" # c\nH=http://x/#top # c\n";
+        let expected: [(&str, &[u8]); 8] = [
+            ("A", b"one"),
+            ("B", b"one#two"),
+            ("C", b""),
+            ("D", b"#kept"),
+            ("E", b"x"),
+            ("F", b"one # two"),
+            ("G", b"a #b"),
+            ("H", b"http://x/#top"),
+        ];
+        assert_eq!(pairs(text), expected.map(|(k, v)| (k.to_string(), v.to_vec())));
+    }
+
+    /// Failed before: a quote had to be closed on its line.
+    #[test]
+    fn a_value_in_quotes_may_have_more_than_one_line() {
+        let text = b"KEY=\"-----BEGIN-----\r\nMII=\n# no comment\n-----END-----\" # c\nNEXT='1\n2'\n\nLAST=3";
+        let expected: [(&str, &[u8]); 3] =
+            [("KEY", b"-----BEGIN-----\nMII=\n# no comment\n-----END-----"), ("NEXT", b"1\n2"), ("LAST", b"3")];
+        assert_eq!(pairs(text), expected.map(|(k, v)| (k.to_string(), v.to_vec())));
+        let wrong = |text: &[u8]| parse(text).expect_err("must be refused");
+        assert_eq!(wrong(b"A='1\n2'\nB=\"x\n\ny"), (3, "a quote is not closed"));
+        assert_eq!(wrong(b"A='1\n2'\nnothing\n"), (3, "not KEY=VALUE"));
+        assert_eq!(wrong(b"A='1\n2' 3\n").1, "something behind the closing quote");
+        assert_eq!(wrong(b"A='1\n\0'\n"), (1, "a NUL byte"));
     }
 
     #[test]

@@ -51,6 +51,8 @@ static SERVICE: &[Word] = &[
     ("min_uptime", PM2, "stable_after", ""),
     ("exp_backoff_restart_delay", PM2, "restart_delay_factor", ""),
     ("out_file", PM2, "log_file", ""),
+    ("error_file", PM2, "log_file_stderr", ""),
+    ("stderr_logfile", SUPERVISORD, "log_file_stderr", ""),
     ("kill_timeout", PM2, "stop_timeout", ""),
     ("listen_timeout", PM2, "start_timeout", ""),
     ("wait_ready", PM2, "ready", "ready = \"reported\""),

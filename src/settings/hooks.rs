@@ -4,54 +4,21 @@ use super::fault::Fault;
 use super::nearest::nearest;
 use super::raw::Raw;
 use super::values;
+use watchdog_engine::machine::What;
 use watchdog_engine::spec::Hook;
 
 /// The one that is no event: it runs before a start and may forbid it.
 const PRE_START: &str = "pre-start";
 
-/// Everything that is told.
-const EVENTS: [&str; 41] = [
-    "spawn",
-    "spawn-failed",
-    "ready",
-    "exit",
-    "restart-scheduled",
-    "gave-up",
-    "crash-loop",
-    "hang",
-    "verdict",
-    "threshold",
-    "oom",
-    "probe",
-    "stop-requested",
-    "start-requested",
-    "restart-requested",
-    "reload-requested",
-    "signal-requested",
-    "signal-sent",
-    "kill-escalated",
-    "stopped",
-    "stuck",
-    "leftover-killed",
-    "channel-lost",
-    "proto-error",
-    "notify-denied",
-    "orphan-reaped",
-    "log-dropped",
-    "config-error",
-    "control-denied",
-    "blocked",
-    "unblocked",
-    "reload",
-    "handover-begin",
-    "handover-done",
-    "handover-aborted",
-    "fallback",
-    "reexec-begin",
-    "reexec-done",
-    "reexec-failed",
-    "stall",
-    "status",
+/// Events of the contract that nothing tells in this version, and what will.
+const LATER: [(&str, &str); 7] = [
+    ("handover-begin", "rolling restarts come later"),
+    ("handover-done", "rolling restarts come later"),
+    ("handover-aborted", "rolling restarts come later"),
+    ("fallback", "going back to the last good program comes later"),
+    ("reexec-begin", "upgrading the watchdog in place comes later"),
+    ("reexec-done", "upgrading the watchdog in place comes later"),
+    ("reexec-failed", "upgrading the watchdog in place comes later"),
 ];
 
 /// All hooks of one layer. A command may hold commas: each word is one hook, `off` alone is none.
@@ -79,7 +46,7 @@ fn hook(text: &str) -> Result<Hook, Fault> {
         let message = format!("{first:?} is no program, and no shell reads this: write env {first} and the command");
         return Err(Fault::usage(message));
     }
-    let bare = events.is_empty() && words.len() == 1 && (EVENTS.contains(&&*first) || first == PRE_START);
+    let bare = events.is_empty() && words.len() == 1 && (What::NAMES.contains(&&*first) || first == PRE_START);
     if bare {
         return Err(Fault::usage(format!("{first:?} names no command, such as {first}:./tell-me")));
     }
@@ -101,9 +68,14 @@ fn known(events: &[&str]) -> Result<(), Fault> {
         if event.is_empty() {
             return Err(Fault::usage("no event in front of the :, such as exit+hang:COMMAND"));
         }
-        if !EVENTS.contains(event) {
+        if let Some((_, reason)) = LATER.iter().find(|(later, _)| later == event) {
+            let message =
+                format!("{event:?} is told by no service of this version ({reason}): such a hook would never run");
+            return Err(Fault::usage(message));
+        }
+        if !What::NAMES.contains(event) {
             let fault = Fault::usage(format!("{event:?} is no event, see watchdog events"));
-            return Err(fault.or_nearest(nearest(event, EVENTS.into_iter().chain([PRE_START]))));
+            return Err(fault.or_nearest(nearest(event, What::NAMES.iter().copied().chain([PRE_START]))));
         }
     }
     Ok(())
@@ -131,7 +103,7 @@ mod tests {
         assert_eq!(read("pre-start:migrate --to head"), (vec![], true, words(&["migrate", "--to", "head"])));
         assert_eq!(read("curl http://x/").2, words(&["curl", "http://x/"]));
         assert_eq!(read("/bin/a:b").2, words(&["/bin/a:b"]));
-        assert!(EVENTS.iter().all(|event| read(&format!("{event}:x")).0 == [*event]));
+        assert!(What::NAMES.iter().all(|event| read(&format!("{event}:x")).0 == [*event]));
     }
 
     #[test]
@@ -148,6 +120,30 @@ mod tests {
         );
         assert_eq!(wrong("exit"), "\"exit\" names no command, such as exit:./tell-me");
         assert!(wrong("A=1 tell").ends_with("write env A=1 and the command"));
+    }
+
+    /// R3. Failed before: such a hook was taken, never ran, and nothing said so.
+    #[test]
+    fn an_event_that_nothing_tells_is_refused_with_the_reason() {
+        for event in [
+            "handover-begin",
+            "handover-done",
+            "handover-aborted",
+            "fallback",
+            "reexec-begin",
+            "reexec-done",
+            "reexec-failed",
+        ] {
+            let said = wrong(&format!("exit+{event}:x"));
+            assert!(said.starts_with(&format!("{event:?} is told by no service of this version (")), "{said}");
+            assert!(!What::NAMES.contains(&event), "{event} is told: it is not to be refused any more");
+        }
+        let contract = "spawn spawn-failed ready exit restart-scheduled gave-up crash-loop hang verdict threshold oom probe \
+                        stop-requested signal-sent kill-escalated stopped stuck leftover-killed channel-lost proto-error \
+                        notify-denied orphan-reaped log-dropped config-error control-denied blocked unblocked reload stall status";
+        for event in contract.split_whitespace() {
+            assert!(What::NAMES.contains(&event), "{event} is promised, and nothing tells it");
+        }
     }
 
     #[test]

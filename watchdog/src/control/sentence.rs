@@ -138,7 +138,12 @@ pub(crate) fn sentence(n: &Notice) -> String {
             }
         }
         What::ConfigError { errors } => {
-            format!("the file cannot be used, nothing was changed: {}", errors.join("; "))
+            let more = match errors.len() {
+                0 | 1 => String::new(),
+                n => format!(" (the first of {n})"),
+            };
+            let first = errors.first().map_or("", String::as_str);
+            format!("the file cannot be used, nothing was changed: {first}{more}")
         }
     }
 }

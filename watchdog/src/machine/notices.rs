@@ -173,45 +173,56 @@ pub enum Measure {
     Cpu,
 }
 
-impl What {
-    /// The event's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            What::Spawn => "spawn",
-            What::SpawnFailed { .. } => "spawn-failed",
-            What::Ready { .. } => "ready",
-            What::Hang { .. } => "hang",
-            What::Verdict { .. } => "verdict",
-            What::Threshold { .. } => "threshold",
-            What::Oom { .. } => "oom",
-            What::ChannelLost { .. } => "channel-lost",
-            What::ProtoError { .. } => "proto-error",
-            What::NotifyDenied { .. } => "notify-denied",
-            What::Status { .. } => "status",
-            What::Reload => "reload",
-            What::ReloadRequested { .. } => "reload-requested",
-            What::Exit { .. } => "exit",
-            What::RestartScheduled { .. } => "restart-scheduled",
-            What::GaveUp { .. } => "gave-up",
-            What::CrashLoop { .. } => "crash-loop",
-            What::StopRequested { .. } => "stop-requested",
-            What::StartRequested { .. } => "start-requested",
-            What::RestartRequested { .. } => "restart-requested",
-            What::SignalRequested { .. } => "signal-requested",
-            What::SignalSent { .. } => "signal-sent",
-            What::KillEscalated { .. } => "kill-escalated",
-            What::Stopped => "stopped",
-            What::Stuck { .. } => "stuck",
-            What::LeftoverKilled { .. } => "leftover-killed",
-            What::OrphanReaped { .. } => "orphan-reaped",
-            What::LogDropped { .. } => "log-dropped",
-            What::ControlDenied { .. } => "control-denied",
-            What::Stall { .. } => "stall",
-            What::Probe { .. } => "probe",
-            What::Blocked { .. } => "blocked",
-            What::Unblocked => "unblocked",
-            What::ConfigReloaded { .. } => "reload",
-            What::ConfigError { .. } => "config-error",
+/// The names of events, each variant in one place: whoever takes a name can see all that are ever told.
+macro_rules! names {
+    ($($what:pat => $name:literal,)*) => {
+        impl What {
+            /// The names of all events that are told.
+            pub const NAMES: &'static [&'static str] = &[$($name),*];
+
+            /// The event's name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $($what => $name,)*
+                }
+            }
         }
-    }
+    };
+}
+
+names! {
+    What::Spawn => "spawn",
+    What::SpawnFailed { .. } => "spawn-failed",
+    What::Ready { .. } => "ready",
+    What::Hang { .. } => "hang",
+    What::Verdict { .. } => "verdict",
+    What::Threshold { .. } => "threshold",
+    What::Oom { .. } => "oom",
+    What::ChannelLost { .. } => "channel-lost",
+    What::ProtoError { .. } => "proto-error",
+    What::NotifyDenied { .. } => "notify-denied",
+    What::Status { .. } => "status",
+    What::Reload | What::ConfigReloaded { .. } => "reload",
+    What::ReloadRequested { .. } => "reload-requested",
+    What::Exit { .. } => "exit",
+    What::RestartScheduled { .. } => "restart-scheduled",
+    What::GaveUp { .. } => "gave-up",
+    What::CrashLoop { .. } => "crash-loop",
+    What::StopRequested { .. } => "stop-requested",
+    What::StartRequested { .. } => "start-requested",
+    What::RestartRequested { .. } => "restart-requested",
+    What::SignalRequested { .. } => "signal-requested",
+    What::SignalSent { .. } => "signal-sent",
+    What::KillEscalated { .. } => "kill-escalated",
+    What::Stopped => "stopped",
+    What::Stuck { .. } => "stuck",
+    What::LeftoverKilled { .. } => "leftover-killed",
+    What::OrphanReaped { .. } => "orphan-reaped",
+    What::LogDropped { .. } => "log-dropped",
+    What::ControlDenied { .. } => "control-denied",
+    What::Stall { .. } => "stall",
+    What::Probe { .. } => "probe",
+    What::Blocked { .. } => "blocked",
+    What::Unblocked => "unblocked",
+    What::ConfigError { .. } => "config-error",
 }

@@ -535,6 +535,10 @@ impl Reactor {
                 Some(name) => log::log!(target: target, level, "{name}: {}", sentence(notice)),
                 None => log::log!(target: target, level, "{}", sentence(notice)),
             }
+            if let What::ConfigError { errors } = &notice.what {
+                // Each at its place and in a line of its own, as `check` says them.
+                errors.iter().skip(1).for_each(|error| log::log!(target: target, level, "{error}"));
+            }
         }
     }
 

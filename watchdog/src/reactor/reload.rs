@@ -26,7 +26,7 @@ impl Reactor {
             self.say_reloading();
         }
         let Some(loader) = self.loader.as_mut() else {
-            return self.answer_reload(ticket, Err(("refused", "there is no file to read again".into())));
+            return self.answer_reload(ticket, Err(("there is no file to read again".into(), Vec::new())));
         };
         match loader() {
             Ok(Reread { specs, needs_watchdog_restart }) => {
@@ -44,18 +44,29 @@ impl Reactor {
                 self.answer_reload(ticket, Ok(told));
             }
             Err(errors) => {
-                let all = errors.join("; ");
-                self.tell_own(What::ConfigError { errors });
-                self.answer_reload(ticket, Err(("refused", format!("nothing was changed: {all}"))));
+                let message = match errors.as_slice() {
+                    [only] => format!("nothing was changed: {only}"),
+                    several => {
+                        format!("nothing was changed, for {} things are wrong:\n{}", several.len(), several.join("\n"))
+                    }
+                };
+                self.tell_own(What::ConfigError { errors: errors.clone() });
+                self.answer_reload(ticket, Err((message, errors)));
             }
         }
     }
 
-    fn answer_reload(&mut self, ticket: Option<Ticket>, answer: Result<Value, (&str, String)>) {
+    fn answer_reload(&mut self, ticket: Option<Ticket>, answer: Result<Value, (String, Vec<String>)>) {
         let Some(waiting) = ticket.and_then(|t| self.tickets.remove(&t)) else { return };
         let value = match answer {
             Ok(told) => ok(&waiting.id, told),
-            Err((code, message)) => error(&waiting.id, code, &message, None),
+            Err((message, errors)) => {
+                let mut refused = error(&waiting.id, "refused", &message, None);
+                if !errors.is_empty() {
+                    refused["error"]["errors"] = json!(errors);
+                }
+                refused
+            }
         };
         let now = self.clock.now();
         if let Some(server) = self.server.as_mut() {
