@@ -227,7 +227,7 @@ fn numbers_of_a_worker_without_a_health_check_are_shown() {
     dog.stop();
 }
 
-/// 17. Failed before: it waited for the whole time, or for ever without one.
+/// Report 17. Failed before: it waited for the whole time, or for ever without one.
 #[test]
 fn a_wait_ends_at_once_when_what_it_waits_for_cannot_come() {
     let file = format!(
@@ -292,7 +292,7 @@ fn a_hidden_service_that_is_not_ready_is_missed_everywhere() {
     assert_eq!((out.status.code(), &told["ready"]), (Some(1), &json!(false)), "{told}");
 }
 
-/// 44. Failed before: why-not said "its exec has not come; there is no start_timeout".
+/// Report 44. Failed before: why-not said "its exec has not come; there is no start_timeout".
 #[test]
 fn a_start_that_its_hook_holds_up_says_so() {
     let file = format!("[service.web]\n{SLEEPS}hook = [\"pre-start:sleep 1000\"]\n[service.fine]\n{SLEEPS}");
@@ -310,7 +310,7 @@ fn a_start_that_its_hook_holds_up_says_so() {
     dog.stop();
 }
 
-/// 6. Failed before: nothing was said, and the service was gone or started again and again.
+/// Report 6. Failed before: nothing was said, and the service was gone or started again and again.
 #[test]
 fn a_program_that_puts_itself_into_the_background_is_told_how_to_be_run() {
     let run = Run::quick().flag("--restart", "always").flag("--restart-limit", "2");
@@ -326,7 +326,7 @@ fn a_program_that_puts_itself_into_the_background_is_told_how_to_be_run() {
     }
 }
 
-/// 52. Failed before: a prompt without a newline, and a text with colours in it or cut by one, never made it ready.
+/// Report 52. Failed before: a prompt without a newline, and a text with colours in it or cut by one, never made it ready.
 #[test]
 fn a_line_that_says_ready_needs_no_newline_and_may_be_coloured_and_in_pieces() {
     for script in [
@@ -349,7 +349,7 @@ fn a_line_that_says_ready_needs_no_newline_and_may_be_coloured_and_in_pieces() {
     }
 }
 
-/// 7b. Failed before: `lines` was 0.
+/// Report 7b. Failed before: `lines` was 0.
 #[test]
 fn a_reader_of_up_that_is_gone_costs_lines_that_are_counted() {
     let (reader, writer) = std::io::pipe().unwrap();
@@ -363,7 +363,7 @@ fn a_reader_of_up_that_is_gone_costs_lines_that_are_counted() {
     dog.stop();
 }
 
-/// 14. Failed before: without a limit MEMORY and CPU were `-`.
+/// User report 14. Failed before: without a limit MEMORY and CPU were `-`.
 #[test]
 fn what_a_service_uses_is_in_status_without_a_limit() {
     let dog = Run::quick().program(["sh", "-c", "while :; do :; done"]).spawn();
@@ -383,7 +383,7 @@ fn what_a_service_uses_is_in_status_without_a_limit() {
     dog.stop();
 }
 
-/// 17. Failed before: both were "killed by TERM" in `status`, and "died by SIGTERM" in `explain`.
+/// User report 17. Failed before: both were "killed by TERM" in `status`, and "died by SIGTERM" in `explain`.
 #[test]
 fn a_stop_and_a_crash_by_the_same_signal_look_different() {
     let file = format!("[service.asked]\n{SLEEPS}[service.died]\n{SLEEPS}restart = \"never\"\n");
@@ -402,7 +402,7 @@ fn a_stop_and_a_crash_by_the_same_signal_look_different() {
     dog.stop();
 }
 
-/// 15. Failed before: members of a report stood there as JSON, and lists that were empty with their name.
+/// User report 15. Failed before: members of a report stood there as JSON, and lists that were empty with their name.
 #[test]
 fn a_report_is_shown_as_plain_text() {
     let run = Run::quick().flag("--restart", "never").flag("--give-up", "stay").flag("--ready", "reported");

@@ -251,7 +251,7 @@ fn below_the_processor_limit_nobody_is_restarted() {
     dog.stop().count("threshold", 0).count("spawn", 1);
 }
 
-/// 55. Failed before: children that began and ended between two samples counted as nothing, so that a tree that works all the
+/// Report 55. Failed before: children that began and ended between two samples counted as nothing, so that a tree that works all the
 /// time in short-lived children was never above its limit.
 #[test]
 fn children_that_come_and_go_between_samples_count_for_the_limit() {

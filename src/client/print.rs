@@ -223,10 +223,10 @@ pub(crate) fn event(event: &Value) -> String {
     }
     for (key, value) in event.as_object().into_iter().flatten() {
         if !SAID.contains(&key.as_str()) && !value.is_null() {
-            let said = match value {
-                Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
-                _ if key == "by" => asker(value),
-                _ => cell(value),
+            let said = match value.as_array() {
+                Some(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+                None if key == "by" => asker(value),
+                None => cell(value),
             };
             text.push_str(&format!(" {}={said}", clean(key)));
         }

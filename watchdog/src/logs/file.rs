@@ -42,6 +42,14 @@ pub(crate) struct Lost {
     pub bytes: u64,
 }
 
+impl Lost {
+    /// So many bytes more, and the ends of lines in them.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        self.bytes += bytes.len() as u64;
+    }
+}
+
 /// An open log file.
 #[derive(Debug)]
 pub(crate) struct LogFile {

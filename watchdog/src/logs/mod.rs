@@ -10,7 +10,7 @@ mod split;
 pub(crate) use file::{FileError, LogFile, Lost};
 pub(crate) use find::Finder;
 pub(crate) use ring::{Line, Ring};
-pub(crate) use sink::{Dropped, Sink};
+pub(crate) use sink::Sink;
 pub(crate) use split::Splitter;
 
 /// One of the two.

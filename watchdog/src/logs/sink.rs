@@ -2,6 +2,7 @@
 //! (a bounded amount), and while something is held nothing more is read from the worker: it feels the reader as it would
 //! through a bare pipe, and our loop does not.
 
+use super::file::Lost;
 use crate::sys::fds::{self, Kind};
 use std::fs::File;
 use std::io;
@@ -17,23 +18,7 @@ pub(crate) struct Sink {
     held: Vec<u8>,
     from: usize,
     broken: bool,
-    dropped: Dropped,
-}
-
-/// What was not passed on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Dropped {
-    /// Ends of lines in it.
-    pub lines: u64,
-    /// All of it.
-    pub bytes: u64,
-}
-
-impl Dropped {
-    fn add(&mut self, bytes: &[u8]) {
-        self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-        self.bytes += bytes.len() as u64;
-    }
+    dropped: Lost,
 }
 
 /// Which of our two descriptors.
@@ -55,7 +40,7 @@ impl Sink {
             held: Vec::new(),
             from: 0,
             broken: false,
-            dropped: Dropped::default(),
+            dropped: Lost::default(),
         };
         sink.kind = sink.with(fds::kind);
         if sink.kind == Kind::Stream {
@@ -94,7 +79,7 @@ impl Sink {
     }
 
     /// What was not passed on because the reader is gone (EPIPE) or behind, since the last time this was asked.
-    pub(crate) fn take_dropped(&mut self) -> Dropped {
+    pub(crate) fn take_dropped(&mut self) -> Lost {
         std::mem::take(&mut self.dropped)
     }
 
@@ -179,7 +164,7 @@ mod tests {
         let (mut reader, writer) = io::pipe().expect("a pipe");
         let private = fds::private_writer(writer.as_fd());
         let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
-        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Dropped::default() };
+        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Lost::default() };
         sink.pass(&[b'x'; 200_000]);
         let mut taken = [0; 20_000];
         for _ in 0..200 {
@@ -188,7 +173,7 @@ mod tests {
             sink.pass(&taken);
         }
         assert!(sink.held.len() < 600_000, "{}", sink.held.len());
-        assert_eq!(sink.take_dropped(), Dropped::default());
+        assert_eq!(sink.take_dropped(), Lost::default());
     }
 
     /// 7b. Failed before: bytes were counted, and lines of those that wrote to no screen were 0.
@@ -197,15 +182,15 @@ mod tests {
         let (reader, writer) = io::pipe().expect("a pipe");
         let private = fds::private_writer(writer.as_fd());
         let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
-        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Dropped::default() };
+        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Lost::default() };
         sink.pass(b"taken\n");
-        assert_eq!(sink.take_dropped(), Dropped::default());
+        assert_eq!(sink.take_dropped(), Lost::default());
         drop(reader);
         sink.pass(b"one\ntwo\n");
         sink.pass(b"three\n");
         sink.drop_bytes(b"four\n");
         assert!(sink.has_dropped());
-        assert_eq!(sink.take_dropped(), Dropped { lines: 4, bytes: 19 });
+        assert_eq!(sink.take_dropped(), Lost { lines: 4, bytes: 19 });
         assert!(!sink.has_dropped());
     }
 }

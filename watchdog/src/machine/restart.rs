@@ -110,7 +110,7 @@ impl Book {
         let close = self.recent.iter().filter(|at| now.since(**at) < rules.crash_loop_window).count();
         let close = u32::try_from(close).unwrap_or(u32::MAX);
         let count = if close >= AGAIN_AND_AGAIN { close } else { self.streak };
-        let first = self.recent.len().checked_sub(count as usize).unwrap_or(0);
+        let first = self.recent.len().saturating_sub(count as usize);
         (count >= AGAIN_AND_AGAIN).then(|| Some((count, *self.recent.get(first)?))).flatten()
     }
 

@@ -3,7 +3,7 @@
 use super::screen::Shown;
 use super::{Reactor, SINKS};
 use crate::control::{item, line};
-use crate::logs::{Dropped, Finder, Line, Lost, Splitter, Stream};
+use crate::logs::{Finder, Line, Lost, Splitter, Stream};
 use crate::machine::*;
 use crate::spec::{LogMode, Ready};
 use crate::sys::clock;
@@ -245,9 +245,9 @@ impl Reactor {
     /// What a reader that is gone or behind did not get; the worker, ring and file go on without it (case LOG-10).
     pub(super) fn tell_lost(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let lost = self.sinks[stream.index()].as_mut().map_or_else(Dropped::default, |s| s.take_dropped());
+            let lost = self.sinks[stream.index()].as_mut().map_or_else(Lost::default, |s| s.take_dropped());
             if lost.bytes > 0 {
-                let Dropped { lines, bytes } = lost;
+                let Lost { lines, bytes } = lost;
                 self.tell_own(What::LogDropped { stream: stream.word(), lines, bytes });
             }
         }

@@ -1,6 +1,8 @@
 //! What is said of a service: how well it is and why, with which status an end by a rule ends, and what a client waits for
 //! in vain.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test picks a few kinds out of all")]
+
 use super::stage::{ID, Stage};
 use crate::machine::*;
 use crate::spec::{MemoryLimit, Policy, Ready, Spec};
