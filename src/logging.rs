@@ -4,6 +4,7 @@
 //! (poll), given little at a time, and never set to O_NONBLOCK: that would change it for everybody who shares it.
 
 use crate::settings::LogFormat;
+use crate::text;
 use log::{LevelFilter, Log, Metadata, Record};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -150,7 +151,7 @@ fn build(filter: &str, format: LogFormat) -> env_logger::Logger {
                     "target": record.target(),
                     "message": record.args().to_string(),
                 });
-                writeln!(out, "{line}")
+                writeln!(out, "{}", text::json(&line))
             });
         }
     }
@@ -159,10 +160,7 @@ fn build(filter: &str, format: LogFormat) -> env_logger::Logger {
 
 /// A line stays one line, and a name with an escape sequence does not reach the terminal as one.
 pub(crate) fn printable(message: &str) -> String {
-    if !message.contains(char::is_control) {
-        return message.to_string();
-    }
-    message.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text::clean(message)
 }
 
 /// What env_logger writes to.

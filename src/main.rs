@@ -10,6 +10,7 @@ mod logging;
 mod output;
 mod settings;
 mod simulate;
+mod text;
 mod up;
 
 use cli::Command;
