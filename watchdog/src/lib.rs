@@ -38,6 +38,8 @@ pub use machine::Notice;
 #[cfg(not(machine_alone))]
 pub use ports::{Holder, port_holders};
 #[cfg(not(machine_alone))]
+pub use sys::fds::SharedWriter;
+#[cfg(not(machine_alone))]
 pub use text::is_hidden;
 
 /// Files in directories that others may control, for the front door: see `sys::paths`.
