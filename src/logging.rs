@@ -4,24 +4,16 @@
 //! (poll), given little at a time, and never set to O_NONBLOCK: that would change it for everybody who shares it.
 
 use crate::settings::LogFormat;
+use crate::text;
 use log::{LevelFilter, Log, Metadata, Record};
-use nix::fcntl::OFlag;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
-use nix::sys::socket::{MsgFlags, send};
-use nix::sys::stat::{SFlag, fstat};
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use watchdog_engine::SharedWriter;
 
 /// Bytes of our own log that wait for a reader. Beyond this, lines are dropped and counted.
 const QUEUE: usize = 64 * 1024;
-/// Most that is written at once: what a pipe that polls writable has room for.
-const PIECE: usize = 4096;
-/// The same for a terminal, which promises less.
-const TERMINAL_PIECE: usize = 256;
 
 /// Where the lines go: one for the process, shared by env_logger and `say`.
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
@@ -150,7 +142,7 @@ fn build(filter: &str, format: LogFormat) -> env_logger::Logger {
                     "target": record.target(),
                     "message": record.args().to_string(),
                 });
-                writeln!(out, "{line}")
+                writeln!(out, "{}", text::json(&line))
             });
         }
     }
@@ -159,10 +151,7 @@ fn build(filter: &str, format: LogFormat) -> env_logger::Logger {
 
 /// A line stays one line, and a name with an escape sequence does not reach the terminal as one.
 pub(crate) fn printable(message: &str) -> String {
-    if !message.contains(char::is_control) {
-        return message.to_string();
-    }
-    message.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text::clean(message)
 }
 
 /// What env_logger writes to.
@@ -186,23 +175,10 @@ fn with_sink(action: impl FnOnce(&mut Sink)) {
     action(guard.get_or_insert_with(Sink::stderr));
 }
 
-/// What standard error is, as far as writing without waiting goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Takes everything at once: a file, /dev/null.
-    File,
-    /// Has MSG_DONTWAIT.
-    Socket,
-    /// A non-blocking description of our own of a pipe or terminal.
-    Private(usize),
-    /// A pipe or terminal, and how much it is given after a poll.
-    Polled(usize),
-}
-
 /// A descriptor, what it is, and the lines that wait for it.
 pub(crate) struct Sink {
     fd: BorrowedFd<'static>,
-    kind: Kind,
+    writer: SharedWriter,
     queue: VecDeque<u8>,
     dropped: u64,
 }
@@ -216,18 +192,7 @@ impl Sink {
     }
 
     fn new(fd: BorrowedFd<'static>) -> Sink {
-        let kind = match fstat(fd).map(|s| SFlag::from_bits_truncate(s.st_mode) & SFlag::S_IFMT) {
-            Ok(SFlag::S_IFSOCK) => Kind::Socket,
-            Ok(SFlag::S_IFIFO) => Kind::Polled(PIECE),
-            Ok(SFlag::S_IFCHR) if fd.is_terminal() => Kind::Polled(TERMINAL_PIECE),
-            _ => Kind::File,
-        };
-        // The worker writes to the same pipe: between a poll and our write it may fill it, and we would wait. A
-        // description of our own, where the kernel gives one, never waits (case LOG-12).
-        let own =
-            if let Kind::Polled(piece) = kind { private(fd).map(|own| (own, Kind::Private(piece))) } else { None };
-        let (fd, kind) = own.unwrap_or((fd, kind));
-        Sink { fd, kind, queue: VecDeque::new(), dropped: 0 }
+        Sink { fd, writer: SharedWriter::of(fd), queue: VecDeque::new(), dropped: 0 }
     }
 
     /// Takes one line: writes it, keeps it, or drops and counts it.
@@ -258,9 +223,11 @@ impl Sink {
         loop {
             while !self.queue.is_empty() {
                 let (front, _) = self.queue.as_slices();
-                match write_some(self.fd, self.kind, front) {
-                    Some(n) => drop(self.queue.drain(..n)),
-                    None => return,
+                match self.writer.write_some(self.fd, front) {
+                    Ok(0) => return,
+                    Ok(n) => drop(self.queue.drain(..n)),
+                    // There will never be a reader.
+                    Err(_) => self.queue.clear(),
                 }
             }
             if self.dropped == 0 {
@@ -269,55 +236,6 @@ impl Sink {
             self.report_drops();
         }
     }
-}
-
-/// The same pipe or terminal once more, with a description that is only ours; kept for as long as we live.
-fn private(fd: BorrowedFd<'_>) -> Option<BorrowedFd<'static>> {
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let file = std::fs::OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()?;
-    let file: &'static std::fs::File = Box::leak(Box::new(file));
-    Some(file.as_fd())
-}
-
-/// Writes a part of these bytes, or nothing when that would mean waiting. A dead reader takes everything.
-fn write_some(fd: BorrowedFd<'_>, kind: Kind, bytes: &[u8]) -> Option<usize> {
-    let result = match kind {
-        Kind::Socket => send(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
-        Kind::File => nix::unistd::write(fd, bytes),
-        Kind::Private(piece) => without_ttou(piece == TERMINAL_PIECE, || nix::unistd::write(fd, bytes)),
-        Kind::Polled(piece) => {
-            let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-            match poll(&mut fds, PollTimeout::ZERO) {
-                Ok(n) if n > 0 => {
-                    without_ttou(piece == TERMINAL_PIECE, || nix::unistd::write(fd, &bytes[..bytes.len().min(piece)]))
-                }
-                _ => return None,
-            }
-        }
-    };
-    match result {
-        Ok(n) => Some(n),
-        Err(nix::Error::EAGAIN | nix::Error::EINTR) => None,
-        // Nobody will ever read it.
-        Err(_) => Some(bytes.len()),
-    }
-}
-
-/// On a terminal with `tostop` a process in the background would be stopped for writing.
-fn without_ttou<T>(terminal: bool, action: impl FnOnce() -> T) -> T {
-    if !terminal {
-        return action();
-    }
-    let mut blocked = SigSet::empty();
-    blocked.add(Signal::SIGTTOU);
-    let mut before = SigSet::empty();
-    let masked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).is_ok();
-    let result = action();
-    if masked {
-        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
-    }
-    result
 }
 
 #[cfg(test)]
@@ -360,7 +278,6 @@ mod tests {
     fn a_socket_without_a_reader_never_blocks() {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("pair");
         let mut sink = sink_over(ours);
-        assert_eq!(sink.kind, Kind::Socket);
         for _ in 0..10_000 {
             sink.push(&[b'y'; 200]);
         }

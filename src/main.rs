@@ -10,6 +10,7 @@ mod logging;
 mod output;
 mod settings;
 mod simulate;
+mod text;
 mod up;
 
 use cli::Command;
@@ -69,7 +70,8 @@ fn run(command: Command) -> u8 {
         Command::Help(Some(verb)) => output::page(&help::verb(verb)),
         Command::Version => output::page(concat!("watchdog ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Completions(shell) => output::page(&help::completions(shell)),
-        Command::Man => output::page(&help::manual()),
+        Command::Man(None) => output::page(&help::manual()),
+        Command::Man(Some(verb)) => output::page(&help::manual_of(verb)),
         Command::Settings { markdown } => output::page(&help::settings(markdown)),
     }
 }

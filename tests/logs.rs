@@ -159,6 +159,9 @@ fn odd_bytes_arrive_as_they_are_and_the_answers_stay_json() {
     };
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("red") && !shown.contains('\u{1b}'), "raw escape: {shown:?}");
+    // L6: nor what a terminal would hide; a pipe has the bytes as they are
+    assert!(shown.contains("grün \\u{2028} end") && !shown.contains('\u{2028}'), "{shown:?}");
+    assert!(dog.verb(&["logs"]).code(0).out.contains("grün \u{2028} end\n"));
     dog.stop();
 }
 

@@ -283,3 +283,39 @@ fn who_does_not_read_a_stream_holds_nobody_up_and_there_are_only_so_many() {
     assert_eq!(dog.service("web")["generation"], before);
     dog.stop();
 }
+
+/// L5: sixteen readers of a service that never stops writing leave time for a question; each has the same lines. Failed
+/// before: each line was made text for each of them, and a turn took as much from the pipe as for none.
+#[test]
+fn those_who_read_a_chatty_service_leave_time_for_questions() {
+    let noisy = "[service.web]\nlog = \"capture\"\ncommand = [\"sh\", \"-c\", \"while :; do cat noise; done\"]\n";
+    let run = Run::quick_file(noisy).flag("--log-lines", "10");
+    let noise: String = (0..1000).map(|n| format!("line {n} of a service that has much to say\n")).collect();
+    std::fs::write(run.path("noise"), noise).unwrap();
+    let (dog, at) = shown(run);
+    let readers: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = Stream::open(&at, "/stream/web");
+            std::thread::spawn(move || {
+                let mut piece = [0; 65536];
+                let mut bytes = 0;
+                while let Ok(n @ 1..) = std::io::Read::read(&mut stream.web.stream, &mut piece) {
+                    bytes += n;
+                }
+                bytes
+            })
+        })
+        .collect();
+    let mut follower = dog.control();
+    follower
+        .ask(&serde_json::json!({"id": "f", "verb": "logs", "services": ["web"], "args": {"follow": true, "n": 0}}));
+    for _ in 0..20 {
+        dog.verb(&["status", "web", "--json"]).code(0);
+    }
+    let first: Value = serde_json::from_str(&follower.line().unwrap()).unwrap();
+    assert_eq!((&first["id"], &first["item"]["service"]), (&"f".into(), &"web".into()), "{first}");
+    assert!(first["item"]["line"].as_str().unwrap().contains("of a service that has much to say"), "{first}");
+    dog.stop();
+    let taken: Vec<usize> = readers.into_iter().map(|r| r.join().unwrap()).collect();
+    assert!(taken.iter().all(|n| *n > 1000), "{taken:?}");
+}

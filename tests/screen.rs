@@ -130,6 +130,21 @@ fn a_hostile_service_does_nothing_to_the_terminal() {
     assert!(term.grid().strange.is_empty(), "{:?}", term.screen());
 }
 
+/// L6. Failed before: changes of direction and letters without a width went through.
+#[test]
+fn letters_that_are_not_seen_are_spelt_out_on_a_terminal() {
+    let text = format!(
+        "[service.evil]\n{}",
+        says("printf 'a\\\\342\\\\200\\\\256b\\\\342\\\\200\\\\213c\\\\342\\\\200\\\\251d\\\\302\\\\233e\\\\n'")
+    );
+    let (dog, term) = Run::on_screen(&text).switch("--no-progress").in_terminal_of(100, 12);
+    term.wait_screen("evil");
+    let shown = "a\\u{202e}b\\u{200b}c\\u{2029}d\\u{9b}e";
+    term.wait_screen(shown);
+    assert!(!term.screen().contains(['\u{202e}', '\u{200b}', '\u{2029}', '\u{9b}']), "{:?}", term.screen());
+    dog.stop().code(0);
+}
+
 #[test]
 fn each_service_has_its_colour_and_stderr_another_bar_unless_somebody_says_no_color() {
     let text =

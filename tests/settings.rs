@@ -303,6 +303,10 @@ fn the_manual_the_completions_and_the_forecast_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(page(&["completions", shell]).contains("stop-timeout"), "{shell}");
     }
+    for verb in ["stop", "up", "top"] {
+        let manual = page(&["man", verb]);
+        assert!(manual.starts_with(".TH WATCHDOG") && manual.contains(".SH OPTIONS"), "{manual}");
+    }
     let settings = ["simulate", "--restart-limit", "2", "--restart-delay-jitter", "0%", "--exits", "crash@2s x6"];
     let text = page(&settings);
     assert_eq!((text.matches("spawn").count(), text.matches("restart_limit 2").count()), (3, 1), "{text}");

@@ -127,8 +127,10 @@ fn one_that_stands_still_hides_no_other() {
     // none chosen: both are named, and the one is not taken for the only one
     let several = first.verb(&["status"]).code(2);
     assert!(several.err.contains("does not answer") && several.err.contains("well"), "{several:?}");
-    for instance in ["sleep".to_string(), format!("sleep.{pid}"), pid.to_string()] {
-        let verb = first.verb(&["status", "-i", &instance]).code(1);
+    let instances = ["sleep".to_string(), format!("sleep.{pid}"), pid.to_string()];
+    let asked: Vec<_> = instances.iter().map(|name| first.start_verb(&["status", "-i", name])).collect();
+    for (name, child) in instances.iter().zip(asked) {
+        let verb = finish(child, &["status", "-i", name]).code(1);
         assert!(verb.err.contains("does not answer"), "{verb:?}");
     }
     first.verb(&["status", "-i", "well"]).code(0);

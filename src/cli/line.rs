@@ -1,6 +1,6 @@
 //! What stands behind a verb: its options and words, and for some of them settings too.
 
-use super::verbs::{Opt, Verb};
+use super::verbs::{Opt, VERBS, Verb};
 use super::{
     Command, Control, Drill, FileLine, Format, Given, Install, Output, Report, Shell, Uninstall, Up, at_dashes, next,
     setting, value,
@@ -213,7 +213,10 @@ impl Line {
                 let delay = values::duration(words.first().map(String::as_str).unwrap_or_default())?;
                 Ok(Command::StartLate { delay, command: drill.command })
             }
-            "man" => no_more(verb, &words, 0).map(|()| Command::Man),
+            "man" => {
+                no_more(verb, &words, 1)?;
+                Ok(Command::Man(words.first().map(|word| of_a_verb(word)).transpose()?))
+            }
             "help-settings" => no_more(verb, &words, 0).map(|()| Command::Settings { markdown }),
             "completions" => {
                 no_more(verb, &words, 1)?;
@@ -225,6 +228,14 @@ impl Line {
             _ => control_line(verb, control, words).map(Command::Control),
         }
     }
+}
+
+/// The verb whose manual page is asked for.
+fn of_a_verb(word: &str) -> Result<&'static Verb, Fault> {
+    let known = || VERBS.iter().map(|verb| verb.name);
+    VERBS.iter().find(|verb| verb.name == word).ok_or_else(|| {
+        Fault::usage(format!("man: {word:?} is no verb")).or_nearest(nearest(word, known()).map(String::from))
+    })
 }
 
 /// One program or a file, not both.

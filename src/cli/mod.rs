@@ -80,7 +80,7 @@ pub(crate) enum Command {
     /// `completions SHELL`
     Completions(Shell),
     /// `man`
-    Man,
+    Man(Option<&'static Verb>),
     /// `help-settings`
     Settings {
         /// For the README.

@@ -66,7 +66,10 @@ fn what_is_wrong_names_the_nearest_right_form() {
         "--drain-timeout: not in this version (rolling restarts come later)"
     );
     assert_eq!(fault(&["statsu"]), "unknown verb \"statsu\": did you mean \"status\"?");
-    assert_eq!(fault(&["upgrade"]), "upgrade: not in this version");
+    for verb in ["upgrade", "import", "hold"] {
+        assert_eq!(fault(&[verb]), format!("{verb}: not in this version"));
+        assert_eq!(fault(&[verb, "x"]), format!("{verb}: not in this version"));
+    }
     assert!(fault(&["--requires", "db", "--", "x"]).starts_with("--requires: stands in a file alone: requires under"));
     assert!(fault(&["up", "--command", "x"]).starts_with("--command: stands in a file alone"));
     assert!(fault(&["./server", "--port", "80"]).ends_with("did you mean: watchdog -- ./server --port 80"));

@@ -116,7 +116,7 @@ pub(crate) static VERBS: &[Verb] = &[
     Verb { name: "uninstall", arguments: "NAME", meaning: "stop such a service and take its unit away", options: &[&OF_USER, &ROOT, &TRY, &JSON], settings: false },
     Verb { name: "drill", arguments: "[SETTINGS] -- PROGRAM [ARGS]...", meaning: "run the failure catalogue against a program; for people and for CI", options: &[&ONLY, &CASE_TIMEOUT, &SETTLE, &SLOW, &JUNIT, &JSON], settings: true },
     Verb { name: "completions", arguments: "bash|zsh|fish", meaning: "print completions for a shell", options: &[], settings: false },
-    Verb { name: "man", arguments: "", meaning: "print the manual page", options: &[], settings: false },
+    Verb { name: "man", arguments: "[VERB]", meaning: "print the manual page, or that of a verb", options: &[], settings: false },
 ];
 
 /// For those who build the pages; not shown.
@@ -147,7 +147,7 @@ pub(crate) static COMPLETE: Verb = Verb {
 };
 
 /// Verbs of the contract that come later.
-pub(crate) const LATER: [&str; 1] = ["upgrade"];
+pub(crate) const LATER: [&str; 3] = ["upgrade", "import", "hold"];
 
 /// The verb of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Verb> {

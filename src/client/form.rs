@@ -72,10 +72,7 @@ pub(crate) fn cell(value: &Value) -> String {
     }
 }
 
-/// Without control characters.
-pub(crate) fn clean(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
+pub(crate) use crate::text::clean;
 
 /// Milliseconds as people read them: the two largest units.
 pub(crate) fn time(ms: &Value) -> String {

@@ -168,7 +168,7 @@ fn show(control: &Control, answer: &Value) -> u8 {
 
 /// One line of JSON.
 pub(crate) fn line(value: &Value) -> String {
-    format!("{value}\n")
+    format!("{}\n", crate::text::json(value))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::connection::{Connection, Next};
 use super::{Failure, NO, OK, QUICK, line, print};
 use crate::cli::Control;
 use crate::output::{self, Written};
+use crate::text;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -86,18 +87,10 @@ fn log_line(control: &Control, item: &Value, terminal: bool) -> Vec<u8> {
     bytes
 }
 
-/// The same without anything that a terminal would obey (case LOG-06): control characters but the tab are spelt out.
+/// The same without anything that a terminal would obey or hide (case LOG-06): but for the tab it is spelt out.
 /// Into a file or pipe the bytes go as they are.
 fn harmless(bytes: &[u8]) -> Vec<u8> {
-    let mut text = String::with_capacity(bytes.len());
-    for c in String::from_utf8_lossy(bytes).chars() {
-        match c {
-            '\t' => text.push(c),
-            c if c.is_control() => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    text.into_bytes()
+    text::clean_but_tabs(&String::from_utf8_lossy(bytes)).into_bytes()
 }
 
 /// The bytes of a line, whatever they travelled in.

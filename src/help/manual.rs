@@ -1,7 +1,7 @@
 //! The manual page, in man(7)'s macros.
 
-use super::{flag, option_flag, place, usage};
-use crate::cli::verbs::VERBS;
+use super::{exit_status, flag, option_flag, place, usage};
+use crate::cli::verbs::{VERBS, Verb};
 use crate::settings::table::{GROUPS, TABLE};
 use std::fmt::Write;
 
@@ -62,6 +62,29 @@ pub(crate) fn manual() -> String {
          Files are written in directories of root or the watchdog's user. Links, directories and files of other users are \
          refused before anything is started. Missing directories of log files are made, with mode 0755 less the umask.\n",
     );
+    page
+}
+
+/// `watchdog man VERB`
+pub(crate) fn manual_of(verb: &Verb) -> String {
+    let (name, meaning) = (escaped(verb.name), escaped(verb.meaning));
+    let mut page = format!(
+        ".TH WATCHDOG\\-{} 1 \"\" \"watchdog {}\"\n.SH NAME\nwatchdog\\-{name} \\- {meaning}\n.SH SYNOPSIS\n.B {}\n",
+        name.to_uppercase(),
+        env!("CARGO_PKG_VERSION"),
+        escaped(&usage(verb))
+    );
+    if !verb.options.is_empty() {
+        page.push_str(".SH OPTIONS\n");
+    }
+    for option in verb.options {
+        let _ = write!(page, ".TP\n.B {}\n{}.\n", escaped(&option_flag(option)), escaped(option.meaning));
+    }
+    page.push_str(".SH DESCRIPTION\n.nf\n");
+    for line in exit_status(verb).trim().lines() {
+        let _ = writeln!(page, "{}", escaped(line));
+    }
+    page.push_str(".fi\n.SH SEE ALSO\n.BR watchdog (1)\n");
     page
 }
 

@@ -6,7 +6,7 @@ mod sample;
 mod schema;
 
 pub(crate) use completions::completions;
-pub(crate) use manual::manual;
+pub(crate) use manual::{manual, manual_of};
 pub(crate) use sample::sample;
 pub(crate) use schema::schema;
 
@@ -90,7 +90,13 @@ pub(crate) fn verb(verb: &Verb) -> String {
     if verb.options.iter().any(|option| option.long == "output") {
         page.push_str(UP_SHOWS);
     }
-    page.push_str(match verb.name {
+    page.push_str(exit_status(verb));
+    page
+}
+
+/// What its statuses mean, and what else is said below its options.
+fn exit_status(verb: &Verb) -> &'static str {
+    match verb.name {
         "up" => UP_STATUS,
         "run-until-ready" => {
             "\nexit status: 0 all were ready; 1 not, and it says who and why; 125 a file that is wrong; 2 usage\n"
@@ -102,8 +108,7 @@ pub(crate) fn verb(verb: &Verb) -> String {
         "top" => TOP,
         "check" => "\nexit status: 0 valid; 1 not, or no such file; 2 usage\n",
         _ => "\nexit status: 0 yes or done; 1 no; 2 usage; 3 no such watchdog or service; 4 refused\n",
-    });
-    page
+    }
 }
 
 /// `watchdog help-settings`

@@ -2,8 +2,9 @@
 
 use crate::cli::Output;
 use crate::client::base64;
+use crate::text::{self, spell};
 use std::collections::HashMap;
-use watchdog_engine::OutputLine;
+use watchdog_engine::{OutputLine, is_hidden};
 
 /// Longest name in front of a line; what is longer is cut.
 const NAME_MAX: usize = 24;
@@ -44,7 +45,7 @@ impl Lines {
         match self.output {
             Output::None => {}
             Output::Json => {
-                screen.extend_from_slice(self.json(line).to_string().as_bytes());
+                screen.extend_from_slice(text::json(&self.json(line)).as_bytes());
                 screen.push(b'\n');
             }
             Output::Prefix => self.prefixed(line, screen),
@@ -97,7 +98,7 @@ pub(crate) fn cut(name: &str, width: usize) -> String {
 fn harmless(bytes: &[u8], colours: bool) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_suffix('\r').unwrap_or(&text);
-    if !text.contains(|c: char| c.is_control()) {
+    if !text.contains(is_hidden) {
         return text.to_owned();
     }
     let (mut out, mut rest, mut coloured) = (String::with_capacity(text.len()), text, false);
@@ -112,7 +113,7 @@ fn harmless(bytes: &[u8], colours: bool) -> String {
         }
         match c {
             '\t' => out.push(c),
-            c if c.is_control() => out.extend(c.escape_default()),
+            c if is_hidden(c) => spell(&mut out, c),
             c => out.push(c),
         }
         rest = &rest[c.len_utf8()..];

@@ -6,7 +6,7 @@ use super::room::{Room, columns, fit};
 use crate::logging;
 use std::time::Duration;
 use watchdog_engine::machine::What;
-use watchdog_engine::{Counts, Notice, ServiceState, Snapshot};
+use watchdog_engine::{Counts, Notice, ServiceState, Snapshot, is_hidden};
 
 /// Services that are shown at a time.
 const ROWS: usize = 10;
@@ -157,7 +157,7 @@ fn rows(counts: Counts, open: impl Iterator<Item = ServiceState>, most: usize) -
 fn row(s: &ServiceState, names: usize) -> Row {
     // The reason of one that waits says so already.
     let state = if s.waiting_on.is_empty() { format!("{}: ", s.state) } else { String::new() };
-    let reason: String = s.reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let reason: String = s.reason.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     let text = format!("  {} {:>5}  {state}{reason}", cut(&s.name, names), age(s.since));
     Row { text, bad: s.at_rest || s.hopeless }
 }

@@ -29,12 +29,18 @@ mod recorder;
 pub mod spec;
 #[cfg(not(machine_alone))]
 mod sys;
+#[cfg(not(machine_alone))]
+mod text;
 
 #[cfg(not(machine_alone))]
 pub use api::{Counts, Handle, Loader, Observer, OutputLine, Reread, ServiceState, Snapshot, Watchdog};
 pub use machine::Notice;
 #[cfg(not(machine_alone))]
 pub use ports::{Holder, port_holders};
+#[cfg(not(machine_alone))]
+pub use sys::fds::SharedWriter;
+#[cfg(not(machine_alone))]
+pub use text::is_hidden;
 
 /// Files in directories that others may control, for the front door: see `sys::paths`.
 #[cfg(not(machine_alone))]

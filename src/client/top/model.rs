@@ -170,7 +170,7 @@ impl Model {
 
     /// One letter more for the filter.
     pub(super) fn type_letter(&mut self, letter: char) -> bool {
-        if !letter.is_control() && self.filter.chars().count() < LONGEST {
+        if !watchdog_engine::is_hidden(letter) && self.filter.chars().count() < LONGEST {
             self.filter.push(letter);
         }
         self.select_somebody()

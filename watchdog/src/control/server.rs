@@ -204,6 +204,14 @@ impl Server {
         }
     }
 
+    /// The next items of a stream to one client, in one go.
+    pub(crate) fn say_items(&mut self, token: usize, id: &Value, items: &[String]) {
+        if let Some(client) = self.clients.get_mut(&token).filter(|_| !items.is_empty()) {
+            client.say_bytes(&item_lines(id, items));
+            client.write();
+        }
+    }
+
     /// One more answer to wait for, or stream to follow, or one less: as long as there is one, silence is right.
     pub(crate) fn set_open(&mut self, token: usize, more: bool, now: Duration) {
         if let Some(client) = self.clients.get_mut(&token) {
@@ -282,6 +290,10 @@ impl Client {
     }
 
     fn say(&mut self, value: &Value) {
+        self.say_bytes(&line(value));
+    }
+
+    fn say_bytes(&mut self, bytes: &[u8]) {
         if self.dead {
             return;
         }
@@ -290,7 +302,7 @@ impl Client {
             self.dead = true;
             return;
         }
-        self.outbox.extend_from_slice(&line(value));
+        self.outbox.extend_from_slice(bytes);
     }
 
     fn write(&mut self) {
@@ -345,8 +357,27 @@ pub(crate) fn ok(id: &Value, result: Value) -> Value {
     json!({"id": id, "ok": true, "result": result})
 }
 
+/// Lines of a stream, each of an item that is text already: what many follow is made text once for all.
+fn item_lines(id: &Value, items: &[String]) -> Vec<u8> {
+    let id = id.to_string();
+    items.iter().flat_map(|item| format!("{{\"id\":{id},\"item\":{item}}}\n").into_bytes()).collect()
+}
+
 /// One item of a stream.
 #[must_use]
 pub(crate) fn item(id: &Value, item: Value) -> Value {
     json!({"id": id, "item": item})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_that_are_text_already_are_the_same_lines() {
+        let (id, items) = (json!("a\"b"), [json!({"line": "x\ny", "seq": 1}), json!(null)]);
+        let texts = items.clone().map(|one| one.to_string());
+        let each: Vec<u8> = items.into_iter().flat_map(|one| line(&item(&id, one))).collect();
+        assert_eq!(item_lines(&id, &texts), each);
+    }
 }

@@ -3,17 +3,14 @@
 //! through a bare pipe, and our loop does not.
 
 use super::file::Lost;
-use crate::sys::fds::{self, Kind};
-use std::fs::File;
+use crate::sys::fds::SharedWriter;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 /// Where the bytes go.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    kind: Kind,
-    /// A description of our own, where the kernel gave one: then writes need not be small.
-    private: Option<File>,
+    writer: SharedWriter,
     own: RawSink,
     held: Vec<u8>,
     from: usize,
@@ -28,42 +25,28 @@ enum RawSink {
     Stderr,
 }
 
+impl RawSink {
+    fn with<T>(self, f: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        match self {
+            RawSink::Stdout => f(io::stdout().as_fd()),
+            RawSink::Stderr => f(io::stderr().as_fd()),
+        }
+    }
+}
+
 impl Sink {
     /// Looks at what stdout (or stderr) is.
     #[must_use]
     pub(crate) fn open(stderr: bool) -> Sink {
         let own = if stderr { RawSink::Stderr } else { RawSink::Stdout };
-        let mut sink = Sink {
-            kind: Kind::Closed,
-            private: None,
-            own,
-            held: Vec::new(),
-            from: 0,
-            broken: false,
-            dropped: Lost::default(),
-        };
-        sink.kind = sink.with(fds::kind);
-        if sink.kind == Kind::Stream {
-            sink.private = sink.with(fds::private_writer);
-        }
-        sink
-    }
-
-    fn with<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
-        match self.own {
-            RawSink::Stdout => f(io::stdout().as_fd()),
-            RawSink::Stderr => f(io::stderr().as_fd()),
-        }
+        let writer = own.with(SharedWriter::of);
+        Sink { writer, own, held: Vec::new(), from: 0, broken: false, dropped: Lost::default() }
     }
 
     /// The descriptor to be woken by when the reader takes more; `None` where a write never waits.
     #[must_use]
     pub(crate) fn wake_fd(&self) -> Option<RawFd> {
-        match (self.kind, &self.private) {
-            (Kind::Direct | Kind::Closed, _) => None,
-            (_, Some(file)) => Some(file.as_raw_fd()),
-            (_, None) => Some(self.with(|fd| fd.as_raw_fd())),
-        }
+        self.own.with(|fd| self.writer.wake_fd(fd))
     }
 
     /// Whether the reader owes us a read.
@@ -131,11 +114,7 @@ impl Sink {
         let mut done = 0;
         while done < bytes.len() {
             let rest = &bytes[done..];
-            let result = match &self.private {
-                // Our own non-blocking description: the kernel takes what fits.
-                Some(file) => fds::write_some(file.as_fd(), Kind::Direct, rest),
-                None => self.with(|fd| fds::write_some(fd, self.kind, rest)),
-            };
+            let result = self.own.with(|fd| self.writer.write_some(fd, rest));
             match result {
                 Ok(0) => break,
                 Ok(n) => done += n,
@@ -162,9 +141,8 @@ mod tests {
     #[test]
     fn a_reader_that_is_always_a_little_behind_makes_nothing_grow() {
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let private = fds::private_writer(writer.as_fd());
-        let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
-        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Lost::default() };
+        let (writer, own, held) = (SharedWriter::of(writer.as_fd()), RawSink::Stdout, Vec::new());
+        let mut sink = Sink { writer, own, held, from: 0, broken: false, dropped: Lost::default() };
         sink.pass(&[b'x'; 200_000]);
         let mut taken = [0; 20_000];
         for _ in 0..200 {
@@ -180,9 +158,8 @@ mod tests {
     #[test]
     fn what_a_reader_that_is_gone_does_not_get_is_counted_in_lines_and_bytes() {
         let (reader, writer) = io::pipe().expect("a pipe");
-        let private = fds::private_writer(writer.as_fd());
-        let (kind, own, held) = (Kind::Stream, RawSink::Stdout, Vec::new());
-        let mut sink = Sink { kind, private, own, held, from: 0, broken: false, dropped: Lost::default() };
+        let (writer, own, held) = (SharedWriter::of(writer.as_fd()), RawSink::Stdout, Vec::new());
+        let mut sink = Sink { writer, own, held, from: 0, broken: false, dropped: Lost::default() };
         sink.pass(b"taken\n");
         assert_eq!(sink.take_dropped(), Lost::default());
         drop(reader);

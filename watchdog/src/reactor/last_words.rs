@@ -100,7 +100,7 @@ fn last_lines(ring: &Ring, room: usize) -> String {
 
 /// A terminal shows it as text.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { ' ' } else { c }).collect()
+    text.chars().map(|c| if crate::is_hidden(c) && c != '\n' && c != '\t' { ' ' } else { c }).collect()
 }
 
 /// At most so many bytes, and whole characters.

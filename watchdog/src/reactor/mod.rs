@@ -468,10 +468,11 @@ impl Reactor {
             reports: &self.reports,
         };
         let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
-        if let Some(server) = self.server.as_mut() {
+        if let Some(server) = self.server.as_mut().filter(|_| self.followers.iter().any(|f| f.events)) {
+            let text = [json.to_string()];
             for f in self.followers.iter().filter(|f| f.events) {
                 if service.is_none_or(|id| f.follows(id)) {
-                    server.say(f.client, &crate::control::item(&f.id, json.clone()));
+                    server.say_items(f.client, &f.id, &text);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::screen::Shown;
 use super::{Reactor, SINKS};
-use crate::control::{item, line};
+use crate::control::line;
 use crate::logs::{Finder, Line, Lost, Splitter, Stream};
 use crate::machine::*;
 use crate::spec::{LogMode, Ready};
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Read from one pipe per turn, so that a chatty worker does not starve a silent one.
 const SHARE: usize = 256 * 1024;
+/// The same where many follow what it writes: it is written to each of them, and clients with a question wait for that.
+const LEAST_SHARE: usize = 16 * 1024;
 const PIECE: usize = 64 * 1024;
 /// Dead generations whose pipes wait for a reader that is behind.
 const OLD_PIPES: u64 = 8;
@@ -50,6 +52,11 @@ enum Read {
     Behind,
 }
 
+/// The usual share, or less for what so many others read as well.
+fn share_among(readers: usize) -> usize {
+    (SHARE / readers.max(1)).max(LEAST_SHARE)
+}
+
 /// What its output must hold to say that this service is ready, while that is waited for.
 fn line_wanted(service: &Service) -> Option<&[u8]> {
     match (&service.spec.ready, service.state) {
@@ -67,12 +74,20 @@ impl Output {
 impl Reactor {
     /// One share of one pipe.
     pub(super) fn read_output(&mut self, token: usize) {
-        match self.read_share(token, SHARE) {
+        match self.read_share(token, self.share(token)) {
             Read::Empty | Read::Behind => {}
             Read::More => self.again.push(token),
             Read::End => self.close_output(token),
         }
         self.tell_lines_seen();
+    }
+
+    /// How much of this pipe is read in this turn.
+    fn share(&self, token: usize) -> usize {
+        let Some(output) = self.outputs.get(&token) else { return SHARE };
+        let id = output.service;
+        let clients = self.followers.iter().filter(|f| !f.events && f.follows(id)).count();
+        share_among(clients + self.web.as_ref().map_or(0, |web| web.pages.readers_of(id)))
     }
 
     fn read_share(&mut self, token: usize, share: usize) -> Read {
@@ -87,7 +102,8 @@ impl Reactor {
             if taken >= share {
                 break Read::More;
             }
-            match nix::unistd::read(&output.pipe, &mut buffer) {
+            let room = PIECE.min(share - taken);
+            match nix::unistd::read(&output.pipe, &mut buffer[..room]) {
                 Ok(0) => break Read::End,
                 Ok(n) => {
                     taken += n;
@@ -177,10 +193,12 @@ impl Reactor {
             web.tell_readers(id, name, fresh, self.clock.now(), &mut self.again);
         }
         let Some(server) = self.server.as_mut() else { return };
-        for l in fresh {
-            for f in self.followers.iter().filter(|f| !f.events && f.follows(id)) {
-                server.say(f.client, &item(&f.id, line(name, l)));
+        let mut items = Vec::new();
+        for f in self.followers.iter().filter(|f| !f.events && f.follows(id)) {
+            if items.is_empty() {
+                items = fresh.iter().map(|l| line(name, l).to_string()).collect();
             }
+            server.say_items(f.client, &f.id, &items);
         }
     }
 
@@ -363,5 +381,18 @@ impl Reactor {
                 let _ = self.poll.registry().register(&mut SourceFd(&fd), Token(token.0), interest);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L5. Failed before: sixteen readers of one service were sixteen times the work between two questions of clients.
+    #[test]
+    fn the_work_of_a_turn_does_not_grow_with_those_who_read() {
+        assert_eq!((share_among(0), share_among(1), share_among(4)), (SHARE, SHARE, SHARE / 4));
+        assert!((0..=16).all(|readers| share_among(readers) * readers <= SHARE));
+        assert_eq!(share_among(1000), LEAST_SHARE, "and it goes on");
     }
 }

@@ -103,6 +103,11 @@ impl Pages {
         !self.watchers.is_empty()
     }
 
+    /// How many read what this service writes.
+    pub(super) fn readers_of(&self, id: ServiceId) -> usize {
+        self.readers.iter().filter(|(_, ids)| ids.contains(&id)).count()
+    }
+
     pub(super) fn are_read(&self) -> bool {
         !self.readers.is_empty()
     }
@@ -187,7 +192,7 @@ impl Web {
         }
     }
 
-    /// Lines, for all who read this service.
+    /// Lines, for all who read this service: made text once, however many they are.
     pub(super) fn tell_readers(
         &mut self,
         id: ServiceId,
@@ -196,9 +201,13 @@ impl Web {
         now: Duration,
         again: &mut Vec<usize>,
     ) {
-        let mine = self.pages.readers.iter().filter(|(_, ids)| ids.contains(&id)).map(|(token, _)| *token);
-        for token in mine.collect::<Vec<_>>() {
-            let bytes: Vec<u8> = fresh.iter().flat_map(|l| http::message("line", &line(name, l))).collect();
+        let mine: Vec<usize> =
+            self.pages.readers.iter().filter(|(_, ids)| ids.contains(&id)).map(|(token, _)| *token).collect();
+        if mine.is_empty() {
+            return;
+        }
+        let bytes: Vec<u8> = fresh.iter().flat_map(|l| http::message("line", &line(name, l))).collect();
+        for token in mine {
             self.push(token, &bytes, now, again);
         }
     }

@@ -190,7 +190,7 @@ fn outlook(services: &[Service], ending: bool) -> Outlook {
         }
         _ => among(wanted, ready, &behind),
     };
-    let line: String = status.chars().map(|c| if c.is_control() { ' ' } else { c }).take(STATUS_CHARS).collect();
+    let line: String = status.chars().map(|c| if crate::is_hidden(c) { ' ' } else { c }).take(STATUS_CHARS).collect();
     Outlook { status: line, ready: on_the_way == 0 && (ready > 0 || wanted == 0) }
 }
 

@@ -5,23 +5,28 @@ use super::{SysError, at};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 use nix::sys::stat::{SFlag, fstat};
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::mem::{self, MaybeUninit};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// What can be written to a pipe in one go without blocking when it is reported as writable (PIPE_BUF).
 const CAREFUL: usize = 4096;
+/// The same of a terminal, which promises less.
+const TERMINAL_CAREFUL: usize = 256;
 
 /// What a descriptor leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+enum Kind {
     /// Regular file, directory, block device, /dev/null: a write returns at once.
     Direct,
-    /// A pipe or terminal: the reader decides.
-    Stream,
+    /// A pipe: the reader decides.
+    Pipe,
+    /// A terminal: whoever sits there decides.
+    Terminal,
     /// A socket.
     Socket,
     /// Nothing: closed.
@@ -35,55 +40,96 @@ pub(crate) fn stdin() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(0) }
 }
 
-/// Looks.
-#[must_use]
-pub(crate) fn kind(fd: BorrowedFd<'_>) -> Kind {
+fn kind(fd: BorrowedFd<'_>) -> Kind {
     let Ok(stat) = fstat(fd) else { return Kind::Closed };
     match SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT {
         SFlag::S_IFSOCK => Kind::Socket,
-        SFlag::S_IFIFO => Kind::Stream,
-        SFlag::S_IFCHR if nix::unistd::isatty(fd).unwrap_or(false) => Kind::Stream,
+        SFlag::S_IFIFO => Kind::Pipe,
+        SFlag::S_IFCHR if nix::unistd::isatty(fd).unwrap_or(false) => Kind::Terminal,
         _ => Kind::Direct,
     }
 }
 
-/// A private, non-blocking way to the same pipe or terminal, where the kernel gives one: a description of our own, so
-/// that O_NONBLOCK is not set for its owner (case INH-09).
-#[must_use]
-pub(crate) fn private_writer(fd: BorrowedFd<'_>) -> Option<File> {
+/// A way to write to a descriptor that others share, without waiting for a reader and without setting O_NONBLOCK, which
+/// would change it for all of them (case INH-09). The one way to standard output and standard error, for the output of
+/// workers and for the watchdog's own log.
+#[derive(Debug)]
+pub struct SharedWriter {
+    kind: Kind,
+    /// A non-blocking description of our own of the same pipe or terminal, where the kernel gives one: between a poll and a
+    /// write to the shared one others may fill it (case LOG-12).
+    private: Option<File>,
+}
+
+impl SharedWriter {
+    /// Looks at what this descriptor is. It is given again to each write, and stays what it is.
+    #[must_use]
+    pub fn of(fd: BorrowedFd<'_>) -> SharedWriter {
+        let kind = kind(fd);
+        let private = match kind {
+            Kind::Pipe | Kind::Terminal => private_writer(fd),
+            Kind::Direct | Kind::Socket | Kind::Closed => None,
+        };
+        SharedWriter { kind, private }
+    }
+
+    /// The descriptor to be woken by when the reader takes more; `None` where a write never waits.
+    pub(crate) fn wake_fd(&self, fd: BorrowedFd<'_>) -> Option<RawFd> {
+        match (self.kind, &self.private) {
+            (Kind::Direct | Kind::Closed, _) => None,
+            (_, Some(file)) => Some(file.as_raw_fd()),
+            (_, None) => Some(fd.as_raw_fd()),
+        }
+    }
+
+    /// Writes what goes without waiting. `Ok(0)`: nothing now, ask again when it is writable.
+    ///
+    /// # Errors
+    /// EPIPE, EIO of a terminal that is gone, and whatever else the reader's side gives.
+    pub fn write_some(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let write = |fd: BorrowedFd<'_>, bytes: &[u8]| nix::unistd::write(fd, bytes);
+        let result = match (self.kind, &self.private) {
+            (Kind::Closed, _) => Err(nix::Error::EBADF),
+            (Kind::Direct, _) => write(fd, bytes),
+            (Kind::Socket, _) => {
+                use nix::sys::socket::{MsgFlags, send};
+                send(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
+            }
+            // The kernel takes what fits.
+            (Kind::Pipe, Some(own)) => write(own.as_fd(), bytes),
+            (Kind::Terminal, Some(own)) => without_ttou(|| write(own.as_fd(), bytes)),
+            (Kind::Pipe | Kind::Terminal, None) if !writable(fd) => return Ok(0),
+            (Kind::Pipe, None) => write(fd, &bytes[..bytes.len().min(CAREFUL)]),
+            (Kind::Terminal, None) => without_ttou(|| write(fd, &bytes[..bytes.len().min(TERMINAL_CAREFUL)])),
+        };
+        match result {
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(0),
+            other => other.map_err(io::Error::from),
+        }
+    }
+}
+
+/// A private, non-blocking way to the same pipe or terminal, where the kernel gives one.
+fn private_writer(fd: BorrowedFd<'_>) -> Option<File> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()
 }
 
-/// Writes what goes without waiting. `Ok(0)`: nothing now, ask again when it is writable.
-///
-/// # Errors
-/// EPIPE and whatever else the reader's side gives.
-pub(crate) fn write_some(fd: BorrowedFd<'_>, kind: Kind, bytes: &[u8]) -> io::Result<usize> {
-    let result = match kind {
-        Kind::Closed => return Err(io::Error::from_raw_os_error(libc::EBADF)),
-        Kind::Socket => {
-            use nix::sys::socket::{MsgFlags, send};
-            send(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).map_err(io::Error::from)
-        }
-        Kind::Direct => nix::unistd::write(fd, bytes).map_err(io::Error::from),
-        Kind::Stream => {
-            if !writable(fd) {
-                return Ok(0);
-            }
-            nix::unistd::write(fd, &bytes[..bytes.len().min(CAREFUL)]).map_err(io::Error::from)
-        }
-    };
-    match result {
-        Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
-        other => other,
+/// On a terminal with `tostop` a process in the background would be stopped for writing.
+fn without_ttou<T>(action: impl FnOnce() -> T) -> T {
+    let blocked: SigSet = [Signal::SIGTTOU].into_iter().collect();
+    let mut before = SigSet::empty();
+    let masked = pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut before)).is_ok();
+    let result = action();
+    if masked {
+        let _ = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     }
+    result
 }
 
 /// Whether a write would not wait, or would fail at once (which is also not waiting).
-#[must_use]
-pub(crate) fn writable(fd: BorrowedFd<'_>) -> bool {
+fn writable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
@@ -263,4 +309,51 @@ pub(crate) fn raise_limit(wanted: u64) -> Option<(u64, u64)> {
     let set = setrlimit(Resource::RLIMIT_NOFILE, more, more);
     set.or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, hard, hard)).ok()?;
     Some((soft, hard))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::pty::openpty;
+
+    /// A terminal and its other side, which nothing reads.
+    fn terminal() -> (OwnedFd, OwnedFd) {
+        let pty = openpty(None, None).expect("a terminal");
+        (pty.slave, pty.master)
+    }
+
+    /// R6. Failed before in the one of two writers that took a terminal for a pipe.
+    #[test]
+    fn a_terminal_that_nothing_reads_never_waits_with_or_without_a_description_of_our_own() {
+        for private in [true, false] {
+            let (side, person) = terminal();
+            let mut writer = SharedWriter::of(side.as_fd());
+            assert!(writer.kind == Kind::Terminal && writer.private.is_some());
+            writer.private = writer.private.filter(|_| private);
+            let mut taken = 0;
+            while let n @ 1.. = writer.write_some(side.as_fd(), &[b'x'; 10_000]).expect("a write") {
+                taken += n;
+                assert!(private || n <= TERMINAL_CAREFUL, "{n}");
+            }
+            assert!(taken > 0, "it takes something at first");
+            drop(person);
+            assert!(writer.write_some(side.as_fd(), b"x").is_err(), "a terminal that is gone is an end");
+        }
+    }
+
+    #[test]
+    fn what_others_share_is_never_made_non_blocking() {
+        let (reader, pipe) = std::io::pipe().expect("a pipe");
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let (side, _person) = terminal();
+        let file = File::open("/dev/null").expect("null");
+        for fd in [pipe.as_fd(), socket.as_fd(), side.as_fd(), file.as_fd()] {
+            let writer = SharedWriter::of(fd);
+            let _ = writer.write_some(fd, b"x");
+            let flags = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
+            assert_eq!(flags & libc::O_NONBLOCK, 0, "{writer:?}");
+        }
+        drop(reader);
+        assert!(SharedWriter::of(pipe.as_fd()).write_some(pipe.as_fd(), b"x").is_err(), "the reader is gone");
+    }
 }
