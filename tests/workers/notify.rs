@@ -39,6 +39,7 @@ fn send_lingering(bytes: &[u8]) {
     let socket = UnixDatagram::unbound().unwrap();
     let which = sys::lingering();
     sys::send_descriptors(sys::raw(&socket), Some(&address()), bytes, which, 1);
+    // whoever closes it last waits, and that must not be us: the watchdog is stopped
     sys::close(which);
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn once(args: &crate::Args) -> i32 {
     let text = args.word(0).replace('|', "\n");
     if args.has("lingering") {
         send_lingering(text.as_bytes());
+        println!("sent");
         live();
     }
     let all = (0..args.number("times", 1)).all(|_| sent(text.as_bytes()));
@@ -85,7 +87,9 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
             let text = value.replace('|', "\n").replace("%P", &sys::pid().to_string());
             send(text.replace("%F", &FORKED.load(Ordering::Relaxed).to_string()).as_bytes());
         }
-        "n-lingering" => send_lingering(value.replace('|', "\n").as_bytes()),
+        "n-lingering" => {
+            sys::behind_the_back_of_the_parent(|| send_lingering(value.replace('|', "\n").as_bytes()));
+        }
         "heir-waits" => {
             // of TERM, which is blocked in whoever waits for it
             let code = value.parse().unwrap();

@@ -57,7 +57,8 @@ impl World {
         let quiet = p.frozen || p.script.voice.is_deaf(now.since(p.born));
         let crowded = p.script.voice.is_crowded(now.since(p.born));
         self.happen(every, Fact::Beats(service, generation));
-        if !quiet && !(crowded && self.draw.chance(70)) {
+        let lost = crowded && self.draw.chance(70);
+        if !quiet && !lost {
             self.post(Event::News { service, generation, dialect, news: News::Beat }, true);
         }
     }
