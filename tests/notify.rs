@@ -493,6 +493,16 @@ fn the_child_that_was_handed_over_to_is_stopped_and_restarted() {
     assert!(!procs::alive(second));
 }
 
+/// The look-alike: a daemon, which has no parent but the watchdog, is of the worker's tree
+#[test]
+fn a_daemon_that_was_handed_over_to_goes_on() {
+    let steps = ["daemon:1500:7", "n:MAINPID=%F|READY=1", "barrier", "exit:0"];
+    let dog = Run::once().flag("--ready", "reported").talks(&steps).spawn();
+    let daemon: i32 = dog.hears("forked").split(' ').nth(1).unwrap().parse().unwrap();
+    wait_for("the new pid", || (dog.status()["pid"] == daemon).then_some(()));
+    dog.wait().code(7).count("spawn", 1).count("exit", 1).count("leftover-killed", 0);
+}
+
 /// S2: whoever takes over while the service is stopped gets the stop signal at once. Failed before: it was killed after the
 /// grace
 #[test]

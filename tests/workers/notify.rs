@@ -4,7 +4,7 @@
 //! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
 //! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
 //! WATCHDOG_READY_FD), `heir-waits:CODE` (a child that ends with CODE at its first TERM, or with 99 if there is a second one),
-//! `n-lingering:TEXT` (with a descriptor whose close waits), `recycle` (another child with the pid of the last, which is
+//! `daemon:MS:CODE` (as `hand-over`, forked twice and in a session of its own), `n-lingering:TEXT` (with a descriptor whose close waits), `recycle` (another child with the pid of the last, which is
 //! killed), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
 
 use crate::sys;
@@ -98,6 +98,25 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
                 let second = sys::wait_signal(&[libc::SIGTERM], Some(Duration::from_millis(500)));
                 if second.is_some() { 99 } else { code }
             });
+        }
+        "daemon" => {
+            // twice forked, in a session of its own, and so nobody's child but the subreaper's
+            let (time, code) = pair(value);
+            let (mine, theirs) = sys::pipe();
+            let between = sys::fork(|| {
+                sys::setsid();
+                let pid = sys::fork(|| {
+                    std::thread::sleep(Duration::from_millis(time));
+                    code as i32
+                });
+                sys::write_fd(theirs, &pid.to_le_bytes());
+                0
+            });
+            sys::wait(between, 0);
+            let mut pid = [0; 4];
+            assert_eq!(sys::read_fd(mine, &mut pid), 4);
+            FORKED.store(i32::from_le_bytes(pid), Ordering::Relaxed);
+            talker.log(&format!("forked {}", i32::from_le_bytes(pid)));
         }
         "recycle" => {
             let before = FORKED.load(Ordering::Relaxed);
