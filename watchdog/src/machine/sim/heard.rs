@@ -55,7 +55,7 @@ impl World {
         let Some(every) = p.script.voice.beats else { return };
         let dialect = p.script.voice.dialect;
         let quiet = p.frozen || p.script.voice.is_deaf(now.since(p.born));
-        let crowded = p.script.voice.is_crowded(now.since(p.born));
+        let crowded = dialect == Dialect::Notify && p.script.voice.is_crowded(now.since(p.born));
         self.happen(every, Fact::Beats(service, generation));
         let lost = crowded && self.draw.chance(70);
         if !quiet && !lost {
