@@ -293,7 +293,13 @@ fn a_descriptor_of_a_stranger_whose_close_waits_holds_nothing_up() {
     let mut words: Vec<std::ffi::OsString> = strangely().into_iter().map(Into::into).collect();
     words.extend([worker().into(), "notify-once".into(), "BARRIER=1".into(), "--lingering".into()]);
     let mut command = dog.run.command(&words);
-    let mut sender = command.env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark()).spawn().unwrap();
+    command.env("NOTIFY_SOCKET", socket).env("WDTEST", dog.run.mark()).stdout(std::process::Stdio::piped());
+    // Whoever closes it last waits, and that is to be the watchdog.
+    dog.signal(nix::sys::signal::Signal::SIGSTOP);
+    let mut sender = command.spawn().unwrap();
+    let mut said = [0; 4];
+    std::io::Read::read_exact(sender.stdout.as_mut().unwrap(), &mut said).unwrap();
+    dog.signal(nix::sys::signal::Signal::SIGCONT);
     dog.event("notify-denied", 1);
     common::stays("it answers", Duration::from_millis(1500), || dog.status()["state"] == "running");
     // And the worker is heard again when the wait has been cut short.
@@ -487,6 +493,16 @@ fn the_child_that_was_handed_over_to_is_stopped_and_restarted() {
     assert!(!procs::alive(second));
 }
 
+/// The look-alike: a daemon, which has no parent but the watchdog, is of the worker's tree
+#[test]
+fn a_daemon_that_was_handed_over_to_goes_on() {
+    let steps = ["daemon:1500:7", "n:MAINPID=%F|READY=1", "barrier", "exit:0"];
+    let dog = Run::once().flag("--ready", "reported").talks(&steps).spawn();
+    let daemon: i32 = dog.hears("forked").split(' ').nth(1).unwrap().parse().unwrap();
+    wait_for("the new pid", || (dog.status()["pid"] == daemon).then_some(()));
+    dog.wait().code(7).count("spawn", 1).count("exit", 1).count("leftover-killed", 0);
+}
+
 /// S2: whoever takes over while the service is stopped gets the stop signal at once. Failed before: it was killed after the
 /// grace
 #[test]
@@ -500,7 +516,7 @@ fn one_that_takes_over_during_a_stop_gets_the_stop_signal() {
 /// S2: one that has the signal already, with its group, does not get a second one
 #[test]
 fn one_that_takes_over_and_was_told_with_its_group_is_told_once() {
-    let steps = ["heir-waits:7", "n:MAINPID=%F", "barrier", "note:up", "sleep:100", "term", "exit:0"];
+    let steps = ["heir-waits:7", "n:MAINPID=%F", "barrier", "sleep:100", "note:up", "term", "exit:0"];
     let dog = Run::once().flag("--stop-timeout", "25s").talks(&steps).spawn();
     dog.hears("up");
     dog.stop().code(7).count("kill-escalated", 0).count("exit", 1);
@@ -541,11 +557,8 @@ fn silence_after_reloading_is_not_judged_until_ready() {
     let dog = run.flag("--stop-timeout", "60s").talks(&steps).spawn();
     dog.armed();
     dog.event("reload", 1);
-    let ended = wait_for("beats after the reload", || {
-        let beat = dog.status()["heartbeat"]["last_ms"].as_i64()?;
-        (beat < 250 && dog.run.path("talk").exists() && dog.began.elapsed() > Duration::from_secs(4)).then_some(())
-    });
-    let () = ended;
+    wait_for("READY after the reload", || (dog.began.elapsed() > Duration::from_secs(4)).then_some(()));
+    wait_for("a beat", || (dog.status()["heartbeat"]["last_ms"].as_i64()? < 250).then_some(()));
     dog.signal(nix::sys::signal::Signal::SIGTERM);
     dog.wait().count("hang", 0).count("spawn", 1);
 }

@@ -4,7 +4,7 @@
 //! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
 //! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
 //! WATCHDOG_READY_FD), `heir-waits:CODE` (a child that ends with CODE at its first TERM, or with 99 if there is a second one),
-//! `n-lingering:TEXT` (with a descriptor whose close waits), `recycle` (another child with the pid of the last, which is
+//! `daemon:MS:CODE` (as `hand-over`, forked twice and in a session of its own), `n-lingering:TEXT` (with a descriptor whose close waits), `recycle` (another child with the pid of the last, which is
 //! killed), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
 
 use crate::sys;
@@ -39,6 +39,7 @@ fn send_lingering(bytes: &[u8]) {
     let socket = UnixDatagram::unbound().unwrap();
     let which = sys::lingering();
     sys::send_descriptors(sys::raw(&socket), Some(&address()), bytes, which, 1);
+    // whoever closes it last waits, and that must not be us: the watchdog is stopped
     sys::close(which);
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn once(args: &crate::Args) -> i32 {
     let text = args.word(0).replace('|', "\n");
     if args.has("lingering") {
         send_lingering(text.as_bytes());
+        println!("sent");
         live();
     }
     let all = (0..args.number("times", 1)).all(|_| sent(text.as_bytes()));
@@ -85,7 +87,9 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
             let text = value.replace('|', "\n").replace("%P", &sys::pid().to_string());
             send(text.replace("%F", &FORKED.load(Ordering::Relaxed).to_string()).as_bytes());
         }
-        "n-lingering" => send_lingering(value.replace('|', "\n").as_bytes()),
+        "n-lingering" => {
+            sys::behind_the_back_of_the_parent(|| send_lingering(value.replace('|', "\n").as_bytes()));
+        }
         "heir-waits" => {
             // of TERM, which is blocked in whoever waits for it
             let code = value.parse().unwrap();
@@ -94,6 +98,25 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
                 let second = sys::wait_signal(&[libc::SIGTERM], Some(Duration::from_millis(500)));
                 if second.is_some() { 99 } else { code }
             });
+        }
+        "daemon" => {
+            // twice forked, in a session of its own, and so nobody's child but the subreaper's
+            let (time, code) = pair(value);
+            let (mine, theirs) = sys::pipe();
+            let between = sys::fork(|| {
+                sys::setsid();
+                let pid = sys::fork(|| {
+                    std::thread::sleep(Duration::from_millis(time));
+                    code as i32
+                });
+                sys::write_fd(theirs, &pid.to_le_bytes());
+                0
+            });
+            sys::wait(between, 0);
+            let mut pid = [0; 4];
+            assert_eq!(sys::read_fd(mine, &mut pid), 4);
+            FORKED.store(i32::from_le_bytes(pid), Ordering::Relaxed);
+            talker.log(&format!("forked {}", i32::from_le_bytes(pid)));
         }
         "recycle" => {
             let before = FORKED.load(Ordering::Relaxed);

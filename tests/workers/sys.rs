@@ -386,6 +386,18 @@ pub(crate) fn lingering() -> i32 {
     std::os::fd::IntoRawFd::into_raw_fd(near)
 }
 
+/// Does this while the parent is stopped, so that it sees all of it at once.
+pub(crate) fn behind_the_back_of_the_parent(deed: impl FnOnce()) {
+    let parent = std::os::unix::process::parent_id() as i32;
+    send(parent, libc::SIGSTOP);
+    let state = || std::fs::read_to_string(format!("/proc/{parent}/stat")).unwrap_or_default();
+    while !state().rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    deed();
+    send(parent, libc::SIGCONT);
+}
+
 /// Memory that a child shares with us and with its brothers.
 pub(crate) fn shared(bytes: usize) -> usize {
     let (read, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);

@@ -143,8 +143,10 @@ impl Talker<'_> {
             "descriptors" => (0..number()).for_each(|_| sys::send_descriptors(self.fd, None, &frame(4, &[]), 0, 3)),
             "lingering" => {
                 let which = sys::lingering();
-                sys::send_descriptors(self.fd, None, &frame(4, &[]), which, 1);
-                sys::close(which);
+                sys::behind_the_back_of_the_parent(|| {
+                    sys::send_descriptors(self.fd, None, &frame(4, &[]), which, 1);
+                    sys::close(which);
+                });
             }
             "close" => sys::close(self.fd),
             "heir" => self.heir(),

@@ -8,7 +8,7 @@ use crate::dialect::{lanes, native, node, notify};
 use crate::machine::*;
 use crate::spec::Form;
 use crate::sys::channel;
-use crate::sys::{clock, fds, proc, signals, spawn};
+use crate::sys::{clock, fds, proc, signals, spawn, tree};
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::io::ErrorKind;
@@ -183,8 +183,8 @@ impl Reactor {
         }
     }
 
-    /// Whether a process belongs to the worker: it is the main process, descends from it, or is in its group or session. What
-    /// it says of itself in its environment makes it nothing.
+    /// Whether a process belongs to the tree of the worker: it is the main process, descends from it, or bears its marks, as
+    /// what is left of a tree does. Asked for a process that was named, never for one that names itself.
     fn is_of_tree(&self, id: ServiceId, pid: i32) -> bool {
         let Some(worker) = self.workers.get(id.0 as usize) else { return false };
         let Some(main) = worker.proc.as_ref().map(|p| p.pid).filter(|_| pid > 1) else { return false };
@@ -199,8 +199,8 @@ impl Reactor {
                 _ => break,
             }
         }
-        // It has lost its parents: its group or its session say whose it is.
-        proc::stat(pid).is_some_and(|s| s.group == main || s.session == main)
+        // It has lost its parents, as a daemon has: its group, its session or its environment say whose it is.
+        tree::Marks { all_mine: false, ..worker.marks.clone() }.own(pid)
     }
 
     fn deny(&mut self, id: ServiceId, sender: i32, uid: u32) {

@@ -55,9 +55,10 @@ impl World {
         let Some(every) = p.script.voice.beats else { return };
         let dialect = p.script.voice.dialect;
         let quiet = p.frozen || p.script.voice.is_deaf(now.since(p.born));
-        let crowded = p.script.voice.is_crowded(now.since(p.born));
+        let crowded = dialect == Dialect::Notify && p.script.voice.is_crowded(now.since(p.born));
         self.happen(every, Fact::Beats(service, generation));
-        if !quiet && !(crowded && self.draw.chance(70)) {
+        let lost = crowded && self.draw.chance(70);
+        if !quiet && !lost {
             self.post(Event::News { service, generation, dialect, news: News::Beat }, true);
         }
     }

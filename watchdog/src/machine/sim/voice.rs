@@ -210,6 +210,12 @@ impl Voice {
                 self.words.push((draw_life(draw), dialect, News::Extend(Duration::MAX)));
             }
         }
+        if draw.chance(faults.extends) {
+            // Again and again without a READY between.
+            for _ in 0..=draw.below(3) {
+                self.words.push((draw_life(draw), dialect, News::Reloading));
+            }
+        }
         if dialect == Dialect::Notify && draw.chance(40) {
             let every = draw.ms(&[0, 100, 1000, 5000, 60_000]);
             self.words.push((draw_life(draw), dialect, News::BeatEvery(every)));
@@ -240,7 +246,7 @@ impl Voice {
                 self.traced = draw.ms(&[5000, 20_000, 60_000]);
             }
         }
-        if dialect == Dialect::Notify && draw.chance(faults.crowds) {
+        if draw.chance(faults.crowds) {
             let from = draw_life(draw);
             self.crowd = Some((from, from + draw.ms(&[1000, 4000, 20_000, 90_000]), draw.ms(&[40, 700, 2500])));
         }
