@@ -366,13 +366,22 @@ struct KernelAction {
     mask: Mask,
 }
 
+fn act(signal: i32, handler: usize) -> Step {
+    let action = KernelAction { handler, flags: 0, restorer: 0, mask: 0 };
+    let none = ptr::null::<KernelAction>();
+    call!(Stage::Exec, SYS_rt_sigaction, signal, ptr::from_ref(&action), none, size_of::<Mask>());
+    Ok(())
+}
+
 /// Signals whose actions the runtime or we have changed: as they were. All others are as they came.
 fn dispositions(job: &Job) -> Step {
+    if job.status >= 0 {
+        // A record that nothing reads any more has raised SIGPIPE, which waits behind the mask: ignoring it drops it.
+        act(libc::SIGPIPE, libc::SIG_IGN)?;
+    }
     for signal in [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS] {
-        let handler = if job.ignored & bit(signal) != 0 { libc::SIG_IGN } else { libc::SIG_DFL };
-        let action = KernelAction { handler, flags: 0, restorer: 0, mask: 0 };
-        let none = ptr::null::<KernelAction>();
-        call!(Stage::Exec, SYS_rt_sigaction, signal, ptr::from_ref(&action), none, size_of::<Mask>());
+        let ignored = job.ignored & bit(signal) != 0;
+        act(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL })?;
     }
     let none = ptr::null::<Mask>();
     call!(Stage::Exec, SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const job.mask, none, size_of::<Mask>());
