@@ -32,7 +32,6 @@ pub(crate) fn hung_dir(args: &Args) -> i32 {
     if !mounted {
         return 77;
     }
-    let parent = sys::pid();
     let (read, write) = sys::pipe();
     sys::fork(|| {
         // SAFETY: plain numbers.
@@ -41,10 +40,15 @@ pub(crate) fn hung_dir(args: &Args) -> i32 {
         sys::write_fd(write, b"x");
         sys::close(read);
         sys::close(write);
-        while std::os::unix::process::parent_id() as i32 == parent {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+        // It holds the file system open until the run is over, and is killed with it: without the mark of the run, because
+        // that may be a moment after its end.
+        // SAFETY: numbers, and null-terminated arrays of C strings.
+        unsafe {
+            libc::fcntl(fuse.as_raw_fd(), libc::F_SETFD, 0);
+            let words = [c"sleep".as_ptr(), c"1000".as_ptr(), std::ptr::null()];
+            libc::execve(c"/bin/sleep".as_ptr(), words.as_ptr(), [std::ptr::null()].as_ptr());
         }
-        0
+        1
     });
     sys::close(write);
     let mut one = [0];
