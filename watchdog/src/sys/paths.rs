@@ -322,9 +322,9 @@ pub(crate) fn private_dir(path: &Path, make: bool) -> io::Result<Option<PrivateD
         }
         found => found,
     };
-    let dir = dir.map_err(|errno| match errno {
-        Errno::ENOTDIR | Errno::ELOOP => io::Error::other("is no directory (links are not followed)"),
-        errno => errno.into(),
+    let dir = dir.map_err(|errno| {
+        let no_dir = errno == Errno::ENOTDIR || errno == Errno::ELOOP;
+        if no_dir { io::Error::other("is no directory (links are not followed)") } else { errno.into() }
     })?;
     let (facts, me) = (fstat(&dir)?, geteuid().as_raw());
     if facts.st_uid != me {
@@ -363,11 +363,13 @@ fn quiet(flags: OFlag) -> OFlag {
 }
 
 fn told(errno: Errno) -> io::Error {
-    match errno {
-        Errno::ELOOP => a_link(),
-        Errno::ENXIO => io::Error::other("is a FIFO, not a file"),
-        errno => errno.into(),
+    if errno == Errno::ELOOP {
+        return a_link();
     }
+    if errno == Errno::ENXIO {
+        return io::Error::other("is a FIFO, not a file");
+    }
+    errno.into()
 }
 
 /// How many names a file has.
