@@ -166,7 +166,9 @@ fn whole(path: &Path) -> Option<(Value, usize)> {
 /// Written by the watchdog with this name, NAME.PID or pid.
 fn is_by(report: &Value, instance: &str) -> bool {
     let (name, pid) = (report["watchdog"]["name"].as_str().unwrap_or_default(), &report["watchdog"]["pid"]);
-    instance == name || instance == pid.to_string() || instance == format!("{name}.{pid}")
+    instance == name
+        || pid.as_i64().is_some_and(|pid| instance.parse() == Ok(pid))
+        || instance == format!("{name}.{pid}")
 }
 
 /// A name means all of its replicas, `web@0` and so on.

@@ -174,13 +174,13 @@ pub(crate) fn already_runs(name: &str, path: &Path) -> Option<String> {
         return None;
     }
     let pid = holder(&UnixStream::connect(path).ok()?)?;
-    Some(format!("{name} is already running (pid {pid}): it listens on {}", path.display()))
+    Some(format!("{name} is already running (pid {pid}): {} is in use by it", path.display()))
 }
 
 impl Bound {
     /// The name must be where it was looked for: whoever owns a directory above may have exchanged it meanwhile.
     fn new(listener: UnixListener, path: &Path, place: Place) -> Result<Bound, String> {
-        let id = place.facts(place.name()).filter(is_socket).map(|facts| (facts.st_dev as u64, facts.st_ino as u64));
+        let id = place.facts(place.name()).filter(is_socket).map(|facts| (facts.st_dev, facts.st_ino));
         let id = id.ok_or("its directory was exchanged while the socket was made")?;
         Ok(Bound { listener, home: Home { path: path.to_owned(), place, id } })
     }
@@ -190,7 +190,7 @@ impl Home {
     /// Removes the socket if the path still leads to ours.
     pub(crate) fn unlink(&self) {
         let there = self.place.facts(self.place.name());
-        if there.is_some_and(|facts| (facts.st_dev as u64, facts.st_ino as u64) == self.id) {
+        if there.is_some_and(|facts| (facts.st_dev, facts.st_ino) == self.id) {
             let _ = self.place.remove(self.place.name());
         }
     }

@@ -184,7 +184,7 @@ impl Place {
             Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(errno.into()),
             Ok(facts) if facts.st_mode & TYPE == libc::S_IFLNK => Err(a_link()),
-            Ok(facts) => self.of_whom(facts.st_uid, facts.st_nlink as u64, false),
+            Ok(facts) => self.of_whom(facts.st_uid, names_of(&facts), false),
         }
     }
 
@@ -238,7 +238,7 @@ impl Place {
     /// Whether the name leads to this file.
     pub(crate) fn leads_to(&self, file: &File) -> bool {
         match (self.facts(&self.name), file.metadata()) {
-            (Some(there), Ok(ours)) => (there.st_dev as u64, there.st_ino as u64) == (ours.dev(), ours.ino()),
+            (Some(there), Ok(ours)) => (there.st_dev, there.st_ino) == (ours.dev(), ours.ino()),
             _ => false,
         }
     }
@@ -322,9 +322,9 @@ pub(crate) fn private_dir(path: &Path, make: bool) -> io::Result<Option<PrivateD
         }
         found => found,
     };
-    let dir = dir.map_err(|errno| match errno {
-        Errno::ENOTDIR | Errno::ELOOP => io::Error::other("is no directory (links are not followed)"),
-        errno => errno.into(),
+    let dir = dir.map_err(|errno| {
+        let no_dir = errno == Errno::ENOTDIR || errno == Errno::ELOOP;
+        if no_dir { io::Error::other("is no directory (links are not followed)") } else { errno.into() }
     })?;
     let (facts, me) = (fstat(&dir)?, geteuid().as_raw());
     if facts.st_uid != me {
@@ -363,11 +363,19 @@ fn quiet(flags: OFlag) -> OFlag {
 }
 
 fn told(errno: Errno) -> io::Error {
-    match errno {
-        Errno::ELOOP => a_link(),
-        Errno::ENXIO => io::Error::other("is a FIFO, not a file"),
-        errno => errno.into(),
+    if errno == Errno::ELOOP {
+        return a_link();
     }
+    if errno == Errno::ENXIO {
+        return io::Error::other("is a FIFO, not a file");
+    }
+    errno.into()
+}
+
+/// How many names a file has.
+#[allow(clippy::unnecessary_cast, reason = "a u32 on other machines")]
+fn names_of(facts: &FileStat) -> u64 {
+    facts.st_nlink as u64
 }
 
 fn a_link() -> io::Error {
