@@ -274,8 +274,11 @@ fn veil(message: &mut String, text: &str, written: &str) {
     if message.contains(&quoted) {
         *message = message.replace(&quoted, &format!("{written:?}"));
     }
-    if text.len() >= 4 && message.contains(text) && !written.contains(text) {
-        *message = message.replace(text, written);
+    // As it is, and as a part of a text that stands in quotes.
+    for text in [text, &quoted[1..quoted.len() - 1]] {
+        if text.len() >= 4 && message.contains(text) && !written.contains(text) {
+            *message = message.replace(text, written);
+        }
     }
 }
 

@@ -101,4 +101,7 @@ fn what_is_wrong_with_a_port_or_with_one_replica_is_said() {
     let secret = "[service.a]\ncommand = \"a\"\nreplicas = 2\nready = \"port:${SECRET}${WATCHDOG_REPLICA}\"\n";
     let faults = with(secret, &[], &[], &[("SECRET", "hunter2")]).expect_err("wrong");
     assert!(!format!("{faults:?}").contains("hunter2"), "{faults:?}");
+    let quoted = "[service.a]\ncommand = \"a\"\nreplicas = 2\nuser = \"${SECRET}${WATCHDOG_REPLICA}\"\n";
+    let faults = with(quoted, &[], &[], &[("SECRET", "hunt\"er2")]).expect_err("no such user");
+    assert!(!faults[0].message.contains("er2") && faults[0].message.contains("${SECRET}0"), "{faults:?}");
 }
