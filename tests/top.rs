@@ -273,8 +273,9 @@ fn nothing_is_measured_but_for_who_asks_and_looking_changes_no_judgement() {
     };
     let began = Instant::now();
     let (first, second) = (percent(), percent());
-    // only a machine that stood still for a second may have measured twice
-    assert!((first, second) == (None, None) || began.elapsed() > Duration::from_millis(900), "{first:?} {second:?}");
+    // The same measurement: of one that was watched until just now it may be known already. Only a machine that stood still
+    // for a second may have measured twice.
+    assert!(first == second || began.elapsed() > Duration::from_millis(900), "{first:?} {second:?}");
     wait_for("the second measurement", &mut percent);
     drop(client);
     let switches = || common::procs::status_field(dog.pid(), "voluntary_ctxt_switches");

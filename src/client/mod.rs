@@ -125,7 +125,7 @@ fn arguments(control: &Control) -> Value {
     let timeout = control.timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
     let mut arguments = match control.verb {
         // What it uses is measured for this answer, also where no limit asks for it.
-        "status" => json!({ "sample": true }),
+        "status" => json!({ "sample": true, "mean": true }),
         "stop" => json!({ "timeout_ms": timeout }),
         "restart" => json!({ "force": control.force, "no_dependents": control.no_dependents.then_some(true) }),
         "reload" => json!({ "no_restart": control.no_restart.then_some(true) }),

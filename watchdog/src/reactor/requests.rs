@@ -113,7 +113,7 @@ impl Reactor {
                 let (http, ending) = (self.web.as_ref().map(super::web::Web::at), self.machine.is_ending());
                 let mut value = control::status(&self.frame(), &self.instance, path, http, ending, &services);
                 if watched {
-                    self.show_usage(&services, &mut value);
+                    self.show_usage(&services, ask.switch("mean")?, &mut value);
                 }
                 return Ok(Some(ok(&ask.id, value)));
             }

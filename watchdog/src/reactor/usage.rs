@@ -51,8 +51,9 @@ impl Reactor {
         Some((id, process.generation))
     }
 
-    /// Puts what was seen into the answer of `status`, whose services are these, in this order.
-    pub(super) fn show_usage(&self, services: &[ServiceId], status: &mut Value) {
+    /// Puts what was seen into the answer of `status`, whose services are these, in this order. `mean`: of one that was not
+    /// looked at before, and that no limit has measured, the CPU time since its start.
+    pub(super) fn show_usage(&self, services: &[ServiceId], mean: bool, status: &mut Value) {
         let Some(watched) = self.watched.as_ref() else { return };
         let shapes = status["services"].as_array_mut().into_iter().flatten();
         let mut ids = services.to_vec();
@@ -64,8 +65,7 @@ impl Reactor {
             let percent = |permille: u32| f64::from(permille) / 10.0;
             match seen.usage.cpu_permille() {
                 Some(permille) => shape["cpu"]["percent"] = percent(permille).into(),
-                // The first look at it, and no limit that has measured it: the mean since its start.
-                None if shape["cpu"]["percent"].is_null() => {
+                None if mean && shape["cpu"]["percent"].is_null() => {
                     shape["cpu"]["percent"] = self.mean_share(id, seen).map(percent).into();
                 }
                 None => {}
