@@ -53,8 +53,8 @@ impl Supervisor {
         if signal == TERM || signal == INT || stop_signal {
             return self.end(now, by, signal, out);
         }
-        // The kernel's HUP: the terminal is closed, and the worker may not have it as its own.
-        let hung_up = signal == libc::SIGHUP && origin == Origin::Kernel;
+        // The kernel's HUP: the terminal is closed, and the one program may not have it as its own.
+        let hung_up = self.setup.prefix && signal == libc::SIGHUP && origin == Origin::Kernel;
         let asks_for_end = received == TERM || received == INT || hung_up;
         if asks_for_end && self.services.iter().all(|s| s.living().is_none()) {
             // Rewritten or a closed terminal, but there is no worker to end itself its own way.

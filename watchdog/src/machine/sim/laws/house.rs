@@ -106,7 +106,7 @@ impl House {
         }
         let rewrites = &all[0].spec.rewrite_signal;
         let signal = rewrites.iter().find(|r| r.0 == received).map_or(received, |r| r.1);
-        let closed = signal == libc::SIGHUP && origin == Origin::Kernel;
+        let closed = self.setup.prefix && signal == libc::SIGHUP && origin == Origin::Kernel;
         let asks = received == libc::SIGTERM || received == libc::SIGINT || closed;
         let stop_signal = all.iter().any(|w| w.spec.stop.signal == Some(signal));
         match signal {

@@ -64,9 +64,8 @@ impl Laws {
             Call::Handle(Event::Asked { request: Request::Shutdown, .. }) => true,
             Call::Handle(Event::Signalled { signal, origin }) => {
                 let closed = *signal == libc::SIGHUP && *origin == Origin::Kernel;
-                // Outside of `up` only where no worker is there to take it, which the worlds of one service judge.
-                let asks = closed || [libc::SIGTERM, libc::SIGINT].contains(signal);
-                asks || (*signal == libc::SIGQUIT && self.setup.up)
+                let asks = [libc::SIGTERM, libc::SIGINT].contains(signal);
+                asks || ((closed || *signal == libc::SIGQUIT) && self.setup.up)
             }
             _ => false,
         }
