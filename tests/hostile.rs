@@ -59,7 +59,7 @@ fn verbs_and_names_are_a_closed_list() {
         let answer = control.call(verb, json!({}));
         assert_eq!((&answer["ok"], &answer["error"]["code"]), (&false.into(), &"usage".into()), "{answer}");
     }
-    for name in ["../etc/passwd", "", "a\nb", "\u{1b}[31m", &"n".repeat(5000), "*"] {
+    for name in ["../etc/passwd", "", "a\nb", "\u{1b}[31m", &"n".repeat(5000), "zz*"] {
         control.ask(&json!({"id": 9, "verb": "stop", "services": [name], "args": {}}));
         let line = control.line().unwrap();
         let answer: Value = serde_json::from_str(&line).unwrap();

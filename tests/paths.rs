@@ -471,7 +471,7 @@ fn events_on_a_full_disk_are_whole_or_lost_with_a_count() {
     let lost = told["lines"].as_u64().unwrap();
     let numbers: Vec<u64> = all.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
     let gap: u64 = numbers.windows(2).map(|w| w[1] - w[0] - 1).sum();
-    assert!(lost > 3 && gap == lost, "{lost} were told, {gap} are missing of {numbers:?}");
+    assert!(lost > 0 && gap == lost, "{lost} were told, {gap} are missing of {numbers:?}");
     dog.stop();
 }
 

@@ -198,6 +198,8 @@ impl Beats {
             self.misses = self.misses.saturating_add(1);
         }
         if self.over(now, rules) {
+            // The last ping may have gone out late: its own time is not over, the patience is.
+            self.misses = self.misses.max(rules.misses);
             return Step { ping: None, hung: true, next: None };
         }
         let mut ping = None;
