@@ -22,7 +22,7 @@ pub struct Book {
     pub forgiven: u32,
     /// When the automatic restarts of the sliding window happened.
     pub window: VecDeque<MonoTime>,
-    /// When the last automatic restarts were, at most [`RECENT`]; what `status` says of one that flaps is read from it.
+    /// When the last automatic restarts were, at most `RECENT`; what `status` says of one that flaps is read from it.
     pub recent: VecDeque<MonoTime>,
     /// The delay that was last applied; a run must outlast it to count as stable.
     pub last_delay: Duration,
