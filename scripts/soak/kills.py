@@ -83,21 +83,17 @@ def check_events(events, killed):
     return exits
 
 
-def harass(watchdog, events, rng, wanted):
-    """Kills children of the watchdog at random moments."""
-    done = 0
+def harass(watchdog, rng, wanted):
+    """Kills children of the watchdog at random moments, each once."""
+    killed = set()
     end = time.monotonic() + 10 * WAIT
-    while done < wanted:
-        assert time.monotonic() < end, f"{done} kills of {wanted}, then nothing to kill"
+    while len(killed) < wanted:
+        assert time.monotonic() < end, f"{len(killed)} kills of {wanted}, then nothing to kill"
         time.sleep(rng.choice([0, 0.0005, 0.002, 0.01, 0.03]) * rng.random())
-        for pid in children(watchdog)[:1]:
-            done += kill(pid)
-    return done
-
-
-def finish(watchdog, process_end, how):
-    os.kill(watchdog, how)
-    process_end()
+        for pid in [p for p in children(watchdog) if p not in killed][:1]:
+            if kill(pid):
+                killed.add(pid)
+    return len(killed)
 
 
 def nothing_left(namespace):
@@ -122,9 +118,10 @@ def round_as_pid_1(binary, directory, rng, wanted):
         watchdog = until("the watchdog", lambda: next(iter(children(process.pid)), 0))
         until("the first start", lambda: [e for e in read_events(events) if e["event"] == "spawn"])
         namespace = namespace_of(watchdog)
-        kills = harass(watchdog, events, rng, wanted)
+        kills = harass(watchdog, rng, wanted)
         how = rng.choice([signal.SIGKILL, signal.SIGTERM])
-        finish(watchdog, lambda: process.wait(WAIT), how)
+        os.kill(watchdog, how)
+        process.wait(WAIT)
         nothing_left(namespace)
         exits = check_events(read_events(events), how == signal.SIGKILL)
         return kills + (how == signal.SIGKILL), exits
@@ -138,7 +135,7 @@ def round_as_pid_1(binary, directory, rng, wanted):
 def round_as_child(binary, directory, rng, wanted):
     """The same below another PID 1, which is this script and counts what is left when the watchdog is gone."""
     seed, events = rng.random(), os.path.join(directory, "events")
-    out = subprocess.run(["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--", sys.executable, __file__, "--inside",
+    out = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "--", sys.executable, __file__, "--inside",
                           binary, events, repr(seed), str(wanted)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=20 * WAIT)
     assert out.returncode == 0, f"a round below another PID 1 ended with {out.returncode}"
     kills, killed = json.loads(out.stdout)
@@ -147,12 +144,15 @@ def round_as_child(binary, directory, rng, wanted):
 
 def inside(binary, events, seed, wanted):
     rng = random.Random(seed)
+    # Ends by itself if something hangs: nothing else can end PID 1 of this namespace from inside.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(3))
+    signal.alarm(int(15 * WAIT))
     # A tree outlives a KILL of a watchdog that is not PID 1 and has no control group: that is promised to no one.
     how = rng.choice([signal.SIGKILL, signal.SIGTERM])
     worker = rng.choice([ALONE, QUICK] if how == signal.SIGKILL else [ALONE, TREE, DEAF, QUICK])
     watchdog = subprocess.Popen(command(binary, events, worker, "1s"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     until("the first start", lambda: [e for e in read_events(events) if e["event"] == "spawn"])
-    kills = harass(watchdog.pid, events, rng, wanted)
+    kills = harass(watchdog.pid, rng, wanted)
     watchdog.send_signal(how)
     watchdog.wait(WAIT)
 
