@@ -85,16 +85,12 @@ fn answer(mut stream: &TcpStream) -> io::Result<()> {
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}\n")
 }
 
-/// Who answers, as far as a worker can know: the watchdog's mark ends with the number of the generation.
+/// What answers, as far as a worker can know.
 fn who() -> String {
-    let variable = |name: &str| std::env::var(name).ok();
     let pid = std::process::id();
-    match (variable("WATCHDOG_SERVICE"), variable("WATCHDOG_INVOCATION")) {
-        (Some(service), Some(mark)) => {
-            let generation = mark.rsplit('.').next().unwrap_or("?").to_string();
-            format!("{service}, pid {pid}, generation {generation}")
-        }
-        _ => format!("pid {pid}, supervised by nobody"),
+    match std::env::var("WATCHDOG_SERVICE") {
+        Ok(service) => format!("{service}, pid {pid}"),
+        Err(_) => format!("pid {pid}, without a watchdog"),
     }
 }
 
