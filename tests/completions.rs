@@ -69,7 +69,13 @@ fn bash_offers_what_there_is() {
 #[test]
 fn zsh_and_fish_understand_their_scripts() {
     let dog = shop();
-    let is_there = |shell: &str| Command::new("which").arg(shell).stdout(Stdio::null()).status().unwrap().success();
+    let is_there = |shell: &str| {
+        let there = Command::new(shell).arg("--version").stdout(Stdio::null()).status().is_ok();
+        if !there {
+            common::skip(&format!("{shell} is not installed"));
+        }
+        there
+    };
     if is_there("fish") {
         for (line, offered) in [("stop work", "worker"), ("status -i sh", "shop"), ("signal USR1 work", "worker")] {
             let script = format!("watchdog completions fish | source; complete -C 'watchdog {line}'");
