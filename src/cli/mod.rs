@@ -3,6 +3,7 @@
 mod line;
 pub(crate) mod verbs;
 
+use crate::settings::foreign;
 use crate::settings::table::{self, Setting, Shape};
 use crate::settings::{self, Fault, Flag, nearest};
 use lexopt::{Arg, Parser};
@@ -402,6 +403,9 @@ fn unknown_flag(name: &str, key: &str) -> Fault {
     }
     if table::find(key).is_some_and(|s| !s.has_flag()) && !name.contains('_') {
         return Fault::usage(format!("--{name}: {}", settings::in_a_file_alone(key)));
+    }
+    if let Some((fault, _)) = foreign::key(name) {
+        return Fault::usage(format!("--{name}: {}", fault.message.replacen("unknown key", "unknown setting", 1)));
     }
     let with_flag = |key: &&str| table::find(key).is_none_or(Setting::has_flag);
     let flags: Vec<String> = table::keys().filter(with_flag).map(table::flag).collect();

@@ -65,6 +65,9 @@ fn what_is_wrong_names_the_nearest_right_form() {
         fault(&["--drain-timeout", "1s", "--", "x"]),
         "--drain-timeout: not in this version (rolling restarts come later)"
     );
+    // Words of other supervisors, as in the file. Failed before: only "unknown setting".
+    let foreign = fault(&["--numprocs", "2", "--", "x"]);
+    assert!(foreign.starts_with("--numprocs: unknown setting, a word of supervisord for replicas"), "{foreign}");
     assert_eq!(fault(&["statsu"]), "unknown verb \"statsu\": did you mean \"status\"?");
     for verb in ["upgrade", "import", "hold"] {
         assert_eq!(fault(&[verb]), format!("{verb}: not in this version"));

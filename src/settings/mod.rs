@@ -17,7 +17,7 @@ mod environ;
 mod expand;
 mod fault;
 pub(crate) mod file;
-mod foreign;
+pub(crate) mod foreign;
 mod hooks;
 mod language;
 pub(crate) mod later;

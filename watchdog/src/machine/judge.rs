@@ -27,11 +27,17 @@ impl Service {
         let by_rule = self.run.as_ref().is_some_and(|r| r.doomed.is_some());
         if !wants {
             self.leave = true;
-            if failure && self.left_too_early() {
+            let early = failure && self.left_too_early();
+            if early {
                 self.status = self.status.filter(|s| *s != 0).or(Some(1));
             }
             let verdict = if failure { "a failure" } else { "a success" };
             let rule = format!("{how}: {verdict}, not restarted (restart = {policy})");
+            if early && !by_rule {
+                let exit_status = self.status.unwrap_or(1);
+                let what = What::GaveUp { restarts: self.book.total, exit_status, rule: rule.clone() };
+                self.tell(cx, Some(cause), what);
+            }
             if by_rule {
                 self.status = Some(1);
                 let what = What::GaveUp { restarts: self.book.total, exit_status: 1, rule: rule.clone() };

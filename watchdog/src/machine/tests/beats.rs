@@ -127,7 +127,9 @@ fn an_end_before_it_has_stayed_is_a_failed_start_whatever_its_code() {
     assert_eq!((stage.told(), stage.reports()), (vec!["exit", "restart-scheduled"], vec![Cause::Exited]));
     assert!(stage.service().reason.contains("a failed start, for it was to stay for 10"), "{}", stage.service().reason);
     let never = with(|s| (s.ready, s.restart.policy) = (Ready::Alive(secs(10)), crate::spec::Policy::Never)).up();
-    assert_eq!(never.ends(0).service().status, Some(1));
+    let never = never.ends(0);
+    // Failed before: status 1 and not a word.
+    assert_eq!((never.told(), never.service().status), (vec!["exit", "gave-up"], Some(1)));
     let stopped = ready(Ready::Alive(secs(10))).stop(None).ends(0);
     assert_eq!(
         (stopped.state(), stopped.reports()),

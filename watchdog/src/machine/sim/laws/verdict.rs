@@ -35,6 +35,10 @@ impl Witness {
             self.seen.saw(Rare::NotWanted);
             if failure && !no_process && self.early() {
                 self.status = self.status.filter(|status| *status != 0).or(Some(1));
+                if !by_rule {
+                    self.want.tell("gave-up");
+                    self.want.gave_up_with = self.status;
+                }
             }
             self.leave = true;
             self.rest = Some((!failure, now));
