@@ -219,7 +219,7 @@ impl Service {
     }
 
     /// It had to be there for a while to count as started (`ready = alive`) and was not: a failed start, whatever its code.
-    pub(super) fn left_too_early(&self) -> bool {
+    pub fn left_too_early(&self) -> bool {
         let stays = self.spec.kind == Kind::Service && matches!(self.spec.ready, Ready::Alive(_));
         stays && self.run.as_ref().is_some_and(|r| r.spawned.is_some() && r.ready.is_none())
     }

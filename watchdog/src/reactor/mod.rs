@@ -544,9 +544,9 @@ impl Reactor {
     }
 
     /// Whether its giving up has to be said even where the prefix form is to be transparent: it was restarted before, or
-    /// its end was our doing.
+    /// its end was our doing, or a failed start whose code may say otherwise.
     fn is_news(&self, service: Option<ServiceId>) -> bool {
-        let by_rule = |s: &Service| s.run.as_ref().is_some_and(|r| r.doomed.is_some());
+        let by_rule = |s: &Service| s.left_too_early() || s.run.as_ref().is_some_and(|r| r.doomed.is_some());
         let services = self.machine.services();
         services.iter().any(|s| s.book.total > 0) || services.iter().any(|s| Some(s.id) == service && by_rule(s))
     }
