@@ -138,6 +138,27 @@ fn each_worker_has_a_socket_of_its_own_that_strangers_cannot_reach() {
     }
 }
 
+/// A directory that is there on a file system that has become read-only (an image that ran the watchdog when it was built) is
+/// passed over. Failed before: the worker got no socket, although other places could be had.
+#[test]
+fn a_directory_that_is_read_only_is_passed_over() {
+    if !common::is_root() || !common::can_unshare(&["--mount"]) {
+        return common::skip("needs root and mount namespaces");
+    }
+    let run = Run::quick().flag("--ready", "reported");
+    let used = run.path("run-notify");
+    std::fs::create_dir(&used).unwrap();
+    std::fs::set_permissions(&used, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
+    let mount = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && shift && exec \"$@\"";
+    let place = used.to_string_lossy().into_owned();
+    let run = run.under(["unshare", "--mount", "sh", "-c", mount, "sh", &place]);
+    let dog = run.talks(&["n:READY=1", "sleep:100000"]).spawn();
+    dog.event("ready", 1);
+    let socket = std::path::PathBuf::from(socket_of(dog.worker_pid(1)));
+    assert!(socket.parent() != Some(used.as_path()), "{socket:?}");
+    dog.stop();
+}
+
 /// H1: what a killed watchdog left is cleared by the next one
 #[test]
 fn sockets_of_a_watchdog_that_was_killed_are_cleared_by_the_next() {

@@ -4,8 +4,9 @@
 use super::channel::{self, PATH_LIMIT, SocketFile};
 use super::closer;
 use nix::errno::Errno;
+use nix::fcntl::AtFlags;
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, faccessat};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
@@ -120,6 +121,8 @@ fn prepare(dir: &Path, others: bool) -> io::Result<()> {
     // Opened, so that what is looked at is what is changed.
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(dir)?;
     check(&opened)?;
+    // One that is there already says nothing of a file system that has become read-only.
+    faccessat(&opened, ".", AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?;
     match others && !dir.ancestors().skip(1).all(passable) {
         true => Err(ErrorKind::PermissionDenied.into()),
         false => Ok(()),
