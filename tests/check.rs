@@ -83,6 +83,22 @@ fn a_directory_that_is_missing_is_an_error_of_the_file() {
 }
 
 /// Section 9: drop-ins beside the file, in the order of their names, win key by key
+/// Failed before: `check` called valid what `up` then refused.
+#[test]
+fn a_link_in_the_place_of_a_rotated_file_is_an_error_of_the_file() {
+    let text = "[watchdog]\nevents_file = \"e\"\n[service.a]\ncommand = \"true\"\nlog_file = \"x\"\n";
+    let folder = Folder::with(text);
+    assert_eq!(folder.verb(&["check"]).code, 0);
+    for name in ["x", "e"] {
+        std::os::unix::fs::symlink("nowhere", folder.path(name)).unwrap();
+        let said = folder.verb(&["check", "--json"]);
+        let json: Value = serde_json::from_str(&said.out).unwrap();
+        let message = json["errors"][0]["message"].as_str().unwrap();
+        assert!(said.code == 1 && message.contains("is a symbolic link, which is not followed"), "{}", said.out);
+        std::fs::remove_file(folder.path(name)).unwrap();
+    }
+}
+
 #[test]
 fn drop_ins_are_read_after_the_file_and_win() {
     let folder = Folder::with(&format!("{RAN}nice = 1\ncwd = \"/a\"\n"))

@@ -74,6 +74,11 @@ impl Claims {
     }
 }
 
+/// Why a file that is rotated cannot be this one: it is opened through no link. For `check`; a start finds it out itself.
+pub(crate) fn a_link(path: &Path) -> Option<String> {
+    path.is_symlink().then(|| format!("{}: is a symbolic link, which is not followed", path.display()))
+}
+
 /// `x.log.3.gz` is number 3 of `x.log`.
 fn numbered(id: &Identity) -> Option<(Identity, u32)> {
     let name = id.name().to_str()?;

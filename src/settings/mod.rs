@@ -290,6 +290,9 @@ fn a_service_link(name: &std::ffi::OsStr) -> String {
 
 fn unknown_variable(name: &str) -> String {
     let key = name.trim_start_matches("WATCHDOG_").to_ascii_lowercase();
+    if let Some((fault, _)) = foreign::key(&key) {
+        return format!("{name}: {}", fault.message.replacen("unknown key", "unknown variable, passed over", 1));
+    }
     let fault = Fault::usage(format!("{name}: unknown variable, passed over"));
     fault.or_nearest(nearest(&key, table::keys()).map(table::variable)).message
 }

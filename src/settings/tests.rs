@@ -130,6 +130,12 @@ fn a_variable_that_does_not_parse_is_an_error_and_an_unknown_one_a_warning() {
     let got = resolved(&[], &[("WATCHDOG_STOP_TIMEUOT", "5s"), ("WATCHDOG_USEC", "x"), ("WATCHDOG_PID", "x")]);
     let warning = "WATCHDOG_STOP_TIMEUOT: unknown variable, passed over: did you mean \"WATCHDOG_STOP_TIMEOUT\"?";
     assert_eq!(got.warnings, [warning]);
+    // Words of other supervisors, as in the file. Failed before: only "unknown variable".
+    let foreign = resolved(&[], &[("WATCHDOG_NUMPROCS", "2")]).warnings;
+    assert!(
+        foreign[0].starts_with("WATCHDOG_NUMPROCS: unknown variable, passed over, a word of supervisord"),
+        "{foreign:?}"
+    );
     assert!(got.spec.launch.env.iter().any(|(k, _)| k == "WATCHDOG_STOP_TIMEUOT"));
     assert!(!got.spec.launch.env.iter().any(|(k, _)| k == "WATCHDOG_USEC" || k == "WATCHDOG_PID"));
 }

@@ -2,7 +2,7 @@
 //! nothing.
 
 use super::{Member, Said};
-use crate::settings::claims::Claims;
+use crate::settings::claims::{Claims, a_link};
 use crate::settings::draft::{ControlWish, Draft, ReportWish};
 use crate::settings::fault::Fault;
 use crate::settings::reason;
@@ -41,6 +41,9 @@ pub(super) fn of_the_watchdog(above: &Draft, said: &Said, faults: &mut Vec<Fault
     for (key, path) in named {
         let wrong = path.and_then(|path| homeless(path).or_else(|| no_directory(path).filter(|_| key == "report_dir")));
         faults.extend(wrong.map(|what| said.wrong_with_the_watchdog(key, Fault::broken(what))));
+    }
+    if let Some(what) = above.events_file.as_deref().and_then(a_link) {
+        faults.push(said.wrong_with_the_watchdog("events_file", Fault::broken(what)));
     }
     for (key, what) in Claims::default().of_the_watchdog(above) {
         faults.push(said.wrong_with_the_watchdog(key, Fault::broken(what)));

@@ -5,12 +5,12 @@ use super::order::{Chosen, Starts};
 use super::{AllLinks, Bases, Member, Said, places};
 use crate::settings::World;
 use crate::settings::build::Shared;
-use crate::settings::claims::Claims;
+use crate::settings::claims::{Claims, a_link};
 use crate::settings::draft::Draft;
 use crate::settings::fault::Fault;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use watchdog_engine::spec::{Autostart, Need, Spec};
+use watchdog_engine::spec::{Autostart, LogMode, Need, Spec};
 
 /// What stands around the services.
 pub(super) struct Around<'a> {
@@ -53,7 +53,8 @@ pub(super) fn all(
                 warnings.extend(said.start_warning(&member, &built[0]));
                 let before = specs.len();
                 around.place(at, member.name, built, &mut specs);
-                for (key, what) in specs[before..].iter().flat_map(|spec| claims.of_a_service(spec)) {
+                let wrong = |spec| linked(spec).into_iter().chain(claims.of_a_service(spec));
+                for (key, what) in specs[before..].iter().map(|spec| &**spec).flat_map(wrong) {
                     faults.push(said.wrong_with(&member, Fault::broken(what).about(key)));
                 }
             }
@@ -66,6 +67,14 @@ pub(super) fn all(
         }
     }
     specs
+}
+
+/// The files of output that are symbolic links.
+fn linked(spec: &Spec) -> Vec<(&'static str, String)> {
+    let log = &spec.log;
+    let files = [("log_file", &log.file), ("log_file_stderr", &log.stderr_file)];
+    let kept = files.into_iter().filter(|_| log.mode != LogMode::Inherit);
+    kept.filter_map(|(key, path)| Some((key, a_link(path.as_deref()?)?))).collect()
 }
 
 impl Around<'_> {

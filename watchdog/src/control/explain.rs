@@ -87,7 +87,7 @@ fn heartbeat_rule(s: &Service) -> String {
     let armed = run.filter(|r| r.beats.armed);
     let lanes = run.map_or(0, |r| r.lanes.all.iter().filter(|l| l.view.armed).count());
     let follows = match rules.on_hang {
-        OnHang::Restart => "it is ended and started again",
+        OnHang::Restart => "it is ended, and the restart policy decides what follows",
         OnHang::Record => "a report is written and nothing else",
     };
     let lanes =

@@ -31,7 +31,7 @@ pub(crate) fn sentence(n: &Notice) -> String {
         What::Verdict { verdict, sentence, record, because } => {
             let follows = match (sentence, record) {
                 (Sentence::Hung, true) => "recorded only (on_hang = record)".to_string(),
-                (Sentence::Hung, false) => "it is ended and started again".to_string(),
+                (Sentence::Hung, false) => "it is ended".to_string(),
                 (Sentence::Extend(n), _) => format!("it gets one interval more, extension {n}"),
                 (Sentence::Wait, _) => "it is waited for".to_string(),
             };
@@ -39,7 +39,7 @@ pub(crate) fn sentence(n: &Notice) -> String {
         }
         What::Threshold { what, value, limit, samples, action, soft } => {
             let follows = match (action, soft) {
-                (LimitAction::Restart, false) => "; it is restarted",
+                (LimitAction::Restart, false) => "; it is ended",
                 (LimitAction::Restart, true) | (LimitAction::Warn, _) => "",
             };
             format!("{}{follows}", threshold_sentence(*what, *value, *limit, *samples, *soft))
