@@ -109,9 +109,10 @@ fn close_all(numbers: &[RawFd], begun: &AtomicU32, parent: i32) -> ! {
 pub(crate) fn random() -> Option<String> {
     let mut bytes = [0u8; 16];
     loop {
-        // SAFETY: a buffer that is writable for the length given with it. So few bytes come at once or not at all.
-        let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
-        if got == bytes.len() as isize {
+        // SAFETY: a buffer that is writable for the length given with it. So few bytes come at once or not at all. The call by
+        // its number: std names the C function as one that may be missing, and in a static binary that is what it then is.
+        let got = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), libc::GRND_NONBLOCK) };
+        if got == bytes.len() as libc::c_long {
             return Some(bytes.iter().map(|b| format!("{b:02x}")).collect());
         }
         if Errno::last() != Errno::EINTR {
