@@ -225,7 +225,11 @@ mod tests {
         let mut ring = Ring::new(1000);
         let room = |ring: &Ring| (ring.bytes.capacity(), ring.runs.capacity());
         assert_eq!(room(&ring), (0, 0));
-        let mut fill = |ring: &mut Ring| (0..3000).for_each(|n| drop(push(ring, &[b'x'; 100][..50 + n % 50])));
+        let fill = |ring: &mut Ring| {
+            for n in 0..3000 {
+                push(ring, &[b'x'; 100][..50 + n % 50]);
+            }
+        };
         fill(&mut ring);
         let full = room(&ring);
         fill(&mut ring);
