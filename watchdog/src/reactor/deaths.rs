@@ -27,7 +27,7 @@ impl Reactor {
     /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
     fn reap(&mut self, seen_alive: MonoTime) {
         let mut ended = Vec::new();
-        self.oom_round = None;
+        self.starts_first();
         let mut orphans = false;
         let rest = loop {
             match reap::reap_one() {
@@ -58,13 +58,15 @@ impl Reactor {
             self.close_links(service);
             self.end_probes(service, proc.generation);
             self.forget_usage(service);
+            self.doubt(service, proc.generation, &dead);
             let left = self.left_of(service, rest, &mut strangers);
             let exit = Exit {
                 code: dead.code,
                 signal: dead.signal,
                 core: dead.core,
                 rss_peak_bytes: Some(dead.rss_peak_bytes),
-                oom: self.oom(service, &dead),
+                // Not known yet: see `after`.
+                oom: Oom::No,
                 cpu: dead.cpu,
             };
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
@@ -77,6 +79,7 @@ impl Reactor {
         if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
             self.feed(Event::Alone);
         }
+        self.do_what_waits();
     }
 
     fn whose(&self, pid: i32) -> Option<ServiceId> {
@@ -144,7 +147,8 @@ impl Reactor {
             left.dedup();
         }
         if left.is_empty() {
-            worker.group = None;
+            let group = worker.group.take();
+            self.after.remove_group(group);
         }
         left
     }

@@ -98,6 +98,8 @@ impl Reactor {
                 None
             }
             Action::Answer { ticket, reply } => {
+                // Whoever is told the outcome has been told what led to it.
+                self.tell_what_waits();
                 self.answer(ticket, reply);
                 None
             }
@@ -188,6 +190,10 @@ impl Reactor {
         }
         self.open_links(id, links);
         self.count_oom_kills();
+        self.pending.started();
+        if generation.0 > 1 {
+            self.after.prepare_next(id);
+        }
         Event::Spawned { service: id, generation, pid }
     }
 
