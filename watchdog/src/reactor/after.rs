@@ -5,7 +5,7 @@
 use super::link::Link;
 use super::record::Pending;
 use super::telling::Told;
-use super::{FIRST_TOKEN, Reactor};
+use super::{FIRST_TOKEN, Reactor, SIGNALS};
 use crate::machine::*;
 use crate::sys::cgroup;
 use crate::sys::reap::Dead;
@@ -13,6 +13,12 @@ use mio::Token;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+/// What is no matter of a start is done when nothing has happened for so long after it.
+const QUIET: Duration = Duration::from_millis(2);
+/// And the longest that it waits for that.
+const LATEST: Duration = Duration::from_millis(20);
+/// Channels that wait to be closed; with more of them none waits.
+const MOST_LINKS: usize = 16;
 /// From a start to the look at what others have left.
 const TIDY_AFTER: Duration = Duration::from_millis(100);
 /// Services for which sockets are made before they are needed.
@@ -37,11 +43,16 @@ enum Later {
 #[derive(Default)]
 pub(super) struct After {
     holds: bool,
+    /// When it is done, and since when it waits.
+    due: Option<Duration>,
+    since: Option<Duration>,
     told: Vec<Later>,
     unread: Vec<Unread>,
     links: Vec<(usize, Link)>,
     lanes: Vec<(ServiceId, OwnedFd)>,
     groups: Vec<cgroup::Group>,
+    /// A generation is over.
+    ended: bool,
     /// They were started again, and may be so once more.
     again: Vec<ServiceId>,
 }
@@ -63,6 +74,10 @@ impl After {
         }
         self.told.push(Later::Report(report));
         None
+    }
+
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due
     }
 
     /// A channel of a generation that is over: not heard any more.
@@ -114,17 +129,35 @@ impl Reactor {
         self.after.holds = true;
     }
 
+    /// At the end of a turn: what waits is done; or a moment later, where a worker was started and nothing else has
+    /// happened. It would only take the processor from that worker, whose end may be the next thing to happen.
+    pub(super) fn finish_starts(&mut self) {
+        let now = self.clock.now();
+        let since = *self.after.since.get_or_insert(now);
+        let until = (now + QUIET).min(since + LATEST);
+        let alone = self.only_deaths && self.hooked.is_empty() && self.exit.is_none();
+        if alone && self.pending.has_started() && self.after.links.len() <= MOST_LINKS && until > now {
+            self.after.due = Some(until);
+        } else if self.after.due.is_none_or(|due| due <= now) {
+            self.do_what_waits();
+        }
+    }
+
+    /// At the beginning of one: what waits is done before anything else is heard, but for deaths.
+    pub(super) fn begin_turn(&mut self, tokens: &[Token]) {
+        self.only_deaths = tokens.iter().all(|t| *t == SIGNALS);
+        let now = self.clock.now();
+        if self.after.due.is_some_and(|due| !self.only_deaths || due <= now) {
+            self.do_what_waits();
+        }
+        self.tidy_in_time(tokens);
+    }
+
     /// Starts have been made: what waited for them is done.
     pub(super) fn do_what_waits(&mut self) {
         self.tell_what_waits();
-        self.after.holds = false;
-        for (token, link) in std::mem::take(&mut self.after.links) {
-            self.close_link(token, link);
-        }
-        for (id, file) in std::mem::take(&mut self.after.lanes) {
-            self.close_memory(id, 0, file);
-        }
-        self.after.groups.clear();
+        self.close_what_waits();
+        (self.after.holds, self.after.due, self.after.since) = (false, None, None);
         self.make_ready();
         if self.tidy_due.is_none() && self.places.is_untidy() {
             self.tidy_due = Some(self.clock.now() + TIDY_AFTER);
@@ -133,7 +166,7 @@ impl Reactor {
 
     /// What others have left where notify sockets are made is no matter of a start: of a worker that ends at once it is not
     /// looked at, of all others with the first word, or a moment after the start.
-    pub(super) fn tidy_in_time(&mut self, tokens: &[Token]) {
+    fn tidy_in_time(&mut self, tokens: &[Token]) {
         let Some(due) = self.tidy_due else { return };
         if due <= self.clock.now() || tokens.iter().any(|t| t.0 >= FIRST_TOKEN) {
             self.tidy_due = None;
@@ -144,7 +177,7 @@ impl Reactor {
     /// What the next start needs and can be made before, within the descriptors that there are: not for many services.
     fn make_ready(&mut self) {
         let again = std::mem::take(&mut self.after.again);
-        if self.machine.services().len() > FEW {
+        if !std::mem::take(&mut self.after.ended) || self.machine.services().len() > FEW {
             return;
         }
         for id in again {
@@ -154,6 +187,18 @@ impl Reactor {
         }
         let services = self.machine.services();
         self.places.keep_only(|id| services.get(id.0 as usize).is_some_and(|s| !s.state.is_terminal()));
+    }
+
+    /// Closes what dead workers have left.
+    pub(super) fn close_what_waits(&mut self) {
+        self.after.ended |= !self.after.links.is_empty();
+        for (token, link) in std::mem::take(&mut self.after.links) {
+            self.close_link(token, link);
+        }
+        for (id, file) in std::mem::take(&mut self.after.lanes) {
+            self.close_memory(id, 0, file);
+        }
+        self.after.groups.clear();
     }
 
     /// Tells what has happened so far: somebody is answered.

@@ -9,6 +9,10 @@ use crate::sys::{panic, tree};
 impl Reactor {
     /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
     pub(super) fn on_signals(&mut self, received: &[Received]) {
+        if received.iter().any(|r| r.signal != libc::SIGCHLD) {
+            self.only_deaths = false;
+            self.do_what_waits();
+        }
         for r in received.iter().filter(|r| r.signal != libc::SIGCHLD) {
             let origin = match r.from_kernel {
                 true => Origin::Kernel,
@@ -79,7 +83,9 @@ impl Reactor {
         if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
             self.feed(Event::Alone);
         }
-        self.do_what_waits();
+        if !self.only_deaths {
+            self.do_what_waits();
+        }
     }
 
     fn whose(&self, pid: i32) -> Option<ServiceId> {

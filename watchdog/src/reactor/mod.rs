@@ -193,6 +193,8 @@ struct Reactor {
     oom_round: Option<measure::OomCount>,
     /// When it is looked at what watchdogs have left that were killed.
     tidy_due: Option<Duration>,
+    /// In this turn nothing has come but signals.
+    only_deaths: bool,
     /// What waits until the starts that follow from a death are under way.
     after: after::After,
     /// `/dev/null`, for the workers that read nothing.
@@ -270,7 +272,7 @@ impl Reactor {
         self.machine.begin(self.now(), &mut out);
         self.starts_first();
         self.perform(out);
-        self.do_what_waits();
+        self.finish_starts();
         self.tend_reports();
         self.turn_shown();
         self.speak_upward();
@@ -332,6 +334,7 @@ impl Reactor {
             .chain(self.orphans.next_deadline())
             .chain(self.closers.next_deadline())
             .chain(self.pending.due())
+            .chain(self.after.due())
             .chain(self.tidy_due)
             .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .chain(self.web.as_ref().and_then(web::Web::next_deadline))
@@ -355,7 +358,7 @@ impl Reactor {
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
         self.held_up = false;
-        self.tidy_in_time(tokens);
+        self.begin_turn(tokens);
         // What has begun comes before all that it does.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_launch(token.0);
@@ -396,7 +399,7 @@ impl Reactor {
         self.end_late_hooks();
         self.end_late_launches();
         self.free_ports();
-        self.do_what_waits();
+        self.finish_starts();
         self.tend_reports();
         self.flush_files();
         self.drop_clients();

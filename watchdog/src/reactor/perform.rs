@@ -152,7 +152,15 @@ impl Reactor {
         }
         let before = self.clock.now();
         let mut launched = self.launch(id, generation);
-        if launched.as_ref().is_err_and(|f| matches!(f.errno, libc::EMFILE | libc::ENFILE)) && self.shed_clients() {
+        let lacks = |made: &Result<_, SpawnFailure>| {
+            made.as_ref().is_err_and(|f: &SpawnFailure| matches!(f.errno, libc::EMFILE | libc::ENFILE))
+        };
+        if lacks(&launched) {
+            // First those of the worker that it follows.
+            self.close_what_waits();
+            launched = self.launch(id, generation);
+        }
+        if lacks(&launched) && self.shed_clients() {
             launched = self.launch(id, generation);
         }
         let took = self.clock.now().saturating_sub(before);

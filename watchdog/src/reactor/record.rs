@@ -61,6 +61,11 @@ impl Orders {
         self.started = true;
     }
 
+    /// Whether one was started in this turn.
+    pub(super) fn has_started(&self) -> bool {
+        self.started
+    }
+
     pub(super) fn due(&self) -> Option<Duration> {
         self.due
     }

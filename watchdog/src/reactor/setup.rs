@@ -149,6 +149,7 @@ impl Reactor {
             own_kills: Default::default(),
             oom_round: None,
             tidy_due: None,
+            only_deaths: false,
             after: Default::default(),
             null: None,
             to_measure: Vec::new(),
