@@ -267,7 +267,7 @@ impl Reactor {
     }
 
     /// Runs until the machine says that it is over; the status is the watchdog's.
-    fn run(mut self) -> u8 {
+    fn run(mut self: Box<Self>) -> u8 {
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.starts_first();
