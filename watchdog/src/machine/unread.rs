@@ -66,5 +66,6 @@ fn amend(ended: &mut Ended, oom: Oom) {
 
 /// An end that was asked for, or was our doing, has another cause than how it came: that one stays.
 fn called(cause: Cause, oom: Oom) -> Cause {
-    if cause == Cause::Signalled && oom == Oom::Worker { Cause::Oom } else { cause }
+    let plain = matches!(cause, Cause::Signalled | Cause::Exited);
+    if plain && oom == Oom::Worker { Cause::Oom } else { cause }
 }

@@ -137,7 +137,10 @@ impl Reactor {
         let until = (now + QUIET).min(since + LATEST);
         let alone = self.only_deaths && self.hooked.is_empty() && self.exit.is_none();
         if alone && self.pending.has_started() && self.after.links.len() <= MOST_LINKS && until > now {
-            self.after.due = Some(until);
+            if self.after.due.replace(until).is_some() {
+                // The second start so soon: there will be a third.
+                self.make_ready();
+            }
         } else if self.after.due.is_none_or(|due| due <= now) {
             self.do_what_waits();
         }
@@ -159,6 +162,7 @@ impl Reactor {
         self.close_what_waits();
         (self.after.holds, self.after.due, self.after.since) = (false, None, None);
         self.make_ready();
+        self.unmake();
         if self.tidy_due.is_none() && self.places.is_untidy() {
             self.tidy_due = Some(self.clock.now() + TIDY_AFTER);
         }
@@ -177,7 +181,7 @@ impl Reactor {
     /// What the next start needs and can be made before, within the descriptors that there are: not for many services.
     fn make_ready(&mut self) {
         let again = std::mem::take(&mut self.after.again);
-        if !std::mem::take(&mut self.after.ended) || self.machine.services().len() > FEW {
+        if self.machine.services().len() > FEW {
             return;
         }
         for id in again {
@@ -185,8 +189,14 @@ impl Reactor {
                 self.places.prepare(id, &service.spec);
             }
         }
-        let services = self.machine.services();
-        self.places.keep_only(|id| services.get(id.0 as usize).is_some_and(|s| !s.state.is_terminal()));
+    }
+
+    /// What was made for a start that does not come.
+    fn unmake(&mut self) {
+        if std::mem::take(&mut self.after.ended) {
+            let services = self.machine.services();
+            self.places.keep_only(|id| services.get(id.0 as usize).is_some_and(|s| !s.state.is_terminal()));
+        }
     }
 
     /// Closes what dead workers have left.
