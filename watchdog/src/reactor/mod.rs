@@ -197,6 +197,8 @@ struct Reactor {
     only_deaths: bool,
     /// What waits until the starts that follow from a death are under way.
     after: after::After,
+    /// What the last worker got of variables.
+    given: Option<launch::Given>,
     /// `/dev/null`, for the workers that read nothing.
     null: Option<std::fs::File>,
     /// Of commands of our own.
