@@ -498,8 +498,9 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.end_all_tries();
+        self.tell_what_waits();
         self.read_the_rest();
-        self.do_what_waits();
+        self.do_what_waits_at_the_end();
         self.write_reports(usize::MAX);
         self.leave_message();
         self.end_show();
