@@ -15,7 +15,7 @@ NULL = subprocess.DEVNULL
 class Ground:
     """Everything of one run that is not a measure."""
 
-    def __init__(self, binary):
+    def __init__(self, binary, counted=None, waste=None):
         self.dir = tempfile.mkdtemp(prefix="budgets-")
         os.mkdir(self.path("empty"))
         os.mkdir(self.path("bin"))
@@ -25,6 +25,11 @@ class Ground:
             "PATH": f"{self.path('empty')}:{self.path('bin')}", "HOME": "/", "LANG": "C",
             "WATCHDOG_RUNTIME_DIR": self.path("run"), "XDG_STATE_HOME": self.path("state"),
         }
+        if waste:
+            self.env["BUDGETS_WASTE"] = waste
+        # The build that counts allocations; without it they are not measured.
+        self.counted = counted and self.copy(counted, "counted")
+        self.puppet = self.tool("puppet.c", "puppet")
         self.traces = 0
         self.strace_path = shutil.which("strace")
         if not self.strace_path:
@@ -32,6 +37,12 @@ class Ground:
 
     def path(self, *names):
         return os.path.join(self.dir, *names)
+
+    def fresh(self, name):
+        """An empty folder."""
+        shutil.rmtree(self.path(name), ignore_errors=True)
+        os.mkdir(self.path(name))
+        return self.path(name)
 
     def close(self):
         shutil.rmtree(self.dir, ignore_errors=True)
