@@ -80,8 +80,8 @@ def number(value):
 def table(rows):
     rows = [("measure", "value", "ceiling", "unit", "verdict"), *rows]
     widths = [max(len(row[at]) for row in rows) for at in range(5)]
-    right = (1, 2)
-    return "\n".join("  ".join(c.rjust(w) if at in right else c.ljust(w) for at, (c, w) in enumerate(zip(row, widths))).rstrip() for row in rows)
+    lines = ([c.rjust(w) if at in (1, 2) else c.ljust(w) for at, (c, w) in enumerate(zip(row, widths))] for row in rows)
+    return "\n".join("  ".join(cells).rstrip() for cells in lines)
 
 
 def tight(entry, value):

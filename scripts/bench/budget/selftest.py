@@ -111,10 +111,22 @@ def repository():
         wrong, told = history.check(root, ceilings.parse(FILE.replace("1_000", "1_002")))
         same((len(wrong), "raised prefix.calls" in wrong[0], len(told)), (1, True, 1))
         commit("1_000", "lower again")
-        same(len(history.check(root, ceilings.parse(FILE))[0]), 1)
+        same(history.check(root, ceilings.parse(FILE)), ([], []))
         commit("1_003", "higher\n\nCeiling: prefix.calls: a new promise")
         same(history.check(root, ceilings.parse(FILE.replace("1_000", "1_003"))), ([], []))
+        pages(root, git)
         shallow = os.path.join(root, "shallow")
         subprocess.run([*git, "clone", "-q", "--depth", "1", f"file://{root}", shallow], check=True)
         wrong, told = history.check(shallow, ceilings.parse(FILE.replace("1_000", "1_003")))
         same((wrong, len(told)), ([], 1))
+
+
+def pages(root, git):
+    """A page of the newest commit is up to date, one of the commit before it is not; one of no commit is wrong."""
+    page = os.path.join(root, "page.md")
+    for revision, wrong, told in [("HEAD", 0, 0), ("HEAD^", 1, 0), (None, 1, 0), ("0" * 40, 0, 1)]:
+        asked = subprocess.run([*git, "rev-parse", revision or "HEAD"], stdout=subprocess.PIPE, text=True, check=True)
+        name = asked.stdout.strip() if revision else "unknown"
+        with open(page, "w") as file:
+            file.write(f"- commit: `{name}`\n")
+        same([len(part) for part in history.stale(root, "page.md")], [wrong, told])
