@@ -61,6 +61,16 @@ fn panicked(info: &std::panic::PanicHookInfo<'_>) {
 fn run(command: Command) -> u8 {
     match command {
         Command::Supervise { flags, command } => supervise(&flags, command),
+        other => run_other(other),
+    }
+}
+
+/// All but the prefix form. Out of its way: what is inlined here would be read in at each start.
+#[cold]
+#[inline(never)]
+fn run_other(command: Command) -> u8 {
+    match command {
+        Command::Supervise { flags, command } => supervise(&flags, command),
         Command::Control(control) => client::run(&control, &World::real()),
         Command::Simulate { flags, exits, json } => simulate::run(&flags, &exits, json, &World::real()),
         Command::Up(up) => up::run(up, World::real()),
@@ -84,7 +94,8 @@ fn run(command: Command) -> u8 {
 
 /// The prefix form: everything that is wrong is said at once, then nothing is started.
 fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
-    match settings::resolve(flags, command, &World::real()) {
+    let resolved = settings::resolve(flags, command, &World::real());
+    match resolved {
         Ok(resolved) => {
             logging::init(&resolved.log_level, resolved.log_format);
             for warning in &resolved.warnings {

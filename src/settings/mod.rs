@@ -164,14 +164,15 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let (log_level, log_format) = (draft.log_level.clone(), draft.log_format);
     warnings.extend(draft.env_files.iter().filter_map(|path| env_file::warning(path)));
     faults.extend(draft.contradictions());
-    let mut instance = draft.instance(world);
+    let mut shared = Shared::new(world);
+    let mut instance = draft.instance(world, environ::of_commands(&shared.inherited));
     let mut claims = Claims::default();
     let mut shared_files = claims.of_the_watchdog(&draft);
     shared_files.extend(claims.of_a_service(&draft.spec));
     faults.extend(shared_files.into_iter().map(|(key, what)| Fault::usage(format!("{key}: {what}")).about(key)));
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
     instance.report_dir = draft.report_dir.directory(&name, world);
-    match draft.spec(command, &mut Shared::new(world)) {
+    match draft.spec(command, &mut shared) {
         Ok(mut spec) if faults.is_empty() => {
             instance.name = name.clone();
             spec.name = name;

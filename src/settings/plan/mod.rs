@@ -13,6 +13,7 @@ mod starts;
 mod tests;
 pub(crate) mod told;
 
+use super::build::Shared;
 use super::draft::{Draft, LogFormat, ReportWish};
 use super::expand::OwnFacts;
 use super::fault::Fault;
@@ -157,7 +158,8 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     said.veil(warnings.iter_mut());
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
-    let instance = Instance { form: Form::Up, ..above.instance(world) };
+    let environment = environ::of_commands(&Shared::new(world).inherited);
+    let instance = Instance { form: Form::Up, ..above.instance(world, environment) };
     let reports = bases.above.report_dir;
     Ok(Plan { instance, specs, log_level, log_format, warnings, order, reports, said })
 }

@@ -255,7 +255,7 @@ impl Reactor {
     }
 
     /// Runs until the machine says that it is over; the status is the watchdog's.
-    fn run(mut self) -> u8 {
+    fn run(mut self: Box<Self>) -> u8 {
         #[cfg(feature = "counted")]
         crate::waste::one();
         let mut out = Actions::new();

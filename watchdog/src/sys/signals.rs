@@ -110,7 +110,8 @@ impl Signals {
         Ok((Signals(fd), Inherited { mask, ignored: WERE_IGNORED.load(Ordering::Relaxed) }))
     }
 
-    /// Reads all that is pending into `out`.
+    /// Reads all that is pending into `out`. Not inlined, for the size of its buffer.
+    #[inline(never)]
     pub(crate) fn drain(&self, out: &mut Vec<Received>) {
         const BATCH: usize = 16;
         let me = nix::unistd::getpid().as_raw();
