@@ -131,21 +131,24 @@ def build_tools(out):
     return tools
 
 
-def build_watchdog():
-    """The release binary: static with musl where that target is installed, else static with glibc."""
+def target():
+    """What is built for: static with musl where that target is installed, else static with glibc; and the environment for it."""
     musl = f"{platform.machine()}-unknown-linux-musl"
     targets = run_text(["rustup", "target", "list", "--installed"]).split()
     sysroot = run_text(["rustc", "--print", "sysroot"]).strip()
-    there = musl in targets or os.path.isdir(os.path.join(sysroot, "lib", "rustlib", musl))
-    target = musl if there else f"{platform.machine()}-unknown-linux-gnu"
-    env = dict(os.environ)
-    if not there:
-        env["RUSTFLAGS"] = "-C target-feature=+crt-static"
-    command = ["cargo", "build", "--release", "--package", "watchdog", "--target", target]
+    if musl in targets or os.path.isdir(os.path.join(sysroot, "lib", "rustlib", musl)):
+        return musl, dict(os.environ)
+    return f"{platform.machine()}-unknown-linux-gnu", dict(os.environ, RUSTFLAGS="-C target-feature=+crt-static")
+
+
+def build_watchdog():
+    """The release binary."""
+    name, env = target()
+    command = ["cargo", "build", "--release", "--package", "watchdog", "--target", name]
     subprocess.run(command, cwd=ROOT, env=env, check=True)
     about = json.loads(run_text(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT))
-    binary = os.path.join(about["target_directory"], target, "release", "watchdog")
-    return binary, f"{target}, static, {os.path.getsize(binary) / 1e6:.2f} MB"
+    binary = os.path.join(about["target_directory"], name, "release", "watchdog")
+    return binary, f"{name}, static, {os.path.getsize(binary) / 1e6:.2f} MB"
 
 
 def run_text(command, **more):

@@ -268,6 +268,8 @@ impl Reactor {
 
     /// Runs until the machine says that it is over; the status is the watchdog's.
     fn run(mut self: Box<Self>) -> u8 {
+        #[cfg(feature = "counted")]
+        crate::waste::one();
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.starts_first();
@@ -295,6 +297,8 @@ impl Reactor {
             tokens.sort_unstable();
             tokens.dedup();
             self.turn(&tokens);
+            #[cfg(feature = "counted")]
+            crate::waste::one();
             #[cfg(debug_assertions)]
             Reactor::panic_if_asked();
         }
