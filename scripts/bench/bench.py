@@ -176,8 +176,21 @@ def build_watchdog():
 def released(root, env):
     """What scripts/release of that tree builds; cargo alone where there is no such script."""
     script = os.path.join(root, "scripts", "release")
-    done = subprocess.run([script, "--unchecked"], cwd=root, env=env, stdout=subprocess.PIPE, text=True, check=True)
-    return os.path.join(root, done.stdout.strip().splitlines()[-1])
+    return os.path.join(root, built_by([script, "--unchecked"], root, env).strip().splitlines()[-1])
+
+
+def built_by(command, root, env):
+    """What a build says. Broken off, its compilers are ended with it: they are a group of their own."""
+    process = subprocess.Popen(command, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        told, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if process.returncode != 0:
+        sys.exit(f"bench: {' '.join(command)} ended with status {process.returncode}")
+    return told
 
 
 def earlier(before, commit, folder):

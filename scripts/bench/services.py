@@ -335,7 +335,7 @@ def scrape(address):
 
 def beating(setup, count):
     """CPU with a beat each second for all, and with a probe for all; milliseconds per second."""
-    subprocess.run(["cargo", "build", "--quiet", "--release", "-p", "worker-sdk", "--example", "pulse"], cwd=ROOT, check=True)
+    ground.built_by(["cargo", "build", "--quiet", "--release", "-p", "worker-sdk", "--example", "pulse"], ROOT, os.environ)
     about = json.loads(ground.run_text(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT))
     pulse = os.path.join(about["target_directory"], "release", "examples", "pulse")
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
