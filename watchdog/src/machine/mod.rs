@@ -4,6 +4,7 @@
 mod alive;
 mod arrange;
 mod clients;
+mod dues;
 mod ending;
 mod ends;
 mod graph;

@@ -202,6 +202,24 @@ impl Service {
         self.run.as_ref().filter(|r| r.alive).map(|r| r.generation)
     }
 
+    /// The generation of whose tree something is being ended, its main process being gone.
+    pub fn swept(&self) -> Option<Generation> {
+        match self.state {
+            State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => Some(child),
+            State::Stuck { child } if self.living().is_none() => Some(child),
+            State::Stopping { .. }
+            | State::Stuck { .. }
+            | State::Stopped
+            | State::Waiting
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed => None,
+        }
+    }
+
     /// The signal that a stop begins with.
     pub fn stop_signal(&self) -> SignalNumber {
         self.spec.stop.signal.unwrap_or(TERM)

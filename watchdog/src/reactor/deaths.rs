@@ -103,25 +103,14 @@ impl Reactor {
 
     /// Whoever dies of a tree that is being swept is reaped here: look again at what is left of it.
     fn look_at_trees(&mut self, rest: Rest) {
-        for at in 0..self.workers.len() {
-            let id = ServiceId(at as u32);
-            let Some(service) = self.machine.services().get(at) else { continue };
-            let generation = match service.state {
-                State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => child,
-                State::Stuck { child } if service.living().is_none() => child,
-                State::Stopping { .. }
-                | State::Stuck { .. }
-                | State::Stopped
-                | State::Waiting
-                | State::Starting { .. }
-                | State::Running { .. }
-                | State::Backoff { .. }
-                | State::CrashLoop { .. }
-                | State::Done
-                | State::Failed => continue,
-            };
-            let left = self.left(id, rest);
-            self.feed(Event::Tree { service: id, generation, left });
+        for (service, generation) in self.machine.swept() {
+            // What was found of another may have changed that.
+            let swept = self.machine.services().get(service.0 as usize).and_then(Service::swept);
+            if swept != Some(generation) {
+                continue;
+            }
+            let left = self.left(service, rest);
+            self.feed(Event::Tree { service, generation, left });
         }
     }
 

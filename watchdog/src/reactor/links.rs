@@ -61,7 +61,7 @@ impl Reactor {
             if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                 worker.links.push((link.ear.dialect(), token));
             }
-            self.links.insert(token, link);
+            self.links.insert(token, Box::new(link));
         }
     }
 

@@ -92,6 +92,8 @@ struct Worker {
     told_group: Option<i32>,
     /// When that was, since the start of the machine.
     told_at: Duration,
+    /// Pipes of its output, of all generations of which some are open.
+    pipes: Vec<usize>,
     /// The channels of the current generation, by dialect and token.
     links: Vec<(Dialect, usize)>,
     /// The memory file of its lanes.
@@ -164,8 +166,8 @@ struct Reactor {
     followers: Vec<Follower>,
     next_ticket: u64,
     next_token: usize,
-    outputs: BTreeMap<usize, Output>,
-    links: BTreeMap<usize, link::Link>,
+    outputs: BTreeMap<usize, Box<Output>>,
+    links: BTreeMap<usize, Box<link::Link>>,
     /// Where notify sockets are made.
     places: link::Places,
     /// Descriptors that came over channels.
@@ -612,7 +614,10 @@ impl Reactor {
         let token = self.next_token;
         let fd = output.pipe.as_fd().as_raw_fd();
         if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_ok() {
-            self.outputs.insert(token, output);
+            if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
+                worker.pipes.push(token);
+            }
+            self.outputs.insert(token, Box::new(output));
         }
     }
 

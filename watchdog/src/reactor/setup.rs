@@ -312,6 +312,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
         told: Vec::new(),
         told_group: None,
         told_at: Duration::ZERO,
+        pipes: Vec::new(),
         links: Vec::new(),
         lanes: None,
         denied: Default::default(),
