@@ -75,7 +75,7 @@ pub struct Service {
     /// Round trips of the runs before.
     pub trips: Trips,
     /// How the last run ended.
-    pub ended: Option<Ended>,
+    pub ended: Option<Box<Ended>>,
     /// A start that is free of limits and delay, as soon as nothing of the old tree lives.
     pub free_start: Option<Cause>,
     /// The ladder of a stop that was asked for while the exec was under way: climbed as soon as there is a process.
@@ -327,7 +327,8 @@ impl Service {
         self.ever.started = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
-        if let Some(EarlyEnd { exit, seen_alive, left }) = early {
+        if let Some(early) = early {
+            let EarlyEnd { exit, seen_alive, left } = *early;
             return self.on_exited(cx, generation, exit, seen_alive, left);
         }
         // One that is held is ended when its dependents are gone, and not before.

@@ -85,12 +85,11 @@ impl Reactor {
 
     /// A helper of ours, or an orphan that we inherited. True for the latter.
     fn on_stranger(&mut self, pid: i32) -> bool {
-        if let Some(at) = self.workers.iter().position(|w| w.give_up.as_ref().is_some_and(|(own, _)| *own == pid)) {
-            let status = self.workers[at].give_up.take().and_then(|(_, status)| status);
+        if let Some((service, status)) = self.give_ups.remove(&pid) {
             if let Some(failed) = status.and_then(|mut status| status.failure()) {
                 log::error!("give_up command: {}", errno_name(failed.errno as i32));
             }
-            self.feed(Event::GiveUpRan { service: ServiceId(at as u32) });
+            self.feed(Event::GiveUpRan { service });
             return false;
         }
         if self.closer_ended(pid) {
@@ -140,11 +139,7 @@ impl Reactor {
 
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
-        let helpers = self
-            .workers
-            .iter()
-            .filter_map(|w| w.give_up.as_ref().map(|(pid, _)| *pid))
-            .chain(self.looks.keys().copied());
+        let helpers = self.give_ups.keys().chain(self.looks.keys()).copied();
         let helpers = helpers.chain(self.closers.pids());
         helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }

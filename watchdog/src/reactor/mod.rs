@@ -85,8 +85,6 @@ struct Worker {
     ring: crate::logs::Ring,
     /// `log_file` and `log_file_stderr`.
     files: [Option<Box<LogFile>>; 2],
-    /// The command of `give_up`: its pid, and how far it is, which must be kept for as long as it is on its way.
-    give_up: Option<(i32, Option<Status>)>,
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
     told_group: Option<i32>,
@@ -103,13 +101,13 @@ struct Worker {
     /// What each of its hooks is doing, in the order of the settings.
     hooks: Vec<hooks::Runner>,
     /// A start that its pre-start hooks hold up.
-    held: Option<hooks::Held>,
+    held: Option<Box<hooks::Held>>,
     /// A start whose exec has not come.
     launching: Option<Box<launching::Launching>>,
     /// The first of two looks at it.
-    first_look: Option<inspect::First>,
+    first_look: Option<Box<inspect::First>>,
     /// Threads and descriptors, taken down before a kill.
-    gathered: Option<inspect::Gathered>,
+    gathered: Option<Box<inspect::Gathered>>,
     /// How long the machine had slept at its last sign of life.
     slept: Duration,
     /// Its own word for who is the main process when the present one ends (MAINPID).
@@ -157,6 +155,8 @@ struct Reactor {
     workers: Vec<Worker>,
     /// Whose main process is whose.
     mains: BTreeMap<i32, ServiceId>,
+    /// Commands of `give_up`, by pid: whose, and how far it is, which must be kept for as long as it is on its way.
+    give_ups: BTreeMap<i32, (ServiceId, Option<Status>)>,
     /// Who has a file of output, and who has hooks: of thousands of services often none.
     filed: Vec<usize>,
     hooked: Vec<usize>,

@@ -33,7 +33,7 @@ impl Reactor {
             return;
         }
         let Some(worker) = self.workers.get_mut(order.service.0 as usize) else { return };
-        let gathered = worker.gathered.take_if(|g| g.generation == order.generation);
+        let gathered = worker.gathered.take_if(|g| g.generation == order.generation).map(|g| *g);
         let (now, wall) = (MonoTime(self.clock.now()), clock::wall());
         self.pending.push(Pending { order, gathered, seq: self.journal.next(), now, wall });
     }
@@ -157,7 +157,7 @@ fn facts(
     id: &str,
     instance: &Instance,
 ) -> Map<String, Value> {
-    let (run, ended) = (&order.run, order.ended.as_ref());
+    let (run, ended) = (&order.run, order.ended.as_deref());
     let exit = ended.map(|e| e.exit);
     let verdict = run.hang.as_ref().and_then(|h| h.found.last()).map(|f| f.verdict.word());
     let how = ended.map(describe_end);
