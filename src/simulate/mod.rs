@@ -101,7 +101,7 @@ impl Simulation {
         if !matches!(spec.ready, Ready::Alive(_)) {
             spec.ready = Ready::Spawned;
         }
-        spec.limits = Limits::default();
+        spec.limits = Limits::default().into();
         spec.heartbeat.mode = HeartbeatMode::Off;
         let setup = Setup { prefix: true, ..Setup::default() };
         let machine = Supervisor::new(vec![spec], setup);
