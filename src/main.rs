@@ -3,6 +3,8 @@
 mod check;
 mod cli;
 mod client;
+#[cfg(feature = "counted")]
+mod counted;
 mod drill;
 mod help;
 mod install;
@@ -23,8 +25,12 @@ use std::process::ExitCode;
 
 /// musl's own allocator maps and unmaps single pages: a sixth of a short run's time (measured). This one asks the kernel
 /// once, and is as small.
+#[cfg(not(feature = "counted"))]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+#[cfg(feature = "counted")]
+#[global_allocator]
+static ALLOCATOR: counted::Counting = counted::Counting;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(panicked));
@@ -53,10 +59,10 @@ fn panicked(info: &std::panic::PanicHookInfo<'_>) {
 }
 
 fn run(command: Command) -> u8 {
-    match command {
-        Command::Supervise { flags, command } => supervise(&flags, command),
-        other => run_other(other),
+    if let Command::Supervise { flags, command } = command {
+        return supervise(&flags, command);
     }
+    run_other(command)
 }
 
 /// All but the prefix form. Out of its way: what is inlined here would be read in at each start.

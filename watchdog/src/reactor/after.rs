@@ -49,7 +49,7 @@ pub(super) struct After {
     since: Option<Duration>,
     told: Vec<Later>,
     unread: Vec<Unread>,
-    links: Vec<(usize, Link)>,
+    links: Vec<(usize, Box<Link>)>,
     lanes: Vec<(ServiceId, OwnedFd)>,
     groups: Vec<cgroup::Group>,
     /// A generation is over.
@@ -82,7 +82,7 @@ impl After {
     }
 
     /// A channel of a generation that is over: not heard any more.
-    pub(super) fn close(&mut self, token: usize, link: Link) {
+    pub(super) fn close(&mut self, token: usize, link: Box<Link>) {
         self.links.push((token, link));
     }
 

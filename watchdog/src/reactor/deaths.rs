@@ -94,12 +94,11 @@ impl Reactor {
 
     /// A helper of ours, or an orphan that we inherited. True for the latter.
     fn on_stranger(&mut self, pid: i32) -> bool {
-        if let Some(at) = self.workers.iter().position(|w| w.give_up.as_ref().is_some_and(|(own, _)| *own == pid)) {
-            let status = self.workers[at].give_up.take().and_then(|(_, status)| status);
+        if let Some((service, status)) = self.give_ups.remove(&pid) {
             if let Some(failed) = status.and_then(|mut status| status.failure()) {
                 log::error!("give_up command: {}", errno_name(failed.errno as i32));
             }
-            self.feed(Event::GiveUpRan { service: ServiceId(at as u32) });
+            self.feed(Event::GiveUpRan { service });
             return false;
         }
         if self.closer_ended(pid) {
@@ -112,25 +111,14 @@ impl Reactor {
 
     /// Whoever dies of a tree that is being swept is reaped here: look again at what is left of it.
     fn look_at_trees(&mut self, rest: Rest) {
-        for at in 0..self.workers.len() {
-            let id = ServiceId(at as u32);
-            let Some(service) = self.machine.services().get(at) else { continue };
-            let generation = match service.state {
-                State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => child,
-                State::Stuck { child } if service.living().is_none() => child,
-                State::Stopping { .. }
-                | State::Stuck { .. }
-                | State::Stopped
-                | State::Waiting
-                | State::Starting { .. }
-                | State::Running { .. }
-                | State::Backoff { .. }
-                | State::CrashLoop { .. }
-                | State::Done
-                | State::Failed => continue,
-            };
-            let left = self.left(id, rest);
-            self.feed(Event::Tree { service: id, generation, left });
+        for (service, generation) in self.machine.swept() {
+            // What was found of another may have changed that.
+            let swept = self.machine.services().get(service.0 as usize).and_then(Service::swept);
+            if swept != Some(generation) {
+                continue;
+            }
+            let left = self.left(service, rest);
+            self.feed(Event::Tree { service, generation, left });
         }
     }
 
@@ -161,11 +149,7 @@ impl Reactor {
 
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
-        let helpers = self
-            .workers
-            .iter()
-            .filter_map(|w| w.give_up.as_ref().map(|(pid, _)| *pid))
-            .chain(self.looks.keys().copied());
+        let helpers = self.give_ups.keys().chain(self.looks.keys()).copied();
         let helpers = helpers.chain(self.closers.pids());
         helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }

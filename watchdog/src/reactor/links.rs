@@ -61,7 +61,7 @@ impl Reactor {
             if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                 worker.links.push((link.ear.dialect(), token));
             }
-            self.links.insert(token, link);
+            self.links.insert(token, Box::new(link));
         }
     }
 
@@ -97,7 +97,7 @@ impl Reactor {
         }
     }
 
-    pub(super) fn close_link(&mut self, token: usize, link: Link) {
+    pub(super) fn close_link(&mut self, token: usize, link: Box<Link>) {
         // Its end in another process would not take it out of the loop.
         let fd = link.fd.as_raw_fd();
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));

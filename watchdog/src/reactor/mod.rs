@@ -90,13 +90,13 @@ struct Worker {
     ring: crate::logs::Ring,
     /// `log_file` and `log_file_stderr`.
     files: [Option<Box<LogFile>>; 2],
-    /// The command of `give_up`: its pid, and how far it is, which must be kept for as long as it is on its way.
-    give_up: Option<(i32, Option<Status>)>,
     /// Who got the stop signal of this generation one by one, and the group that got it as a whole.
     told: Vec<i32>,
     told_group: Option<i32>,
     /// When that was, since the start of the machine.
     told_at: Duration,
+    /// Pipes of its output, of all generations of which some are open.
+    pipes: Vec<usize>,
     /// The channels of the current generation, by dialect and token.
     links: Vec<(Dialect, usize)>,
     /// The memory file of its lanes.
@@ -106,13 +106,13 @@ struct Worker {
     /// What each of its hooks is doing, in the order of the settings.
     hooks: Vec<hooks::Runner>,
     /// A start that its pre-start hooks hold up.
-    held: Option<hooks::Held>,
+    held: Option<Box<hooks::Held>>,
     /// A start whose exec has not come.
     launching: Option<Box<launching::Launching>>,
     /// The first of two looks at it.
-    first_look: Option<inspect::First>,
+    first_look: Option<Box<inspect::First>>,
     /// Threads and descriptors, taken down before a kill.
-    gathered: Option<inspect::Gathered>,
+    gathered: Option<Box<inspect::Gathered>>,
     /// How long the machine had slept at its last sign of life.
     slept: Duration,
     /// Its own word for who is the main process when the present one ends (MAINPID).
@@ -160,6 +160,8 @@ struct Reactor {
     workers: Vec<Worker>,
     /// Whose main process is whose.
     mains: BTreeMap<i32, ServiceId>,
+    /// Commands of `give_up`, by pid: whose, and how far it is, which must be kept for as long as it is on its way.
+    give_ups: BTreeMap<i32, (ServiceId, Option<Status>)>,
     /// Who has a file of output, and who has hooks: of thousands of services often none.
     filed: Vec<usize>,
     hooked: Vec<usize>,
@@ -169,8 +171,8 @@ struct Reactor {
     followers: Vec<Follower>,
     next_ticket: u64,
     next_token: usize,
-    outputs: BTreeMap<usize, Output>,
-    links: BTreeMap<usize, link::Link>,
+    outputs: BTreeMap<usize, Box<Output>>,
+    links: BTreeMap<usize, Box<link::Link>>,
     /// Where notify sockets are made.
     places: link::Places,
     /// Descriptors that came over channels.
@@ -270,6 +272,8 @@ impl Reactor {
 
     /// Runs until the machine says that it is over; the status is the watchdog's.
     fn run(mut self: Box<Self>) -> u8 {
+        #[cfg(feature = "counted")]
+        crate::waste::one();
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
         self.starts_first();
@@ -297,6 +301,8 @@ impl Reactor {
             tokens.sort_unstable();
             tokens.dedup();
             self.turn(&tokens);
+            #[cfg(feature = "counted")]
+            crate::waste::one();
             #[cfg(debug_assertions)]
             Reactor::panic_if_asked();
         }
@@ -534,7 +540,10 @@ impl Reactor {
         let token = self.next_token;
         let fd = output.pipe.as_fd().as_raw_fd();
         if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_ok() {
-            self.outputs.insert(token, output);
+            if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
+                worker.pipes.push(token);
+            }
+            self.outputs.insert(token, Box::new(output));
         }
     }
 

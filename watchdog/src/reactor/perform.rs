@@ -77,9 +77,8 @@ impl Reactor {
             }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
-                if let Some(pid) =
-                    self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take().map(|(pid, _)| pid))
-                {
+                let own = self.give_ups.iter().find(|(_, (of, _))| *of == service).map(|(pid, _)| *pid);
+                if let Some(pid) = own.filter(|pid| self.give_ups.remove(pid).is_some()) {
                     // Not reaped yet: the number is still its own.
                     let _ = signals::kill(pid, libc::SIGKILL);
                 }
@@ -322,14 +321,14 @@ impl Reactor {
 
     fn run_give_up(&mut self, id: ServiceId) -> Option<Event> {
         let reports = self.report_dir();
-        let Reactor { machine, spawner, workers, server, environment, .. } = self;
+        let Reactor { machine, spawner, give_ups, server, environment, .. } = self;
         let control = server.as_ref().map(|s| s.path());
         let around = launch::Surroundings { environment, control, reports: reports.as_deref() };
         let spec = &machine.services().get(id.0 as usize)?.spec;
         let GiveUp::Exec(command) = &spec.restart.give_up else { return None };
         match spawner.spawn(&launch::helper(spec, command, &around, "gave-up", None)) {
             Ok(child) => {
-                workers.get_mut(id.0 as usize)?.give_up = Some((child.pid, child.status));
+                give_ups.insert(child.pid, (id, child.status));
                 None
             }
             Err(failed) => {

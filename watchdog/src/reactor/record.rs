@@ -83,7 +83,7 @@ impl Reactor {
         let stamp = clock::rfc3339(wall).replace(['-', ':'], "");
         let id = format!("{stamp}-{name}-{}", order.generation.0);
         let Some(worker) = self.workers.get_mut(at) else { return };
-        let gathered = worker.gathered.take_if(|g| g.generation == order.generation);
+        let gathered = worker.gathered.take_if(|g| g.generation == order.generation).map(|g| *g);
         let pending = Pending { order, gathered, id, seq: 0, now, wall, seen: None };
         if let Some(pending) = self.after.wait_to_report(pending) {
             self.order_report(pending);
@@ -266,7 +266,7 @@ fn facts(
     id: &str,
     instance: &Instance,
 ) -> Map<String, Value> {
-    let (run, ended) = (&order.run, order.ended.as_ref());
+    let (run, ended) = (&order.run, order.ended.as_deref());
     let exit = ended.map(|e| e.exit);
     let verdict = run.hang.as_ref().and_then(|h| h.found.last()).map(|f| f.verdict.word());
     let how = ended.map(describe_end);
