@@ -207,7 +207,7 @@ impl Reactor {
     pub(super) fn close_what_waits(&mut self) {
         self.after.ended |= !self.after.links.is_empty();
         for (token, link) in std::mem::take(&mut self.after.links) {
-            self.close_link(token, link);
+            self.close_link(token, *link);
         }
         for (id, file) in std::mem::take(&mut self.after.lanes) {
             self.close_memory(id, 0, file);
@@ -233,7 +233,7 @@ impl Reactor {
             drop(link.file.take());
             match link.holds_nothing() {
                 true => std::mem::forget(link),
-                false => self.close_link(token, link),
+                false => self.close_link(token, *link),
             }
         }
         self.close_what_waits();
