@@ -59,10 +59,10 @@ fn panicked(info: &std::panic::PanicHookInfo<'_>) {
 }
 
 fn run(command: Command) -> u8 {
-    match command {
-        Command::Supervise { flags, command } => supervise(&flags, command),
-        other => run_other(other),
+    if let Command::Supervise { flags, command } = command {
+        return supervise(&flags, command);
     }
+    run_other(command)
 }
 
 /// All but the prefix form. Out of its way: what is inlined here would be read in at each start.

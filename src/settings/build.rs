@@ -11,13 +11,34 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use watchdog_engine::spec::{
-    Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
+    Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, Launch, ProbeSpec, Ready, Restart,
+    Shared as Part, Spec, Stop,
 };
+
+/// Parts of specs that are compared with each new one.
+const REMEMBERED: usize = 4;
 
 /// `user` and `group`.
 type Login = (Option<String>, Option<String>);
 /// A program, its working directory and its PATH.
 type Program = (OsString, Option<PathBuf>, Option<OsString>);
+
+/// Parts of specs, each of which stands once for all that have it: the last few are remembered.
+struct Alike<T>(Vec<Part<T>>);
+
+impl<T: PartialEq> Alike<T> {
+    fn alike(&mut self, part: T) -> Part<T> {
+        if let Some(known) = self.0.iter().find(|known| ***known == part) {
+            return known.clone();
+        }
+        if self.0.len() >= REMEMBERED {
+            self.0.remove(0);
+        }
+        let part = Part::from(part);
+        self.0.push(part.clone());
+        part
+    }
+}
 
 /// What many services of one file have in common: each environment, user and file of variables is looked at once. Ordered,
 /// not hashed: the prefix form comes by here too, and the first hash costs it a call for random bytes.
@@ -26,6 +47,9 @@ pub(crate) struct Shared<'a> {
     /// One copy for all that lay nothing over it.
     pub(super) inherited: Arc<Vec<Variable>>,
     environments: BTreeSet<Arc<Vec<Variable>>>,
+    restarts: Alike<Restart>,
+    launches: Alike<Launch>,
+    stops: Alike<Stop>,
     files: BTreeMap<PathBuf, Result<Vec<Variable>, Fault>>,
     users: BTreeMap<Login, Result<Option<Resolved>, Fault>>,
     languages: BTreeMap<Program, Option<Language>>,
@@ -38,6 +62,9 @@ impl<'a> Shared<'a> {
             world,
             inherited: Arc::new(environ::inherited(&world.environment, world.pid)),
             environments: BTreeSet::new(),
+            restarts: Alike(Vec::new()),
+            launches: Alike(Vec::new()),
+            stops: Alike(Vec::new()),
             files: BTreeMap::new(),
             users: BTreeMap::new(),
             languages: BTreeMap::new(),
@@ -116,14 +143,18 @@ impl Draft {
         spec.dialects = dialects;
         spec.probes = probes;
         spec.env_watch = env_watch;
-        spec.launch.env = shared.interned(env);
-        spec.launch.identity = user.map(|u| u.identity);
-        spec.restart.delays = match self.delays.as_slice() {
+        let delays = match self.delays.as_slice() {
             [first] => Delays::Growing { first: *first, factor_milli: self.delay_factor, max: self.delay_max },
             _ => Delays::List(self.delays),
         };
-        spec.stop.shutdown_timeout = self.shutdown_timeout.unwrap_or(spec.stop.timeout);
-        spec.place.wait_for_file_timeout = spec.place.wait_for_file.is_some().then_some(self.wait_for_file_timeout);
+        spec.restart = shared.restarts.alike(Restart { delays, ..(*spec.restart).clone() });
+        let (env, identity) = (shared.interned(env), user.map(|u| u.identity));
+        spec.launch = shared.launches.alike(Launch { env, identity, ..(*spec.launch).clone() });
+        let shutdown_timeout = self.shutdown_timeout.unwrap_or(spec.stop.timeout);
+        spec.stop = shared.stops.alike(Stop { shutdown_timeout, ..(*spec.stop).clone() });
+        if spec.place.wait_for_file.is_some() {
+            spec.place.wait_for_file_timeout = Some(self.wait_for_file_timeout);
+        }
         spec.command = command;
         Ok(spec)
     }
@@ -174,7 +205,7 @@ impl Draft {
     fn prepare_dump(&self, language: Option<Language>, env: &mut Arc<Vec<Variable>>) {
         const NAME: &str = "PYTHONFAULTHANDLER";
         let rules = &self.spec.heartbeat;
-        let wanted = *rules != Heartbeat::default() && rules.mode != HeartbeatMode::Off;
+        let wanted = *rules != Heartbeat::default().into() && rules.mode != HeartbeatMode::Off;
         if wanted && language == Some(Language::Python) && !env.iter().any(|(name, _)| name == NAME) {
             Arc::make_mut(env).push((NAME.into(), "1".into()));
         }

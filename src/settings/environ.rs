@@ -57,8 +57,8 @@ pub(crate) fn meaning(name: &OsStr) -> Meaning {
         return Meaning::Contract;
     }
     let is = |key: &str| key.bytes().map(|b| b.to_ascii_uppercase()).eq(rest.iter().copied());
-    if let Some(setting) = table::TABLE.iter().find(|s| is(s.key)) {
-        return Meaning::Setting(setting.key);
+    if let Some(setting) = table::TABLE.iter().find(|s| is(&s.key)) {
+        return Meaning::Setting(&setting.key);
     }
     match later::KEYS.iter().find(|(key, _)| is(key)) {
         Some((key, _)) => Meaning::Later(key),

@@ -181,15 +181,15 @@ impl Said {
             // What a service knows of itself is put in for each of them.
             for entry in entries.iter().filter(|entry| !entry.node.has_own()) {
                 let wrong = super::apply(&mut defaults, entry, table, &self.sources, &OwnFacts::default());
-                unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+                unread.extend((!wrong.is_empty()).then_some(&*entry.setting.key));
                 faults.extend(wrong);
             }
         }
         let mut above = defaults.clone();
         let variables = self.variables.iter().map(|(s, raw)| (s, raw, s.variable()));
         for (setting, raw, place) in variables.chain(self.flags.iter().map(|(s, raw)| (s, raw, s.flag()))) {
-            if let Err(fault) = (setting.set)(&mut above, raw) {
-                unread.insert(setting.key);
+            if let Err(fault) = setting.set(&mut above, raw) {
+                unread.insert(&setting.key);
                 faults.push(fault.at(&place));
             }
         }
@@ -249,7 +249,7 @@ impl Said {
 
     /// A fault that every service without a word of its own has: where `[defaults]` say so, or by a flag or variable.
     fn wrong_with_all(&self, fault: Fault) -> Fault {
-        let entry = self.contents.defaults.iter().rfind(|e| fault.about == Some(e.setting.key));
+        let entry = self.contents.defaults.iter().rfind(|e| fault.about == Some(&e.setting.key));
         match entry {
             Some(entry) => placed(&self.sources, entry.spot, &format!("defaults.{}", entry.written), fault),
             None => fault,

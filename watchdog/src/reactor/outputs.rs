@@ -205,13 +205,7 @@ impl Reactor {
     /// The main process is gone: what its pipes still hold is read before its end is told, and an unfinished line is
     /// its last word. A heir that keeps the pipe open is read on, but not waited for.
     pub(super) fn last_words(&mut self, id: ServiceId, generation: Generation) {
-        let tokens: Vec<usize> = self
-            .outputs
-            .iter()
-            .filter(|(_, o)| o.service == id && o.generation == generation)
-            .map(|(t, _)| *t)
-            .collect();
-        for token in tokens {
+        for token in self.pipes_of(id, |of| of == generation) {
             // A pipe holds at most what F_SETPIPE_SZ allows; heirs that write on and on must not keep us here.
             match self.read_share(token, 4 * 1024 * 1024) {
                 Read::End => self.close_output(token),
@@ -222,12 +216,17 @@ impl Reactor {
         self.close_the_oldest(id, generation);
     }
 
+    /// The open pipes of some generations of a service.
+    fn pipes_of(&self, id: ServiceId, of: impl Fn(Generation) -> bool) -> Vec<usize> {
+        let Some(worker) = self.workers.get(id.0 as usize) else { return Vec::new() };
+        let meant = |token: &usize| self.outputs.get(token).is_some_and(|o| of(o.generation));
+        worker.pipes.iter().copied().filter(meant).collect()
+    }
+
     /// A reader that stalls while worker after worker ends must not cost a descriptor each: of the dead generations only
     /// the last few keep their pipes; what the older ones still hold goes to ring and file, and past the reader.
     fn close_the_oldest(&mut self, id: ServiceId, dead: Generation) {
-        let old = |o: &Output| o.service == id && o.generation.0.saturating_add(OLD_PIPES) <= dead.0;
-        let tokens: Vec<usize> = self.outputs.iter().filter(|(_, o)| old(o)).map(|(t, _)| *t).collect();
-        for token in tokens {
+        for token in self.pipes_of(id, |of| of.0.saturating_add(OLD_PIPES) <= dead.0) {
             self.read_past_the_sink(token);
             self.close_output(token);
         }
@@ -255,6 +254,9 @@ impl Reactor {
         self.finish_line(token);
         self.tell_lost();
         if let Some(output) = self.outputs.remove(&token) {
+            if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
+                worker.pipes.retain(|t| *t != token);
+            }
             let fd = output.pipe.as_raw_fd();
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }

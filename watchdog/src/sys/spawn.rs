@@ -228,6 +228,8 @@ pub(crate) struct Spawner {
     cannot_cut: bool,
     /// clone gives no pidfd.
     without_pidfd: bool,
+    /// Our own number.
+    me: i32,
 }
 
 impl Spawner {
@@ -256,7 +258,8 @@ impl Spawner {
         }
         // SAFETY: the lowest page of the mapping made above; a failure leaves it writable, which is only less strict.
         unsafe { libc::mprotect(stack, page, libc::PROT_NONE) };
-        Ok(Spawner { inherited, stack, mapped, limits: Vec::new(), cannot_cut: false, without_pidfd: false })
+        let me = nix::unistd::getpid().as_raw();
+        Ok(Spawner { inherited, stack, mapped, limits: Vec::new(), cannot_cut: false, without_pidfd: false, me })
     }
 
     /// A limit that was changed for us alone: children get it as it was, unless their plan says otherwise.
@@ -458,7 +461,7 @@ impl Prepared {
             groups: plan.groups.clone(),
             no_new_privs: plan.no_new_privs,
             death_signal: plan.death_signal,
-            parent: nix::unistd::getpid().as_raw(),
+            parent: spawner.me,
             ignored: inherited.ignored,
             mask: inherited.mask,
             cut: plan.cut && !spawner.cannot_cut && plan.is_below_the_floor(status),
