@@ -46,8 +46,6 @@ def verdict(entry, value):
     """What a value is to its ceiling: (word, whether it fails)."""
     if entry is None:
         return "NO CEILING", True
-    if value is None:
-        return "not counted here", False
     if value > entry["ceiling"]:
         return f"OVER by {number(value - entry['ceiling'])}", True
     return ("ok", False) if tight(entry, value) >= entry["ceiling"] else (f"ok, could be {number(tight(entry, value))}", False)
@@ -72,8 +70,6 @@ def compare(entries, values, whole):
 
 
 def number(value):
-    if value is None:
-        return "-"
     return f"{value:,}" if isinstance(value, int) or value == int(value) and abs(value) >= 1000 else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
@@ -97,7 +93,7 @@ def tightened(text, values):
         head = re.fullmatch(r"\[([\w.-]+)\]", line.strip())
         if head:
             name = head.group(1)
-        if name in entries and re.match(r"ceiling\s*=", line) and values.get(name) is not None:
+        if name in entries and re.match(r"ceiling\s*=", line) and name in values:
             best = tight(entries[name], values[name])
             if best < entries[name]["ceiling"]:
                 best = int(best) if best == int(best) else best
