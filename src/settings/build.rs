@@ -11,20 +11,45 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use watchdog_engine::spec::{
-    Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, ProbeSpec, Ready, Spec,
+    Control, Delays, Dialects, EnvWatch, Form, Heartbeat, HeartbeatMode, Instance, Launch, ProbeSpec, Ready, Restart,
+    Shared as Part, Spec, Stop,
 };
+
+/// Parts of specs that are compared with each new one.
+const REMEMBERED: usize = 4;
 
 /// `user` and `group`.
 type Login = (Option<String>, Option<String>);
 /// A program, its working directory and its PATH.
 type Program = (OsString, Option<PathBuf>, Option<OsString>);
 
+/// Parts of specs, each of which stands once for all that have it: the last few are remembered.
+struct Alike<T>(Vec<Part<T>>);
+
+impl<T: PartialEq> Alike<T> {
+    fn alike(&mut self, part: T) -> Part<T> {
+        if let Some(known) = self.0.iter().find(|known| ***known == part) {
+            return known.clone();
+        }
+        if self.0.len() >= REMEMBERED {
+            self.0.remove(0);
+        }
+        let part = Part::from(part);
+        self.0.push(part.clone());
+        part
+    }
+}
+
 /// What many services of one file have in common: each environment, user and file of variables is looked at once. Ordered,
 /// not hashed: the prefix form comes by here too, and the first hash costs it a call for random bytes.
 pub(crate) struct Shared<'a> {
     world: &'a World,
-    inherited: Vec<Variable>,
+    /// One copy for all that lay nothing over it.
+    pub(super) inherited: Arc<Vec<Variable>>,
     environments: BTreeSet<Arc<Vec<Variable>>>,
+    restarts: Alike<Restart>,
+    launches: Alike<Launch>,
+    stops: Alike<Stop>,
     files: BTreeMap<PathBuf, Result<Vec<Variable>, Fault>>,
     users: BTreeMap<Login, Result<Option<Resolved>, Fault>>,
     languages: BTreeMap<Program, Option<Language>>,
@@ -35,8 +60,11 @@ impl<'a> Shared<'a> {
     pub(crate) fn new(world: &'a World) -> Shared<'a> {
         Shared {
             world,
-            inherited: environ::inherited(&world.environment, world.pid),
+            inherited: Arc::new(environ::inherited(&world.environment, world.pid)),
             environments: BTreeSet::new(),
+            restarts: Alike(Vec::new()),
+            launches: Alike(Vec::new()),
+            stops: Alike(Vec::new()),
             files: BTreeMap::new(),
             users: BTreeMap::new(),
             languages: BTreeMap::new(),
@@ -46,16 +74,15 @@ impl<'a> Shared<'a> {
     /// For the services of a file.
     pub(crate) fn for_many(world: &'a World) -> Shared<'a> {
         let mut shared = Shared::new(world);
-        environ::without_listeners(&mut shared.inherited);
+        shared.inherited = environ::of_commands(&shared.inherited);
         shared
     }
 
     /// One allocation for all environments that are equal: a thousand services mostly have the same.
-    fn interned(&mut self, env: Vec<Variable>) -> Arc<Vec<Variable>> {
+    fn interned(&mut self, env: Arc<Vec<Variable>>) -> Arc<Vec<Variable>> {
         if let Some(known) = self.environments.get(&env) {
             return Arc::clone(known);
         }
-        let env = Arc::new(env);
         self.environments.insert(Arc::clone(&env));
         env
     }
@@ -107,7 +134,7 @@ impl Draft {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let base = if self.clear_env { Vec::new() } else { shared.inherited.clone() };
+        let base = if self.clear_env { Arc::default() } else { Arc::clone(&shared.inherited) };
         let mut env = environ::compose(base, user.as_ref(), from_files, self.env.clone());
         let language = shared.language(&self, &command, &env);
         self.prepare_dump(language, &mut env);
@@ -116,20 +143,25 @@ impl Draft {
         spec.dialects = dialects;
         spec.probes = probes;
         spec.env_watch = env_watch;
-        spec.launch.env = shared.interned(env);
-        spec.launch.identity = user.map(|u| u.identity);
-        spec.restart.delays = match self.delays.as_slice() {
+        let delays = match self.delays.as_slice() {
             [first] => Delays::Growing { first: *first, factor_milli: self.delay_factor, max: self.delay_max },
             _ => Delays::List(self.delays),
         };
-        spec.stop.shutdown_timeout = self.shutdown_timeout.unwrap_or(spec.stop.timeout);
-        spec.place.wait_for_file_timeout = spec.place.wait_for_file.is_some().then_some(self.wait_for_file_timeout);
+        spec.restart = shared.restarts.alike(Restart { delays, ..(*spec.restart).clone() });
+        let (env, identity) = (shared.interned(env), user.map(|u| u.identity));
+        spec.launch = shared.launches.alike(Launch { env, identity, ..(*spec.launch).clone() });
+        let shutdown_timeout = self.shutdown_timeout.unwrap_or(spec.stop.timeout);
+        spec.stop = shared.stops.alike(Stop { shutdown_timeout, ..(*spec.stop).clone() });
+        if spec.place.wait_for_file.is_some() {
+            spec.place.wait_for_file_timeout = Some(self.wait_for_file_timeout);
+        }
         spec.command = command;
         Ok(spec)
     }
 
-    /// The watchdog itself, not yet named: where its reports go follows from its name.
-    pub(crate) fn instance(&self, world: &World) -> Instance {
+    /// The watchdog itself, not yet named: where its reports go follows from its name. `environment` is what its own commands
+    /// get.
+    pub(crate) fn instance(&self, world: &World, environment: Arc<Vec<Variable>>) -> Instance {
         let report_keep = if self.report_dir == ReportWish::Off { 0 } else { self.report_keep };
         Instance {
             name: self.name.clone().unwrap_or_default(),
@@ -154,7 +186,7 @@ impl Draft {
             report_keep,
             termination_message: self.termination_message.clone(),
             upward: environ::upward(&world.environment, world.pid),
-            environment: Some(Arc::new(environ::of_commands(&world.environment, world.pid))),
+            environment: Some(environment),
         }
     }
 
@@ -170,12 +202,12 @@ impl Draft {
 
     /// Python shows its stacks on ABRT only if it is told to before it starts. Said to it only where heartbeats were asked
     /// for by a setting: with none, its environment is as without us.
-    fn prepare_dump(&self, language: Option<Language>, env: &mut Vec<Variable>) {
+    fn prepare_dump(&self, language: Option<Language>, env: &mut Arc<Vec<Variable>>) {
         const NAME: &str = "PYTHONFAULTHANDLER";
         let rules = &self.spec.heartbeat;
-        let wanted = *rules != Heartbeat::default() && rules.mode != HeartbeatMode::Off;
+        let wanted = *rules != Heartbeat::default().into() && rules.mode != HeartbeatMode::Off;
         if wanted && language == Some(Language::Python) && !env.iter().any(|(name, _)| name == NAME) {
-            env.push((NAME.into(), "1".into()));
+            Arc::make_mut(env).push((NAME.into(), "1".into()));
         }
     }
 

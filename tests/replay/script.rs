@@ -155,13 +155,15 @@ impl Dice {
                 give_up: self.one(&[GiveUp::Exit, GiveUp::Stay, GiveUp::Stay]),
                 success_on: ends(self.one(&success)),
                 no_restart_on: ends(self.one(&forbidden)),
-            },
+            }
+            .into(),
             stop: Stop {
                 signal: self.one(&[None, None, None, Some(3)]),
                 timeout,
                 shutdown_timeout: self.one(&[timeout, ms(200), ms(3000), ms(60_000)]),
                 ..Stop::default()
-            },
+            }
+            .into(),
             ..Spec::default()
         }
     }

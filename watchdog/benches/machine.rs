@@ -88,7 +88,8 @@ impl World {
                 jitter: 0,
                 delays: Delays::List(vec![Duration::ZERO]),
                 ..Restart::default()
-            },
+            }
+            .into(),
             ..Spec::default()
         };
         let mut machine = Supervisor::new((0..count).map(|_| spec.clone()), Setup::default());

@@ -110,8 +110,11 @@ impl Around<'_> {
             replica.name.clone_from(name);
             self.choose(at, index, &mut replica);
             replica.replica = Some(index as u32);
-            for path in [&mut replica.log.file, &mut replica.log.stderr_file] {
-                *path = path.take().map(|path| if own.contains(&path) { path } else { numbered(&path, index) });
+            if replica.log.file.is_some() || replica.log.stderr_file.is_some() {
+                let log = &mut *replica.log;
+                for path in [&mut log.file, &mut log.stderr_file] {
+                    *path = path.take().map(|path| if own.contains(&path) { path } else { numbered(&path, index) });
+                }
             }
             specs.push(replica);
         }
@@ -134,9 +137,13 @@ impl Around<'_> {
             let needs = names(link.to).map(|service| Need { service, condition: *condition, once: *once });
             spec.place.requires.extend(needs);
         }
-        spec.place.wants = links.wants.iter().flat_map(|link| names(link.to)).collect();
-        spec.place.after = links.after.iter().flat_map(|link| names(link.to)).collect();
-        spec.place.conflicts = links.conflicts.iter().flat_map(|link| names(link.to)).collect();
+        let soft = [&links.wants, &links.after, &links.conflicts];
+        // Of thousands most have none: they share one place.
+        if soft.iter().any(|links| !links.is_empty()) {
+            spec.place.wants = links.wants.iter().flat_map(|link| names(link.to)).collect();
+            spec.place.after = links.after.iter().flat_map(|link| names(link.to)).collect();
+            spec.place.conflicts = links.conflicts.iter().flat_map(|link| names(link.to)).collect();
+        }
     }
 }
 

@@ -95,9 +95,11 @@ impl Supervisor {
         let done = deed(service, &mut Cx { now, out, dice: &mut self.dice });
         service.remember_what_it_meets();
         self.tally.change(weight, service.weight());
-        if let Some(due) = self.dues.get_mut(n) {
-            *due = service.due();
-        }
+        self.dues.set(n, service.due());
+        match service.swept() {
+            Some(_) => self.swept.insert(n),
+            None => self.swept.remove(&n),
+        };
         if service.face() != before {
             self.look_around(n);
         }

@@ -31,7 +31,7 @@ impl Service {
         if !run.alive {
             if run.spawned.is_none() && matches!(self.state, State::Starting { .. }) {
                 // Reaped before the success of its exec was read: kept until that news is here.
-                run.early_end.get_or_insert(EarlyEnd { exit, seen_alive, left });
+                run.early_end.get_or_insert_with(|| Box::new(EarlyEnd { exit, seen_alive, left }));
             }
             return;
         }
@@ -51,8 +51,9 @@ impl Service {
         let cause = if requested { asked } else { doomed.unwrap_or(end_cause(&exit)) };
         let killed = matches!(self.state, State::Stopping { step: StopStep::Kill, .. } | State::Stuck { .. });
         let rule = if self.run_is_being_ended() { self.reason.clone() } else { String::new() };
-        self.ended =
-            Some(Ended { generation, pid, exit, at: cx.now, uptime, stable, requested, cause, rule: rule.clone() });
+        let (at, rule_of_it) = (cx.now, rule.clone());
+        let ended = Ended { generation, pid, exit, at, uptime, stable, requested, cause, rule: rule_of_it };
+        self.ended = Some(Box::new(ended));
         self.tell(cx, Some(cause), What::Exit { exit, uptime, requested });
         if exit.oom != Oom::No {
             self.tell(cx, Some(Cause::Oom), What::Oom { oom: exit.oom });

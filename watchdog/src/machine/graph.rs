@@ -172,7 +172,7 @@ mod tests {
             after: after.iter().map(ToString::to_string).collect(),
             ..Place::default()
         };
-        Spec { name: name.into(), place, ..Spec::default() }
+        Spec { name: name.into(), place: place.into(), ..Spec::default() }
     }
 
     #[test]

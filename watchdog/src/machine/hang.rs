@@ -28,7 +28,9 @@ impl Service {
         if run.hang.is_some() {
             return self.timers.clear(Timer::Beat);
         }
-        let Step { ping, hung, next } = run.beats.step(cx.now, late, rules);
+        // One that has never beaten is asked nothing, and nothing is kept of its beats.
+        let armed = run.beats.armed;
+        let Step { ping, hung, next } = if armed { run.beats.step(cx.now, late, rules) } else { Step::default() };
         let silent = run.beats.last.map_or(Duration::ZERO, |at| cx.now.since(at));
         let dialect = run.beats.dialect;
         match next {
@@ -82,7 +84,7 @@ impl Service {
         let dialect = if lane.is_some() { Some(Dialect::Native) } else { run.beats.dialect };
         let misses = run.beats.misses;
         let named = lane.as_ref().map(|(_, name)| name.clone());
-        run.hang = Some(Hang {
+        run.hang = Some(Box::new(Hang {
             since: cx.now,
             dialect,
             lane,
@@ -93,7 +95,7 @@ impl Service {
             late: Duration::ZERO,
             recorded: false,
             found: Vec::new(),
-        });
+        }));
         self.timers.clear(Timer::Beat);
         self.tell(cx, Some(Cause::Hang), What::Hang { dialect, lane: named, silent, misses });
         cx.out.push(Action::Inspect { service: self.id, generation, second: false });

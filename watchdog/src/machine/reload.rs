@@ -6,7 +6,7 @@ use super::supervisor::Supervisor;
 use super::time::{MonoTime, Timer};
 use super::waiting::{Ever, Held, Leave};
 use super::words::*;
-use crate::spec::{Autostart, Launch, Spec};
+use crate::spec::{Autostart, Spec};
 use std::collections::BTreeMap;
 
 /// What new settings have led to, by name.
@@ -38,8 +38,10 @@ fn needs_a_restart(old: &Spec, new: &Spec) -> bool {
 fn live_part(old: &Spec, new: &Spec) -> Spec {
     let mut live = new.clone();
     live.command.clone_from(&old.command);
-    live.launch = Launch { env: old.launch.env.clone(), ..old.launch.clone() };
-    live.log.mode = old.log.mode;
+    live.launch.clone_from(&old.launch);
+    if live.log.mode != old.log.mode {
+        live.log.mode = old.log.mode;
+    }
     live.dialects.clone_from(&old.dialects);
     (live.kind, live.replica) = (old.kind, old.replica);
     if old.kind != new.kind {

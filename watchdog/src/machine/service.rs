@@ -75,7 +75,7 @@ pub struct Service {
     /// Round trips of the runs before.
     pub trips: Trips,
     /// How the last run ended.
-    pub ended: Option<Ended>,
+    pub ended: Option<Box<Ended>>,
     /// A start that is free of limits and delay, as soon as nothing of the old tree lives.
     pub free_start: Option<Cause>,
     /// The ladder of a stop that was asked for while the exec was under way: climbed as soon as there is a process.
@@ -202,6 +202,24 @@ impl Service {
         self.run.as_ref().filter(|r| r.alive).map(|r| r.generation)
     }
 
+    /// The generation of whose tree something is being ended, its main process being gone.
+    pub fn swept(&self) -> Option<Generation> {
+        match self.state {
+            State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => Some(child),
+            State::Stuck { child } if self.living().is_none() => Some(child),
+            State::Stopping { .. }
+            | State::Stuck { .. }
+            | State::Stopped
+            | State::Waiting
+            | State::Starting { .. }
+            | State::Running { .. }
+            | State::Backoff { .. }
+            | State::CrashLoop { .. }
+            | State::Done
+            | State::Failed => None,
+        }
+    }
+
     /// The signal that a stop begins with.
     pub fn stop_signal(&self) -> SignalNumber {
         self.spec.stop.signal.unwrap_or(TERM)
@@ -309,7 +327,8 @@ impl Service {
         self.ever.started = true;
         self.busy_since = None;
         self.tell(cx, self.cause, What::Spawn);
-        if let Some(EarlyEnd { exit, seen_alive, left }) = early {
+        if let Some(early) = early {
+            let EarlyEnd { exit, seen_alive, left } = *early;
             return self.on_exited(cx, generation, exit, seen_alive, left);
         }
         // One that is held is ended when its dependents are gone, and not before.

@@ -4,6 +4,7 @@ use super::heartbeat::{Beats, Hang};
 use super::lanes::Lanes;
 use super::limits::Usage;
 use super::probing::Probing;
+use super::rare::Rare;
 use super::talk::Talk;
 use super::time::MonoTime;
 use super::words::{Cause, Exit, Generation, ReadyBy};
@@ -147,7 +148,7 @@ pub struct Run {
     /// Its end was asked for, so that it needs no restart and 128+n may count as success.
     pub end_requested: bool,
     /// Its end, where that was reported before its start was.
-    pub early_end: Option<EarlyEnd>,
+    pub early_end: Option<Box<EarlyEnd>>,
     /// An INT or QUIT of the terminal, or a rewritten TERM, came at this time: an end soon after counts as requested.
     pub asked_by_key: Option<MonoTime>,
     /// What made it ready.
@@ -157,15 +158,15 @@ pub struct Run {
     /// Until when a stop may be put off at the worker's request.
     pub stop_latest: Option<MonoTime>,
     /// What it has said.
-    pub talk: Talk,
+    pub talk: Rare<Talk>,
     /// Its signs of life.
-    pub beats: Beats,
+    pub beats: Rare<Beats>,
     /// Its loops.
     pub lanes: Lanes,
     /// It does not beat, and what has been found so far.
-    pub hang: Option<Hang>,
+    pub hang: Option<Box<Hang>>,
     /// Its memory and CPU.
-    pub usage: Usage,
+    pub usage: Rare<Usage>,
     /// Its probes.
     pub probing: Probing,
 }
@@ -186,11 +187,11 @@ impl Run {
             ready_by: None,
             doomed: None,
             stop_latest: None,
-            talk: Talk::default(),
-            beats: Beats::default(),
+            talk: Rare::default(),
+            beats: Rare::default(),
             lanes: Lanes::default(),
             hang: None,
-            usage: Usage::default(),
+            usage: Rare::default(),
             probing: Probing::default(),
         }
     }

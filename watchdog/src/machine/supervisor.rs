@@ -1,6 +1,7 @@
 //! All services of one watchdog: routes events, keeps the waiting clients, and decides when the watchdog itself ends.
 
 use super::clients::Waiter;
+use super::dues::Dues;
 use super::ending::Ending;
 use super::graph::Graph;
 use super::service::{Dice, Service};
@@ -10,6 +11,7 @@ use super::todo::Todo;
 use super::words::*;
 use crate::spec::{Autostart, Spec, Strategy};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the machine has to know of its surroundings.
@@ -42,12 +44,14 @@ pub struct Supervisor {
     /// Who depends on whom.
     pub(super) graph: Graph,
     pub(super) strategy: Strategy,
-    /// The earliest timer of each service, close together: the loop asks for the first of all in each turn.
-    pub(super) dues: Vec<Option<MonoTime>>,
+    /// The earliest timer of each service: the loop asks for the first of all in each turn.
+    pub(super) dues: Dues,
     /// Who is to be looked at, let go or started before this call is over.
     pub(super) todo: Todo,
     /// How many are where.
     pub(super) tally: Tally,
+    /// Those of whose trees something is being ended, their main process being gone.
+    pub(super) swept: BTreeSet<usize>,
     /// Until when all has to be ready.
     pub(super) until_ready: Option<MonoTime>,
     pub(super) waiters: Vec<Waiter>,
@@ -69,7 +73,8 @@ impl Supervisor {
             services,
             graph: Graph::default(),
             strategy: setup.strategy,
-            dues: Vec::new(),
+            dues: Dues::default(),
+            swept: BTreeSet::new(),
             todo: Todo::default(),
             tally: Tally::default(),
             until_ready: setup.until_ready.map(|d| MonoTime::ZERO.after(d)),
@@ -88,7 +93,7 @@ impl Supervisor {
     /// Resolves the names anew.
     pub(super) fn link(&mut self) {
         self.graph = Graph::new(self.services.iter().map(|s| s.next.as_deref().unwrap_or(&s.spec)));
-        self.dues.resize(self.services.len(), None);
+        self.dues.resize(self.services.len());
         self.tally = Tally::of(self.services.iter());
         for (s, node) in self.services.iter_mut().zip(&self.graph.nodes) {
             // Also one that only others need: whether they do is known when all have been looked at.
@@ -129,6 +134,12 @@ impl Supervisor {
     /// The services, to look at.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// Those of whose trees something is being ended, each with the generation that has left it.
+    pub fn swept(&self) -> Vec<(ServiceId, Generation)> {
+        let all = self.swept.iter().filter_map(|n| self.services.get(*n));
+        all.filter_map(|s| Some((s.id, s.swept()?))).collect()
     }
 
     /// Whether the end has begun.
@@ -206,10 +217,9 @@ impl Supervisor {
         if self.over {
             return;
         }
-        for n in 0..self.services.len() {
-            if self.dues.get(n).is_none_or(|due| due.is_none_or(|at| at > now)) {
-                continue;
-            }
+        let mut from = 0;
+        while let Some(n) = self.dues.due_from(from, now) {
+            from = n + 1;
             self.with(n, now, out, |s, cx| {
                 // A timer that sets another one for "now" is fired in the next call, so that this loop ends.
                 for _ in Timer::ALL {
@@ -226,10 +236,9 @@ impl Supervisor {
 
     /// When to call [`Supervisor::handle_timeout`]; `None`: not before an event.
     pub fn next_deadline(&self) -> Option<MonoTime> {
-        let timers = self.dues.iter().flatten().copied();
         let waiters = self.waiters.iter().filter_map(|w| w.deadline);
         let own = self.farewell.map(|(_, at)| at).into_iter().chain(self.until_ready.filter(|_| self.ending.is_none()));
-        timers.chain(waiters).chain(own).min()
+        self.dues.next().into_iter().chain(waiters).chain(own).min()
     }
 }
 

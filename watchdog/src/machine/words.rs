@@ -200,7 +200,7 @@ pub struct ReportOrder {
     pub rule: String,
     pub run: Run,
     /// How it ended; `None` for a hang that is only recorded.
-    pub ended: Option<Ended>,
+    pub ended: Option<Box<Ended>>,
 }
 
 /// What made a worker ready.

@@ -9,6 +9,10 @@ use crate::sys::{panic, tree};
 impl Reactor {
     /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
     pub(super) fn on_signals(&mut self, received: &[Received]) {
+        if received.iter().any(|r| r.signal != libc::SIGCHLD) {
+            self.only_deaths = false;
+            self.do_what_waits();
+        }
         for r in received.iter().filter(|r| r.signal != libc::SIGCHLD) {
             let origin = match r.from_kernel {
                 true => Origin::Kernel,
@@ -27,7 +31,7 @@ impl Reactor {
     /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
     fn reap(&mut self, seen_alive: MonoTime) {
         let mut ended = Vec::new();
-        self.oom_round = None;
+        self.starts_first();
         let mut orphans = false;
         let rest = loop {
             match reap::reap_one() {
@@ -58,13 +62,15 @@ impl Reactor {
             self.close_links(service);
             self.end_probes(service, proc.generation);
             self.forget_usage(service);
+            self.doubt(service, proc.generation, &dead);
             let left = self.left_of(service, rest, &mut strangers);
             let exit = Exit {
                 code: dead.code,
                 signal: dead.signal,
                 core: dead.core,
                 rss_peak_bytes: Some(dead.rss_peak_bytes),
-                oom: self.oom(service, &dead),
+                // Not known yet: see `after`.
+                oom: Oom::No,
                 cpu: dead.cpu,
             };
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
@@ -77,6 +83,9 @@ impl Reactor {
         if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
             self.feed(Event::Alone);
         }
+        if !self.only_deaths {
+            self.do_what_waits();
+        }
     }
 
     fn whose(&self, pid: i32) -> Option<ServiceId> {
@@ -85,12 +94,11 @@ impl Reactor {
 
     /// A helper of ours, or an orphan that we inherited. True for the latter.
     fn on_stranger(&mut self, pid: i32) -> bool {
-        if let Some(at) = self.workers.iter().position(|w| w.give_up.as_ref().is_some_and(|(own, _)| *own == pid)) {
-            let status = self.workers[at].give_up.take().and_then(|(_, status)| status);
+        if let Some((service, status)) = self.give_ups.remove(&pid) {
             if let Some(failed) = status.and_then(|mut status| status.failure()) {
                 log::error!("give_up command: {}", errno_name(failed.errno as i32));
             }
-            self.feed(Event::GiveUpRan { service: ServiceId(at as u32) });
+            self.feed(Event::GiveUpRan { service });
             return false;
         }
         if self.closer_ended(pid) {
@@ -103,25 +111,14 @@ impl Reactor {
 
     /// Whoever dies of a tree that is being swept is reaped here: look again at what is left of it.
     fn look_at_trees(&mut self, rest: Rest) {
-        for at in 0..self.workers.len() {
-            let id = ServiceId(at as u32);
-            let Some(service) = self.machine.services().get(at) else { continue };
-            let generation = match service.state {
-                State::Stopping { child, step: StopStep::Sweep | StopStep::SweepKill } => child,
-                State::Stuck { child } if service.living().is_none() => child,
-                State::Stopping { .. }
-                | State::Stuck { .. }
-                | State::Stopped
-                | State::Waiting
-                | State::Starting { .. }
-                | State::Running { .. }
-                | State::Backoff { .. }
-                | State::CrashLoop { .. }
-                | State::Done
-                | State::Failed => continue,
-            };
-            let left = self.left(id, rest);
-            self.feed(Event::Tree { service: id, generation, left });
+        for (service, generation) in self.machine.swept() {
+            // What was found of another may have changed that.
+            let swept = self.machine.services().get(service.0 as usize).and_then(Service::swept);
+            if swept != Some(generation) {
+                continue;
+            }
+            let left = self.left(service, rest);
+            self.feed(Event::Tree { service, generation, left });
         }
     }
 
@@ -144,18 +141,15 @@ impl Reactor {
             left.dedup();
         }
         if left.is_empty() {
-            worker.group = None;
+            let group = worker.group.take();
+            self.after.remove_group(group);
         }
         left
     }
 
     /// Children of ours that are not part of any tree that lost its main process, beside the main processes.
     fn helpers(&self) -> Vec<i32> {
-        let helpers = self
-            .workers
-            .iter()
-            .filter_map(|w| w.give_up.as_ref().map(|(pid, _)| *pid))
-            .chain(self.looks.keys().copied());
+        let helpers = self.give_ups.keys().chain(self.looks.keys()).copied();
         let helpers = helpers.chain(self.closers.pids());
         helpers.chain(self.hook_pids()).chain(self.tries.pids()).chain(self.before.iter().copied()).collect()
     }

@@ -171,7 +171,7 @@ impl Reactor {
         Some(match start(spawner, spec, hook, ("pre-start", &text.to_string()), &around, &mark) {
             Ok(child) => {
                 let running = Running::of(child, now);
-                workers[at].held = Some(Held { generation, hook: n, running });
+                workers[at].held = Some(Box::new(Held { generation, hook: n, running }));
                 Ok(())
             }
             Err(why) => {

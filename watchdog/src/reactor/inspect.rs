@@ -52,7 +52,7 @@ impl Reactor {
         let now = self.clock.now();
         let worker = self.workers.get_mut(id.0 as usize)?;
         if !second {
-            worker.first_look = Some(First { generation, look: evidence::look(main), at: now });
+            worker.first_look = Some(Box::new(First { generation, look: evidence::look(main), at: now }));
             return None;
         }
         let first = worker.first_look.take().filter(|f| f.generation == generation);
@@ -77,7 +77,7 @@ impl Reactor {
             queues: sockets::accept_queues(main),
         };
         if let Some(worker) = self.workers.get_mut(id.0 as usize) {
-            worker.gathered = Some(gathered);
+            worker.gathered = Some(Box::new(gathered));
         }
     }
 

@@ -171,7 +171,7 @@ impl Reactor {
         if self.reads.buffer.is_empty() {
             self.reads.buffer.resize(FIRST_PIECE, 0);
         }
-        self.outputs.insert(token, output);
+        self.outputs.insert(token, Box::new(output));
     }
 
     /// Which pipes have come to their end.
@@ -311,7 +311,9 @@ impl Reactor {
 
     fn take_in(&mut self, token: usize, bytes: &[u8], tee: bool, followed: bool) {
         let Reactor { outputs, workers, machine, sinks, reads, clock, .. } = self;
-        let Some(Output { service, generation, stream, splitter, finder, .. }) = outputs.get_mut(&token) else {
+        let Some(Output { service, generation, stream, splitter, finder, .. }) =
+            outputs.get_mut(&token).map(|output| &mut **output)
+        else {
             return;
         };
         let (id, generation, stream) = (*service, *generation, *stream);
@@ -408,7 +410,11 @@ impl Reactor {
 
     fn finish_line(&mut self, token: usize) {
         let Reactor { outputs, workers, reads, clock, .. } = self;
-        let Some(Output { service, generation, stream, splitter, .. }) = outputs.get_mut(&token) else { return };
+        let Some(Output { service, generation, stream, splitter, .. }) =
+            outputs.get_mut(&token).map(|output| &mut **output)
+        else {
+            return;
+        };
         let (id, origin) = (*service, Origin { at: clock::wall(), generation: generation.0, stream: *stream });
         let Some(Worker { ring, files, .. }) = workers.get_mut(id.0 as usize) else { return };
         let mut fresh = Vec::new();

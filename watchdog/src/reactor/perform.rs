@@ -77,9 +77,8 @@ impl Reactor {
             }
             Action::RunGiveUp { service } => self.run_give_up(service),
             Action::EndGiveUp { service } => {
-                if let Some(pid) =
-                    self.workers.get_mut(service.0 as usize).and_then(|w| w.give_up.take().map(|(pid, _)| pid))
-                {
+                let own = self.give_ups.iter().find(|(_, (of, _))| *of == service).map(|(pid, _)| *pid);
+                if let Some(pid) = own.filter(|pid| self.give_ups.remove(pid).is_some()) {
                     // Not reaped yet: the number is still its own.
                     let _ = signals::kill(pid, libc::SIGKILL);
                 }
@@ -98,6 +97,8 @@ impl Reactor {
                 None
             }
             Action::Answer { ticket, reply } => {
+                // Whoever is told the outcome has been told what led to it.
+                self.tell_what_waits();
                 self.answer(ticket, reply);
                 None
             }
@@ -150,7 +151,15 @@ impl Reactor {
         }
         let before = self.clock.now();
         let mut launched = self.launch(id, generation);
-        if launched.as_ref().is_err_and(|f| matches!(f.errno, libc::EMFILE | libc::ENFILE)) && self.shed_clients() {
+        let lacks = |made: &Result<_, SpawnFailure>| {
+            made.as_ref().is_err_and(|f: &SpawnFailure| matches!(f.errno, libc::EMFILE | libc::ENFILE))
+        };
+        if lacks(&launched) {
+            // First those of the worker that it follows.
+            self.close_what_waits();
+            launched = self.launch(id, generation);
+        }
+        if lacks(&launched) && self.shed_clients() {
             launched = self.launch(id, generation);
         }
         let took = self.clock.now().saturating_sub(before);
@@ -188,6 +197,10 @@ impl Reactor {
         }
         self.open_links(id, links);
         self.count_oom_kills();
+        self.pending.started();
+        if generation.0 > 1 {
+            self.after.prepare_next(id);
+        }
         Event::Spawned { service: id, generation, pid }
     }
 
@@ -308,14 +321,14 @@ impl Reactor {
 
     fn run_give_up(&mut self, id: ServiceId) -> Option<Event> {
         let reports = self.report_dir();
-        let Reactor { machine, spawner, workers, server, environment, .. } = self;
+        let Reactor { machine, spawner, give_ups, server, environment, .. } = self;
         let control = server.as_ref().map(|s| s.path());
         let around = launch::Surroundings { environment, control, reports: reports.as_deref() };
         let spec = &machine.services().get(id.0 as usize)?.spec;
         let GiveUp::Exec(command) = &spec.restart.give_up else { return None };
         match spawner.spawn(&launch::helper(spec, command, &around, "gave-up", None)) {
             Ok(child) => {
-                workers.get_mut(id.0 as usize)?.give_up = Some((child.pid, child.status));
+                give_ups.insert(child.pid, (id, child.status));
                 None
             }
             Err(failed) => {

@@ -5,11 +5,13 @@ mod defaults;
 mod graph;
 mod instance;
 mod probe;
+mod shared;
 mod start;
 
 pub use graph::{Autostart, Condition, Kind, Need, Place, Strategy};
 pub use instance::{Control, Form, Http, HttpControl, Instance, Upward};
 pub use probe::{Check, HttpCheck, Port, Ports, ProbeSpec, Roles};
+pub use shared::Shared;
 pub use start::START_TIMEOUT;
 
 use serde::Serialize;
@@ -33,13 +35,13 @@ pub struct Spec {
     /// Process or not, kept up or run once.
     pub kind: Kind,
     /// How it stands to the others.
-    pub place: Place,
+    pub place: Shared<Place>,
     /// Left out of `status` and `tree` unless it is named. Default false.
     pub hidden: bool,
     /// Questions put to it from outside. Default none.
     pub probes: Vec<ProbeSpec>,
     /// Ports that it will listen on.
-    pub ports: Ports,
+    pub ports: Shared<Ports>,
     /// Files of variables whose change is a reload. Default none.
     pub env_watch: Option<EnvWatch>,
     /// For people; empty when not given.
@@ -49,11 +51,11 @@ pub struct Spec {
     /// Program and arguments, byte for byte.
     pub command: Vec<OsString>,
     /// How the process is set up before exec.
-    pub launch: Launch,
+    pub launch: Shared<Launch>,
     /// When and how often it is started again.
-    pub restart: Restart,
+    pub restart: Shared<Restart>,
     /// How it is ended.
-    pub stop: Stop,
+    pub stop: Shared<Stop>,
     /// FROM:TO pairs, applied before anything else looks at a received signal; TO 0 drops it. Default none.
     pub rewrite_signal: Vec<(SignalNumber, SignalNumber)>,
     /// Graceful recycle this long after ready. Default none.
@@ -61,17 +63,17 @@ pub struct Spec {
     /// Spread of `max_age`, in percent of it (0..=100). Default 10.
     pub max_age_jitter: u8,
     /// Where its output goes.
-    pub log: Log,
+    pub log: Shared<Log>,
     /// When it counts as ready. Default `Auto`.
     pub ready: Ready,
     /// From the start to its failure where it is not ready by then; `MAX`: never. Default none given: see `start_limit`.
     pub start_timeout: Option<Duration>,
     /// Signs of life, and what follows when they stop.
-    pub heartbeat: Heartbeat,
+    pub heartbeat: Shared<Heartbeat>,
     /// The ways to speak that it is offered.
     pub dialects: Dialects,
     /// Memory and CPU.
-    pub limits: Limits,
+    pub limits: Shared<Limits>,
     /// Commands that are run on events. Default none.
     pub hooks: Vec<Hook>,
     /// As whom hooks and the command of `give_up` run. Default `Watchdog`.

@@ -57,7 +57,8 @@ fn draw_life(draw: &mut Draw, spec: &mut Spec) {
         on_hang: if draw.chance(75) { OnHang::Restart } else { OnHang::Record },
         hang_signal: draw.pick(&[6, 6, 3]),
         hang_dump_timeout: draw.ms(&[0, 500, 5000]),
-    };
+    }
+    .into();
     spec.dialects.node = draw.chance(30);
     spec.dialects.native = draw.chance(90);
     if draw.chance(50) {
@@ -71,7 +72,8 @@ fn draw_life(draw: &mut Draw, spec: &mut Spec) {
             cpu_action: draw.pick(&[LimitAction::Restart, LimitAction::Restart, LimitAction::Warn]),
             interval: draw.ms(&[500, 1000, 5000]),
             ..Limits::default()
-        };
+        }
+        .into();
     }
     spec.reload_signal = draw.pick(&[None, None, Some(1)]);
     if draw.chance(20) {
@@ -84,8 +86,8 @@ fn draw_spec(draw: &mut Draw) -> Spec {
     let max_age = if draw.chance(20) { Some(draw.ms(&[1000, 60_000])) } else { None };
     let mut spec = Spec {
         name: "w".into(),
-        restart: draw_restart(draw),
-        stop: draw_stop(draw),
+        restart: draw_restart(draw).into(),
+        stop: draw_stop(draw).into(),
         rewrite_signal: draw.pick(&rewrites),
         max_age,
         max_age_jitter: draw.pick(&[0, 10, 100]),

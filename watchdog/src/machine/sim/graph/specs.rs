@@ -90,6 +90,7 @@ pub(super) fn edit(draw: &mut Draw, file: &File) -> File {
                 need.condition = Condition::Ready;
             }
         }
+        let place = &mut **place;
         for list in [&mut place.wants, &mut place.after, &mut place.conflicts] {
             list.retain(|n| names.contains(n));
         }
@@ -106,9 +107,9 @@ fn lower(file: &File, than: usize) -> BTreeMap<usize, Kind> {
 
 fn change(draw: &mut Draw, spec: &mut Spec, others: &BTreeMap<usize, Kind>) {
     match draw.below(9) {
-        0 => spec.stop = draw_stop(draw),
+        0 => spec.stop = draw_stop(draw).into(),
         1 => spec.restart.limit = draw.pick(&[0, 1, 3]),
-        2 => spec.place = draw_place(draw, others),
+        2 => spec.place = draw_place(draw, others).into(),
         3 | 4 => spec.command = vec![format!("v{}", draw.below(1000)).into()],
         5 => spec.place.autostart = draw.pick(&[Autostart::Yes, Autostart::No, Autostart::Ignore]),
         6 if spec.kind != Kind::Probe => spec.probes = draw_probes(draw, spec.kind),
@@ -144,13 +145,13 @@ fn draw_spec(draw: &mut Draw, number: usize, others: &BTreeMap<usize, Kind>) -> 
         name: name(number),
         base: format!("b{}", number / 3),
         kind,
-        place: draw_place(draw, others),
+        place: draw_place(draw, others).into(),
         probes,
         ready,
         command: vec!["v0".into()],
         start_timeout: draw.pick(&[None, None, Some(2000), Some(10_000)]).map(Duration::from_millis),
-        restart: draw_restart(draw, kind),
-        stop: draw_stop(draw),
+        restart: draw_restart(draw, kind).into(),
+        stop: draw_stop(draw).into(),
         max_age: draw.chance(8).then(|| draw.ms(&[15_000, 60_000])),
         max_age_jitter: 0,
         ..Spec::default()
