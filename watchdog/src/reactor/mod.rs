@@ -24,6 +24,7 @@ mod pages;
 mod perform;
 mod ports;
 mod probes;
+mod reads;
 mod record;
 mod reload;
 mod requests;
@@ -164,7 +165,7 @@ struct Reactor {
     next_ticket: u64,
     next_token: usize,
     outputs: BTreeMap<usize, Box<Output>>,
-    reads: outputs::Reads,
+    reads: reads::Reads,
     links: BTreeMap<usize, Box<link::Link>>,
     /// Where notify sockets are made.
     places: link::Places,

@@ -1,5 +1,6 @@
 //! The pipes of captured workers: read in shares, into ring, file, followers and our own stdout and stderr.
 
+use super::reads::Share;
 use super::screen::Shown;
 use super::{Reactor, SINKS, Worker};
 use crate::control::line;
@@ -11,7 +12,6 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 use nix::errno::Errno;
 use serde_json::Value;
-use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -52,61 +52,6 @@ pub(super) struct Output {
     listed: bool,
     /// All its writers are gone, which is said once: it is read to its end.
     hung_up: bool,
-}
-
-/// Which pipes are to be read, and what that needs.
-#[derive(Default)]
-pub(super) struct Reads {
-    /// Who is next: who had a share goes to the end.
-    due: VecDeque<usize>,
-    /// Who waits for the reader of our own stdout or stderr, in the same order.
-    behind: [Vec<usize>; 2],
-    /// Those of them who got something in this turn: they are last.
-    fed: Vec<usize>,
-    /// One for all pipes.
-    buffer: Vec<u8>,
-    /// Whose files hold something that is not written or not told.
-    unwritten: Vec<usize>,
-    /// Who has old files to be compressed.
-    compressing: Vec<usize>,
-}
-
-impl Reads {
-    /// After something was added to this file of that worker.
-    fn note_file(&mut self, worker: usize, file: &LogFile) {
-        if file.has_news() && self.unwritten.last() != Some(&worker) {
-            self.unwritten.push(worker);
-        }
-        if file.has_work() && !self.compressing.contains(&worker) {
-            self.compressing.push(worker);
-        }
-    }
-
-    /// Whether something is to be read without waiting for an event.
-    pub(super) fn are_due(&self) -> bool {
-        !self.due.is_empty()
-    }
-}
-
-/// What may still be read.
-struct Share {
-    bytes: usize,
-    until: Duration,
-    /// Not until the kernel says that nothing is left: a read that was given less than it has room for has emptied the pipe,
-    /// and whoever writes more wakes us. Only where a worker has set its end to packets (O_DIRECT) such a read may leave
-    /// something, which comes with what is written next, or at the end.
-    short: bool,
-}
-
-impl Share {
-    /// However long it takes, and until the kernel says that nothing is left.
-    fn of(bytes: usize) -> Share {
-        Share { bytes, until: Duration::MAX, short: false }
-    }
-
-    fn is_spent(&self, now: Duration) -> bool {
-        self.bytes == 0 || now >= self.until
-    }
 }
 
 /// How a round of reading ended.
@@ -464,46 +409,6 @@ impl Reactor {
                 }
             }
         }
-    }
-
-    pub(super) fn flush_files(&mut self) {
-        if let Some(Lost { lines, bytes }) = self.journal.take_lost() {
-            self.tell_own(What::LogDropped { stream: "events_file", lines, bytes });
-        }
-        if self.reads.unwritten.is_empty() {
-            return;
-        }
-        let now = self.clock.now();
-        let mut waiting = std::mem::take(&mut self.reads.unwritten);
-        for at in waiting.drain(..) {
-            for which in 0..2 {
-                let file = self.workers.get_mut(at).and_then(|worker| worker.files[which].as_mut());
-                let Some(file) = file else { continue };
-                let lost = file.flush(now);
-                self.reads.note_file(at, file);
-                if let Some(Lost { lines, bytes }) = lost {
-                    let what = What::LogDropped { stream: "file", lines, bytes };
-                    let service = Some(ServiceId(at as u32));
-                    self.tell(Notice { service, generation: None, pid: None, cause: None, what });
-                }
-            }
-        }
-        if self.reads.unwritten.is_empty() {
-            // The buffer serves again.
-            self.reads.unwritten = waiting;
-        }
-    }
-
-    /// One small piece of compression. True while there is more to do.
-    pub(super) fn compress_some(&mut self) -> bool {
-        while let Some(at) = self.reads.compressing.last() {
-            let files = self.workers.get_mut(*at).map(|worker| worker.files.iter_mut().flatten());
-            if files.is_some_and(|mut files| files.any(|file| file.work())) {
-                return true;
-            }
-            self.reads.compressing.pop();
-        }
-        false
     }
 
     /// What the pipes of dead workers still hold, as far as it is not for a reader who is behind.
