@@ -1,7 +1,5 @@
-"""Whether the commit that last raised a ceiling, or took one out, says why (`Ceiling: NAME: reason`), and whether a page of figures
-is older than the ceilings."""
+"""Whether the commit that last raised a ceiling, or took one out, says why: a line `Ceiling: NAME: reason`."""
 
-import os
 import re
 import subprocess
 
@@ -72,22 +70,3 @@ def unexplained(git):
         wrong += [f"{commit[:12]} raised {name} and does not say why (`Ceiling: {name}: reason`)" for name in silent]
         seen |= higher
     return wrong
-
-
-def stale(root, page):
-    """(what is wrong, what could not be looked at) of a page with figures: it names the commit that they were measured on, and no
-    ceiling has changed since."""
-    with open(os.path.join(root, page), encoding="utf-8") as file:
-        measured = re.search(r"\bcommit:? `?([0-9a-f]{7,40})\b", file.read())
-    if not measured:
-        return [f"{page}: does not say on which commit it was measured (`commit: HASH`)"], []
-    git, since = Git(root), measured.group(1)
-    commits = git.ask("rev-list", "--no-merges", f"{since}..HEAD", "--", PLACE)
-    if commits is None:
-        return [], [f"{page}: commit {since} is not here: whether it is older than the ceilings was not checked"]
-    changed = [commit for commit in commits.split() if numbers(git, commit) != numbers(git, f"{commit}^")]
-    return [f"{page}: measured on {since}, and {commit[:12]} has changed a ceiling since: measure again" for commit in changed[:1]], []
-
-
-def numbers(git, commit):
-    return {name: entry["ceiling"] for name, entry in git.entries(commit).items()}

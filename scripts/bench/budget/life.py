@@ -11,7 +11,7 @@ import time
 from budget import trace
 
 NULL = subprocess.DEVNULL
-PATIENCE = 20
+PATIENCE = 90
 # What is counted, and of which binary: system calls under strace, wake-ups and allocations without it, since a process that is
 # traced sleeps at each call.
 KINDS = ("calls", "wakeups", "allocations")

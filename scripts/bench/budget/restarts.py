@@ -4,7 +4,10 @@ import os
 import select
 import signal
 import struct
+import subprocess
+import time
 
+from budget import trace
 from budget.life import KINDS, PATIENCE, Life
 
 AT_ONCE = ["--restart-delay", "0", "--restart-limit", "0", "--crash-loop-limit", "0"]
@@ -25,15 +28,16 @@ def tiny(ground):
     return ground.tool("tiny.c", "tiny", "-nostdlib", f'-DFIFO="{ground.path("life", "out")}"')
 
 
-def kills(life, pid):
-    """A worker is killed again and again; the first time does not count. Marks before and after, and who was killed."""
+def kills(life, pid, rounds=ROUNDS):
+    """A worker is killed again and again; the first time does not count. Marks before and after, and who was killed; the
+    last of these is the one that lives."""
     killed, first = [], None
-    for _ in range(ROUNDS + 1):
+    for _ in range(rounds + 1):
         os.kill(pid, signal.SIGKILL)
         (new,) = pids(life, 1)
         mark = life.mark(0.05)
         first, killed, pid = first or mark, [*killed, pid], new
-    return first, mark, killed[1:]
+    return first, mark, [*killed[1:], pid]
 
 
 def restarts(ground):
@@ -52,8 +56,39 @@ def restarts(ground):
                 continue
             calls = life.calls()
             found["restart.calls"] = sum(call.pid == life.pid and first <= call.at < last for call in calls) / ROUNDS
-            found |= to_exec(calls, life.pid, killed)
+            found |= to_exec(calls, life.pid, killed[:-1])
     return found
+
+
+def instructions(ground):
+    """Of one restart in user mode, counted one by one as those of a start are."""
+    with Life(ground, "wakeups", [*AT_ONCE, "--", tiny(ground)]) as life:
+        (pid,) = pids(life, 1)
+        life.mark(0.2)
+        _, _, killed = kills(life, pid, 1)
+        counts = ground.path("instructions")
+        steps = subprocess.Popen([ground.tool("steps.c", "steps"), "instructions", str(life.pid), counts])
+        try:
+            before = stepped(life, counts)
+            os.kill(killed[-1], signal.SIGKILL)
+            pids(life, 1)
+            life.mark(0.1)
+            return {"restart.instructions": stepped(life, counts) - before}
+        finally:
+            life.end()
+            steps.wait()
+
+
+def stepped(life, path):
+    """So far; waits until somebody counts, and the watchdog waits in its loop."""
+    end = time.monotonic() + PATIENCE
+    while not (os.path.exists(path) and os.path.getsize(path) and trace.tracer(life.pid)):
+        if time.monotonic() > end:
+            raise SystemExit("budgets: instructions can not be counted here: the watchdog can not be traced")
+        time.sleep(0.01)
+    life.mark(0.2)
+    with open(path, "rb") as file:
+        return struct.unpack("Q", file.read(8))[0]
 
 
 def to_exec(calls, own, killed):

@@ -64,7 +64,7 @@ def waits(pid):
         return True
 
 
-def settle(pid, seconds=20):
+def settle(pid, seconds=90):
     """Waits until it has done all there is to do."""
     end = time.monotonic() + seconds
     while not waits(pid):
@@ -77,3 +77,9 @@ def wakeups(pid):
     """How often it has slept and was woken."""
     with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+
+
+def tracer(pid):
+    """The pid of who traces it; 0: nobody does."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("TracerPid"))
