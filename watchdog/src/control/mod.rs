@@ -17,7 +17,7 @@ pub(crate) use journal::{Entry, Journal};
 pub(crate) use sentence::sentence;
 pub(crate) use server::{Server, Turn, ask_error, error, item, ok};
 pub(crate) use shapes::{
-    Frame, health_of, heartbeat, millis, oom_shape, probes_of, service, status, tree, waited, why,
+    Frame, about, health_of, heartbeat, millis, oom_shape, probes_of, service, status, tree, waited, why,
 };
 pub(crate) use socket::{Home, already_runs, bind, private_dir};
 pub(crate) use told::{event, line};
