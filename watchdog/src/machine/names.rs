@@ -31,3 +31,34 @@ impl Names {
         self.0[from..to.max(from)].iter().map(|n| ServiceId(*n))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Setup, Supervisor};
+    use super::*;
+    use crate::spec::Spec;
+
+    fn spec(name: &str, base: &str, replica: Option<u32>) -> Spec {
+        Spec { name: name.into(), base: base.into(), replica, ..Spec::default() }
+    }
+
+    /// The same as by a look at all of them: replicas, one of them, names that begin alike, and names that a host program chose.
+    #[test]
+    fn a_name_finds_whom_a_look_at_all_finds() {
+        let all = [
+            spec("web@1", "web", Some(1)),
+            spec("webs", "webs", None),
+            spec("web@0", "web", Some(0)),
+            spec("api", "api", None),
+            spec("left", "pair", Some(0)),
+            spec("right", "pair", Some(1)),
+        ];
+        let supervisor = Supervisor::new(all.clone(), Setup::default());
+        for name in ["web", "web@0", "web@1", "web@2", "webs", "api", "a", "", "pair", "left", "zz", "@"] {
+            let is = |s: &Spec| s.name == name || (s.replica.is_some() && s.base == name);
+            let expected: Vec<ServiceId> =
+                all.iter().enumerate().filter(|(_, s)| is(s)).map(|(n, _)| ServiceId(n as u32)).collect();
+            assert_eq!(supervisor.named(name), expected, "{name}");
+        }
+    }
+}
