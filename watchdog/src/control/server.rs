@@ -209,10 +209,14 @@ impl Server {
         }
     }
 
-    /// That all is well, with a result that is text already.
-    pub(crate) fn say_ok(&mut self, token: usize, id: &Value, result: &str) {
+    /// An answer that is a line of text already.
+    pub(crate) fn say_text(&mut self, token: usize, text: String) {
         if let Some(client) = self.clients.get_mut(&token) {
-            client.say_bytes(ok_line(id, result).as_bytes());
+            match client.outbox.is_empty() && !client.dead {
+                // It may be large: it becomes the outbox and is not copied into it.
+                true => client.outbox = text.into_bytes(),
+                false => client.say_bytes(text.as_bytes()),
+            }
             client.write();
         }
     }
@@ -380,9 +384,13 @@ pub(crate) fn ok(id: &Value, result: Value) -> Value {
     all
 }
 
-/// The same of a result that is text already, as a line.
-fn ok_line(id: &Value, result: &str) -> String {
-    format!("{{\"id\":{id},\"ok\":true,\"result\":{result}}}\n")
+/// The same as a line, of a result that is written behind the beginning that is handed out.
+pub(crate) fn ok_line(id: &Value, room: usize, result: impl FnOnce(&mut String)) -> String {
+    let mut text = format!("{{\"id\":{id},\"ok\":true,\"result\":");
+    text.reserve(room);
+    result(&mut text);
+    text.push_str("}\n");
+    text
 }
 
 /// Lines of a stream, each of an item that is text already: what many follow is made text once for all.
@@ -404,7 +412,8 @@ mod tests {
     #[test]
     fn a_result_that_is_text_already_is_the_same_line() {
         let (id, result) = (json!("a\"b"), json!({"services": [{"name": "x\ny"}], "instance": null}));
-        assert_eq!(ok_line(&id, &result.to_string()).into_bytes(), line(&ok(&id, result)));
+        let text = ok_line(&id, 0, |text| text.push_str(&result.to_string()));
+        assert_eq!(text.into_bytes(), line(&ok(&id, result)));
     }
 
     #[test]

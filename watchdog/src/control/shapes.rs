@@ -81,25 +81,24 @@ pub(crate) fn about(
 
 /// `status`, as it stands in the answer: service by service, because of thousands the shapes are many times as large as the
 /// text. `more` is known of a service beside its own state.
-#[must_use]
 pub(crate) fn status(
     frame: &Frame<'_>,
     about: &Value,
     pick: &[ServiceId],
     more: impl Fn(ServiceId, &mut Value),
-) -> String {
-    let mut text = format!("{{\"instance\":{about},\"services\":[");
+    text: &mut String,
+) {
+    // Writing to a text does not fail.
+    let _ = write!(text, "{{\"instance\":{about},\"services\":[");
     for (n, s) in frame.picked(pick).enumerate() {
         let mut shape = service(frame, s);
         more(s.id, &mut shape);
         if n > 0 {
             text.push(',');
         }
-        // Writing to a text does not fail.
         let _ = write!(text, "{shape}");
     }
     text.push_str("]}");
-    text
 }
 
 /// S: one service.

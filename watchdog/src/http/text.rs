@@ -103,7 +103,7 @@ fn whole(mut n: u64, out: &mut String) {
 
 fn number(value: f64, out: &mut String) {
     // Most numbers are counts: those take a fraction of the time.
-    if value >= 0.0 && value < WHOLE && value.trunc() == value {
+    if (0.0..WHOLE).contains(&value) && value.trunc() == value {
         return whole(value as u64, out);
     }
     let _ = match value {

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Lines or events shown when no number was asked for.
 const LAST: usize = 100;
+/// Bytes of a service in `status`, about.
+const SHAPE: usize = 900;
 /// Longest word of an operator, as in docs/protocol.md.
 const WORD_MAX: usize = 4096;
 
@@ -115,13 +117,15 @@ impl Reactor {
                 let mean = watched && ask.switch("mean")?;
                 let frame = self.frame();
                 let about = control::about(&frame, &self.instance, path, http, ending);
-                let text = control::status(&frame, &about, &services, |id, shape| {
+                let more = |id, shape: &mut Value| {
                     if watched {
                         self.show_usage(id, mean, shape);
                     }
-                });
+                };
+                let write = |text: &mut String| control::status(&frame, &about, &services, more, text);
+                let text = control::ok_line(&ask.id, services.len().saturating_mul(SHAPE), write);
                 if let Some(server) = self.server.as_mut() {
-                    server.say_ok(client, &ask.id, &text);
+                    server.say_text(client, text);
                 }
                 return Ok(None);
             }

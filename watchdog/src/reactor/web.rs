@@ -286,7 +286,7 @@ impl Reactor {
 
     /// With what was read of the watchdog itself when the page was begun.
     fn view_in_part<'a>(&'a self, web: &'a Web, counts: &'a Counts) -> View<'a> {
-        View { own: web.own.clone(), ..self.view(web, counts, false) }
+        View { own: web.own, ..self.view(web, counts, false) }
     }
 
     pub(super) fn view<'a>(&'a self, web: &'a Web, counts: &'a Counts, measured: bool) -> View<'a> {
