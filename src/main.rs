@@ -3,6 +3,8 @@
 mod check;
 mod cli;
 mod client;
+#[cfg(feature = "counted")]
+mod counted;
 mod drill;
 mod help;
 mod install;
@@ -23,8 +25,12 @@ use std::process::ExitCode;
 
 /// musl's own allocator maps and unmaps single pages: a sixth of a short run's time (measured). This one asks the kernel
 /// once, and is as small.
+#[cfg(not(feature = "counted"))]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+#[cfg(feature = "counted")]
+#[global_allocator]
+static ALLOCATOR: counted::Counting = counted::Counting;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(panicked));
@@ -53,6 +59,16 @@ fn panicked(info: &std::panic::PanicHookInfo<'_>) {
 }
 
 fn run(command: Command) -> u8 {
+    if let Command::Supervise { flags, command } = command {
+        return supervise(&flags, command);
+    }
+    run_other(command)
+}
+
+/// All but the prefix form. Out of its way: what is inlined here would be read in at each start.
+#[cold]
+#[inline(never)]
+fn run_other(command: Command) -> u8 {
     match command {
         Command::Supervise { flags, command } => supervise(&flags, command),
         Command::Control(control) => client::run(&control, &World::real()),
@@ -78,7 +94,8 @@ fn run(command: Command) -> u8 {
 
 /// The prefix form: everything that is wrong is said at once, then nothing is started.
 fn supervise(flags: &[Flag], command: Vec<OsString>) -> u8 {
-    match settings::resolve(flags, command, &World::real()) {
+    let resolved = settings::resolve(flags, command, &World::real());
+    match resolved {
         Ok(resolved) => {
             logging::init(&resolved.log_level, resolved.log_format);
             for warning in &resolved.warnings {

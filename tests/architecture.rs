@@ -175,10 +175,32 @@ fn unsafe_lives_in_its_homes() {
     let sys = ["spawn", "spawn/child", "signals", "reap", "fds", "closer"].map(|f| format!("watchdog/src/sys/{f}.rs"));
     let sdk = ["lanes", "env", "stacks"].map(|f| format!("worker-sdk/src/{f}.rs"));
     for source in sources() {
-        // Counts allocations for the benchmarks; a part of no program of ours.
-        let measures = ["watchdog/examples/many.rs".to_string()];
+        // They count allocations for the benchmarks and budgets; a part of no program of ours. `src/counted.rs` is compiled by
+        // its feature alone, see the test below.
+        let measures = ["watchdog/examples/many.rs", "src/counted.rs"].map(String::from);
         let at_home = sys.iter().chain(&sdk).chain(&measures).any(|home| *home == source.path);
         assert!(at_home || !has_word(&source.code, "unsafe"), "{}: unsafe", source.path);
+    }
+}
+
+/// The build that is measured is not the one that is shipped: what counts and wastes is compiled by its feature alone, and no
+/// default feature asks for it.
+#[test]
+fn what_counts_and_wastes_is_a_feature() {
+    for (file, line) in [("src/main.rs", "mod counted;"), ("watchdog/src/lib.rs", "mod waste;")] {
+        let text = fs::read_to_string(root().join(file)).expect("a source");
+        let gate = format!("#[cfg(feature = \"counted\")]\n{line}");
+        assert!(text.contains(&gate), "{file}: `{line}` without its feature");
+    }
+    for source in sources().iter().filter(|s| !s.path.ends_with("waste.rs")) {
+        let lines: Vec<&str> = source.code.lines().map(str::trim).collect();
+        for pair in lines.windows(2).filter(|pair| pair[1].contains("waste::")) {
+            assert_eq!(pair[0], "#[cfg(feature = \"counted\")]", "{}: {}", source.path, pair[1]);
+        }
+    }
+    for manifest in ["Cargo.toml", "watchdog/Cargo.toml"] {
+        let text = fs::read_to_string(root().join(manifest)).expect("a manifest");
+        assert!(!text.lines().any(|l| l.starts_with("default =")), "{manifest}: default features");
     }
 }
 

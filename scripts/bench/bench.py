@@ -1,6 +1,5 @@
 """Common ground of the benchmarks: building, finding the peers, numbers. Python's standard library only."""
 
-import json
 import os
 import platform
 import shutil
@@ -19,30 +18,54 @@ PEERS = [
     ("catatonit", "catatonit"),
     ("runsv", "runit"),
     ("s6-supervise", "s6"),
+    ("supervise", "daemontools"),
     ("supervisord", "supervisor"),
 ]
+# The tools that are ours: this one, and an earlier one beside it if --before names it.
+OURS, BEFORE = "watchdog", "watchdog before"
+# The least pause that can be had, and no end of tries.
+AT_ONCE = ["--restart-delay", "0", "--restart-limit", "0", "--crash-loop-limit", "0"]
 
 
 class Bench:
     """One run: what is measured, where its files are, how long it may take."""
 
-    def __init__(self, quick):
+    def __init__(self, quick, before=None, before_commit=None):
         self.quick = quick
+        self.begun = time.monotonic()
         self.dir = tempfile.mkdtemp(prefix="watchdog-bench-")
+        # Beside the default place of the control sockets, so that it is the same file system, but with no other lock in it.
+        default = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
+        self.runtime = os.path.join(default, f"watchdog-bench-{os.getpid()}")
+        try:
+            self.prepare(before, before_commit)
+        except BaseException:
+            self.close()
+            raise
+
+    def prepare(self, before, before_commit):
         self.peers = {name: shutil.which(name) for name, _ in PEERS}
         self.peers = {name: path for name, path in self.peers.items() if path}
         self.tools = build_tools(os.path.join(self.dir, "tools"))
-        self.watchdog, self.built = build_watchdog()
+        self.commit, self.dirty = run_text(["git", "rev-parse", "HEAD"], cwd=ROOT).strip() or "unknown", bool(changed_files())
+        binary, self.built = build_watchdog()
+        # Copies side by side: the same file system and the same state of the page cache for all that is ours.
+        self.binaries = {OURS: stripped(binary, self.path("watchdog", "watchdog"))}
+        self.before = None
+        if before:
+            binary, commit = earlier(before, before_commit, os.path.join(self.dir, "before"))
+            self.binaries[BEFORE] = stripped(binary, self.path("before-binary", "watchdog"))
+            self.before = {"commit": commit, "bytes": os.path.getsize(self.binaries[BEFORE])}
+        self.watchdog = self.binaries[OURS]
         self.env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "LANG": "C"}
-        # Beside the default place of the control sockets, so that it is the same file system, but nobody else's lock.
-        default = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
-        self.runtime = os.path.join(default, f"watchdog-bench-{os.getpid()}")
         os.mkdir(self.runtime, 0o700)
         self.env["WATCHDOG_RUNTIME_DIR"] = self.runtime
+        self.env["XDG_STATE_HOME"] = self.path("state", "")
 
     def close(self):
         shutil.rmtree(self.dir, ignore_errors=True)
-        shutil.rmtree(self.runtime, ignore_errors=True)
+        for path in (self.runtime, self.runtime + "-notify"):
+            shutil.rmtree(path, ignore_errors=True)
 
     def path(self, *names):
         path = os.path.join(self.dir, *names)
@@ -88,8 +111,8 @@ def supervisors(bench, label, program, env, names, watchdog_flags=(), one_shot=F
     told = {}
     for name in names:
         full = dict(bench.env, **{k: v.replace("@", name) for k, v in env.items()})
-        if name == "watchdog":
-            told[name] = ([bench.watchdog, *watchdog_flags, "--", program], full, None)
+        if name in bench.binaries:
+            told[name] = ([bench.binaries[name], *watchdog_flags, "--", program], full, None)
         elif name == "limit":
             told[name] = ([bench.tools["limit"], "respawn", program], full, None)
         elif name == "limit once":
@@ -97,7 +120,7 @@ def supervisors(bench, label, program, env, names, watchdog_flags=(), one_shot=F
         elif name in ("tini", "dumb-init", "catatonit") and name in bench.peers:
             flags = ["-s"] if name == "tini" else []
             told[name] = ([bench.peers[name], *flags, "--", program], full, None)
-        elif name in ("runsv", "s6-supervise") and name in bench.peers:
+        elif name in ("runsv", "s6-supervise", "supervise") and name in bench.peers:
             # The program itself is the run file: no shell in between, which is the best that can be asked of them.
             run = bench.path(label, name, "run")
             shutil.copy2(program, run)
@@ -123,7 +146,7 @@ def build_tools(out):
         sys.exit("bench: a C compiler (cc) is needed for the workers and the limit")
     os.makedirs(out)
     tools = {}
-    for name in ("limit", "worker", "stopwatch", "storm", "flood"):
+    for name in ("limit", "worker", "stopwatch", "storm", "flood", "many"):
         bare = ["-nostdlib", "-ffreestanding", "-fno-stack-protector"] if name == "limit" else []
         tools[name] = os.path.join(out, name)
         source = os.path.join(HERE, name + ".c")
@@ -131,21 +154,92 @@ def build_tools(out):
     return tools
 
 
-def build_watchdog():
-    """The release binary: static with musl where that target is installed, else static with glibc."""
+def target():
+    """What is built for: static with musl where that target is installed, else static with glibc; and the environment for it."""
     musl = f"{platform.machine()}-unknown-linux-musl"
     targets = run_text(["rustup", "target", "list", "--installed"]).split()
     sysroot = run_text(["rustc", "--print", "sysroot"]).strip()
-    there = musl in targets or os.path.isdir(os.path.join(sysroot, "lib", "rustlib", musl))
-    target = musl if there else f"{platform.machine()}-unknown-linux-gnu"
-    env = dict(os.environ)
-    if not there:
-        env["RUSTFLAGS"] = "-C target-feature=+crt-static"
-    command = ["cargo", "build", "--release", "--package", "watchdog", "--target", target]
-    subprocess.run(command, cwd=ROOT, env=env, check=True)
-    about = json.loads(run_text(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT))
-    binary = os.path.join(about["target_directory"], target, "release", "watchdog")
-    return binary, f"{target}, static, {os.path.getsize(binary) / 1e6:.2f} MB"
+    if musl in targets or os.path.isdir(os.path.join(sysroot, "lib", "rustlib", musl)):
+        return musl, dict(os.environ)
+    return f"{platform.machine()}-unknown-linux-gnu", dict(os.environ, RUSTFLAGS="-C target-feature=+crt-static")
+
+
+def build_watchdog():
+    """The binary as it is released; WATCHDOG_BIN names one that is there, for trying the benchmarks themselves."""
+    given = os.environ.get("WATCHDOG_BIN")
+    if given:
+        return given, "a binary that was given"
+    binary = released(ROOT, os.environ)
+    target = os.path.basename(os.path.dirname(os.path.dirname(binary)))
+    return binary, f"{target}, static"
+
+
+def released(root, env):
+    """What scripts/release of that tree builds; cargo alone where there is no such script."""
+    script = os.path.join(root, "scripts", "release")
+    return os.path.join(root, built_by([script, "--unchecked"], root, env).strip().splitlines()[-1])
+
+
+def built_by(command, root, env):
+    """What a build says. Broken off, its compilers are ended with it: they are a group of their own."""
+    process = subprocess.Popen(command, cwd=root, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        told, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+        raise
+    if process.returncode != 0:
+        sys.exit(f"bench: {' '.join(command)} ended with status {process.returncode}")
+    return told
+
+
+def earlier(before, commit, folder):
+    """The watchdog to compare with: a binary as it is, or a commit built in a tree of its own. -> (binary, name of the commit)"""
+    if os.path.isfile(before):
+        return before, commit and (short(commit) or commit)
+    found = short(before)
+    if not found:
+        raise SystemExit(f"bench: --before {before}: neither a file nor a commit")
+    tree, env = os.path.join(folder, "tree"), dict(os.environ, CARGO_TARGET_DIR=os.path.join(folder, "target"))
+    subprocess.run(["git", "worktree", "add", "--quiet", "--detach", tree, before], cwd=ROOT, check=True)
+    try:
+        kept = os.path.join(folder, "watchdog")
+        shutil.copy2(released(tree, env), kept)
+        return kept, found
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=False)
+        shutil.rmtree(env["CARGO_TARGET_DIR"], ignore_errors=True)
+
+
+def changed_files():
+    """Files that differ from the commit, but for the pages themselves; untracked ones do not count."""
+    pages = (":!docs/benchmarks.md", ":!docs/benchmarks.json", ":!docs/scale.md", ":!docs/scale.json", ":!README.md")
+    return run_text(["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *pages], cwd=ROOT).splitlines()
+
+
+def short(commit):
+    return run_text(["git", "rev-parse", "--short=10", "--verify", "--quiet", commit + "^{commit}"], cwd=ROOT).strip()
+
+
+def stripped(binary, copy):
+    """A copy without symbols (one with them is the same program, and only its size says otherwise), in the state of an installed
+    program after a boot: out of the page cache, read again when it is run. How a file came into the page cache decides how much of
+    it one fault maps: by a third, both for the number of page faults and for PSS."""
+    whole = copy + ".whole"
+    shutil.copyfile(binary, whole)
+    if shutil.which("strip"):
+        subprocess.run(["strip", whole], check=True)
+    shutil.copyfile(whole, copy)
+    os.unlink(whole)
+    os.chmod(copy, 0o755)
+    fd = os.open(copy, os.O_RDWR)
+    try:
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+    return copy
 
 
 def run_text(command, **more):
@@ -192,6 +286,18 @@ def versions(bench):
 
 def file_system(path):
     return run_text(["stat", "-f", "-c", "%T", path]).strip() or "?"
+
+
+def cpu_times():
+    """Ticks of all processors: in all, and idle or waiting for a disk."""
+    ticks = [int(w) for w in read("/proc/stat").split("\n", 1)[0].split()[1:9]]
+    return sum(ticks), ticks[3] + ticks[4]
+
+
+def busy_since(before):
+    """The share of processor time that was used meanwhile."""
+    now = cpu_times()
+    return 1 - (now[1] - before[1]) / max(1, now[0] - before[0])
 
 
 def read(path):

@@ -9,60 +9,61 @@ import struct
 import subprocess
 import time
 
-from bench import Supervised, median, percentile, read, supervisors, wait_for
+from bench import AT_ONCE, BEFORE, Supervised, busy_since, cpu_times, median, percentile, read, supervisors, wait_for
 
-AT_ONCE = ["--restart-delay", "0", "--restart-limit", "0", "--crash-loop-limit", "0"]
+# Those that restart, in the order of the tables.
+RESTARTING = ("runsv", "s6-supervise", "supervise", "supervisord")
+
+
+def binary(bench):
+    """Bytes of the binary, without symbols."""
+    return {name: {"bytes": os.path.getsize(path)} for name, path in bench.binaries.items()}
 
 
 def prefix(bench):
-    """`X -- /bin/true`, whole call: from before vfork to after wait."""
+    """`X -- /bin/true`, whole call: from before vfork to after wait; and its own page faults, in runs of their own."""
     true = "/bin/true"
-    commands = {
-        "bare": [true],
-        "limit": [bench.tools["limit"], "prefix", true],
-        "watchdog": [bench.watchdog, "--", true],
-        "watchdog --control off": [bench.watchdog, "--control", "off", "--", true],
-    }
+    commands = {"bare": [true], "limit": [bench.tools["limit"], "prefix", true]}
+    commands |= {name: [path, "--", true] for name, path in bench.binaries.items()}
+    commands["watchdog --control off"] = [bench.watchdog, "--control", "off", "--", true]
     for name in ("tini", "dumb-init", "catatonit"):
         if name in bench.peers:
             commands[name] = [bench.peers[name], *(["-s"] if name == "tini" else []), "--", true]
     lines = bench.path("prefix", "commands")
     with open(lines, "w") as file:
         file.writelines(" ".join(c) + "\n" for c in commands.values())
-    rounds = 300 if bench.quick else 3000
-    done = subprocess.run(
-        [bench.tools["stopwatch"], str(rounds), lines], env=bench.env, stdout=subprocess.PIPE, text=True, check=True
-    )
-    times = {name: [] for name in commands}
-    names = list(commands)
-    for line in done.stdout.splitlines():
-        which, nanos, status = line.split()
-        if status != "0":
-            raise SystemExit(f"bench: {names[int(which)]} ended with status {status}")
-        times[names[int(which)]].append(int(nanos) / 1000)
+    times = stopwatch(bench, "times", 300 if bench.quick else 2500, lines, list(commands))
+    faults = stopwatch(bench, "faults", 20 if bench.quick else 100, lines, list(commands))
     bare50, bare95 = percentile(times["bare"], 0.5), percentile(times["bare"], 0.95)
     return {
-        name: {"p50": percentile(t, 0.5), "p95": percentile(t, 0.95), "added": percentile(t, 0.5) - bare50,
-               "added95": percentile(t, 0.95) - bare95}
+        name: {"p50": percentile(t, 0.5) / 1000, "p95": percentile(t, 0.95) / 1000,
+               "added": (percentile(t, 0.5) - bare50) / 1000, "added95": (percentile(t, 0.95) - bare95) / 1000,
+               "faults": median(faults[name])}
         for name, t in times.items()
     }
 
 
+def stopwatch(bench, what, rounds, lines, names):
+    """Numbers of each command, by its name."""
+    command = [bench.tools["stopwatch"], what, str(rounds), lines]
+    done = subprocess.run(command, env=bench.env, stdout=subprocess.PIPE, text=True, check=True)
+    found = {name: [] for name in names}
+    for line in done.stdout.splitlines():
+        which, number, status = line.split()
+        if status != "0":
+            raise SystemExit(f"bench: {names[int(which)]} ended with status {status}")
+        found[names[int(which)]].append(int(number))
+    return found
+
+
 def footprint(pid):
-    """KiB that only this process has, what of that it can write to, and its fair share of everything."""
+    """KiB that only this process has, its fair share of everything, and what of that is no file's."""
     fields = {}
     for line in read(f"/proc/{pid}/smaps_rollup").splitlines()[1:]:
         key, value = line.split(":")
         fields[key] = int(value.split()[0])
-    writable, in_writable = 0, False
-    for line in read(f"/proc/{pid}/smaps").splitlines():
-        words = line.split()
-        if words and "-" in words[0] and not words[0].endswith(":"):
-            in_writable = "w" in words[1]
-        elif in_writable and words[0] in ("Private_Clean:", "Private_Dirty:"):
-            writable += int(words[1])
     private = fields.get("Private_Clean", 0) + fields.get("Private_Dirty", 0)
-    return {"private": private, "writable": writable, "pss": fields.get("Pss", 0)}
+    return {"private": private, "anonymous": fields.get("Anonymous", 0), "pss": fields.get("Pss", 0)}
 
 
 def wakeups(pid):
@@ -72,15 +73,9 @@ def wakeups(pid):
     return 0
 
 
-def cpu_times():
-    """Ticks of all processors: in all, and idle or waiting for a disk."""
-    ticks = [int(w) for w in read("/proc/stat").split("\n", 1)[0].split()[1:9]]
-    return sum(ticks), ticks[3] + ticks[4]
-
-
 def idle(bench):
     """One worker that does nothing, nothing asked for; all supervisors side by side in the same minute."""
-    names = ["watchdog", "limit", "tini", "dumb-init", "catatonit", "runsv", "s6-supervise", "supervisord"]
+    names = [*bench.binaries, "limit", "tini", "dumb-init", "catatonit", *RESTARTING]
     told = supervisors(bench, "idle", bench.tools["worker"], {}, names)
     running = [Supervised(name, *told[name]) for name in names if name in told]
     seconds = 10 if bench.quick else 60
@@ -88,9 +83,8 @@ def idle(bench):
         time.sleep(3)
         before, work = {s.name: wakeups(s.pid) for s in running}, cpu_times()
         time.sleep(seconds)
-        later = cpu_times()
-        # Nobody here does anything, so whatever the processors did was somebody else's.
-        found = {"busy": 1 - (later[1] - work[1]) / max(1, later[0] - work[0])}
+        # Nothing here does anything, so whatever the processors did was something else.
+        found = {"busy": busy_since(work)}
         for s in running:
             children = read(f"/proc/{s.pid}/task/{s.pid}/children").split()
             s.worker = int(children[0]) if children else None
@@ -104,10 +98,14 @@ def idle(bench):
             s.end()
 
 
+def restarting(bench):
+    """Those that restart and are there."""
+    return [*bench.binaries, "limit", *(n for n in RESTARTING if n in bench.peers)]
+
+
 def settled(bench):
     """SIGKILL of a worker that has run for a while, to the next main(). All supervisors live; one is hit at a time."""
-    names = ["watchdog", "limit", "runsv", "s6-supervise", "supervisord"]
-    names = [n for n in names if n in ("watchdog", "limit") or n in bench.peers]
+    names = restarting(bench)
     pipes = {}
     for name in names:
         path = bench.path("settled", "pipes", name)
@@ -122,11 +120,14 @@ def settled(bench):
         for name in names:
             running[name] = Supervised(name, *told[name])
             running[name].worker, _ = note(pipes[name], 10)
-        for _ in range(rounds):
-            # runsv and supervisord treat a run of less than a second as a failed start.
+        for turn in range(rounds):
+            # runsv, supervise and supervisord treat a run of less than a second as a failed start.
             time.sleep(1.3)
             random.shuffle(names)
             for name in names:
+                # These two wait a second whatever happens: a few rounds say it.
+                if turn % 4 and name in ("s6-supervise", "supervisord"):
+                    continue
                 time.sleep(0.02)
                 begin = time.monotonic_ns()
                 os.kill(running[name].worker, signal.SIGKILL)
@@ -154,11 +155,10 @@ def note(fd, seconds):
 
 def crash_loop(bench):
     """A worker that dies as soon as it is there: from its death to the next main(), least delay the tool allows."""
-    names = ["watchdog", "limit", "runsv", "s6-supervise", "supervisord"]
-    names = [n for n in names if n in ("watchdog", "limit") or n in bench.peers]
+    names = restarting(bench)
     room = 100_000
     times = {name: [] for name in names}
-    fast = {"watchdog", "limit"}
+    fast = {*bench.binaries, "limit"}
     for turn in range(3 if bench.quick else 10):
         order = [n for n in names if n in fast or turn == 0]
         random.shuffle(order)
@@ -184,7 +184,7 @@ def crash_loop(bench):
 
 def storm(bench):
     """2000 orphans die at once below PID 1 of a new pid namespace: how many zombies are left after two seconds."""
-    names = ["watchdog", "tini", "dumb-init", "catatonit", "runsv", "s6-supervise", "supervisord"]
+    names = [*bench.binaries, "tini", "dumb-init", "catatonit", *RESTARTING]
     unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
     if os.geteuid() != 0:
         unshare[1:1] = ["--user", "--map-root-user"]
@@ -212,8 +212,8 @@ def storm(bench):
 
 def throughput(bench):
     """Lines through stdout to a reader that compares every byte; for `capture` there is no reader, the writer's time counts."""
-    flood, mib = bench.tools["flood"], 256 if bench.quick else 512
-    slow_mib = 64 if bench.quick else 128
+    flood, mib = bench.tools["flood"], 128 if bench.quick else 384
+    slow_mib = 32 if bench.quick else 96
 
     def piped(command):
         return lambda size: through_pipe(bench, [*command, flood, "write", str(size)], size)
@@ -229,8 +229,13 @@ def throughput(bench):
             slow_mib,
         ),
     }
+    if BEFORE in bench.binaries:
+        for way in ("inherit", "tee"):
+            cases[f"{BEFORE} --log {way}"] = (piped([bench.binaries[BEFORE], "--log", way, "--"]), mib)
     if "tini" in bench.peers:
         cases["tini"] = (piped([bench.peers["tini"], "-s", "--"]), mib)
+    if "catatonit" in bench.peers:
+        cases["catatonit"] = (piped([bench.peers["catatonit"], "--"]), mib)
     if "supervisord" in bench.peers:
         cases["supervisord, logged to its stdout"] = (lambda size: supervisord_flood(bench, size), slow_mib)
     rates = {name: [] for name in cases}

@@ -5,6 +5,7 @@
  *   BENCH_PIPE=FIFO   write {pid, CLOCK_MONOTONIC at main} to the FIFO, then wait for the end
  *   BENCH_FILE=FILE   write {main, just before the end} into a mapped file, then die by SIGKILL: a crash loop without a
  *                     system call between the last note and the death
+ *   BENCH_LIFE=MS     with BENCH_FILE: live so long before it
  *
  * The mapped file: one u64 counter, then pairs of u64.
  */
@@ -35,6 +36,11 @@ int main(void) {
         if (map == MAP_FAILED)
             return 78;
         uint64_t room = ((uint64_t)st.st_size / 8 - 1) / 2;
+        const char *life = getenv("BENCH_LIFE");
+        if (life) {
+            struct timespec left = {0, 1000000L * atol(life)};
+            nanosleep(&left, NULL);
+        }
         uint64_t n = __atomic_fetch_add(map, 1, __ATOMIC_SEQ_CST);
         if (n < room) {
             map[1 + 2 * n] = at_main;

@@ -383,17 +383,17 @@ fn setting(parser: &mut Parser, name: &str) -> Result<Flag, Fault> {
     };
     let value = match setting.shape {
         Shape::Switch => parser.optional_value().unwrap_or_else(|| "true".into()),
-        Shape::Optional(alone) => parser.optional_value().unwrap_or_else(|| alone.into()),
+        Shape::Optional(alone) => parser.optional_value().unwrap_or_else(|| (*alone).into()),
         Shape::One | Shape::List | Shape::Tree => value(parser, &setting.flag(), example(setting))?,
     };
     Ok((setting, value))
 }
 
 /// A value that could stand there.
-fn example(setting: &Setting) -> &'static str {
-    match setting.default {
+fn example(setting: &Setting) -> &str {
+    match &setting.default {
         table::Standard::Value(text) => text,
-        table::Standard::Words(_) => setting.value,
+        table::Standard::Words(_) => &setting.value,
     }
 }
 

@@ -30,7 +30,7 @@ fn the_prefix_form() {
     ]) else {
         panic!("not the prefix form");
     };
-    let flags: Vec<(&str, OsString)> = flags.into_iter().map(|(s, v)| (s.key, v)).collect();
+    let flags: Vec<(&str, OsString)> = flags.into_iter().map(|(s, v)| (&*s.key, v)).collect();
     let expected = [("stop_timeout", "5s"), ("restart", "always"), ("clear_env", "true"), ("nice", "-5")];
     assert_eq!(flags, expected.map(|(k, v)| (k, OsString::from(v))));
     assert_eq!(command, ["./x", "--help", "--", "-i"]);
@@ -134,7 +134,7 @@ fn simulate_takes_settings() {
     else {
         panic!("not simulate");
     };
-    assert_eq!((flags[0].0.key, exits.as_str()), ("restart_limit", "crash x6"));
+    assert_eq!((&*flags[0].0.key, exits.as_str()), ("restart_limit", "crash x6"));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn up_and_check_take_a_file_names_and_settings() {
         "--no-progress",
     ]);
     assert_eq!((all.of.file, all.names), (Some("x.toml".into()), vec!["web".to_string(), "db".into()]));
-    assert_eq!((all.of.flags[0].0.key, all.view.output), ("stop_timeout", Some(Output::Json)));
+    assert_eq!((&*all.of.flags[0].0.key, all.view.output), ("stop_timeout", Some(Output::Json)));
     assert!(all.dry_run && all.view.no_progress);
     let none = up(&["up"]);
     assert!(none.of.file.is_none() && none.names.is_empty() && none.view.output.is_none() && !none.dry_run);

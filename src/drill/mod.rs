@@ -158,7 +158,7 @@ fn bench(drill: &Drill, flags: &[Flag], resolved: Resolved) -> Result<Bench, Str
     let program = drill.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(Bench {
         program,
-        spec: resolved.spec,
+        spec: *resolved.spec,
         flags: flags.iter().map(written).collect(),
         command: drill.command.clone(),
         patience: drill.timeout.unwrap_or(PATIENCE),

@@ -16,8 +16,8 @@ pub(crate) fn completions(shell: Shell) -> String {
 }
 
 /// The words a value of this setting may be, where they are few.
-fn words(setting: &Setting) -> Vec<&'static str> {
-    match setting.key {
+fn words(setting: &Setting) -> Vec<&str> {
+    match &*setting.key {
         "restart" => vec!["always", "on-failure", "on-success", "unless-stopped", "never"],
         "give_up" => vec!["exit", "stay", "stop-all", "exec:"],
         "log_level" => vec!["off", "error", "warn", "info", "debug", "trace"],
@@ -213,7 +213,7 @@ fn zsh() -> String {
         };
         let (flag, equals) = (setting.flag(), if setting.shape == Shape::Switch { "" } else { "=" });
         let equals = if matches!(setting.shape, Shape::Optional(_)) { "=-" } else { equals };
-        let _ = writeln!(script, "        '{flag}{equals}[{}]{value}'", quoted(setting.meaning));
+        let _ = writeln!(script, "        '{flag}{equals}[{}]{value}'", quoted(&setting.meaning));
     }
     script.push_str(
         "    )\n    if (( CURRENT == 2 )) && [[ $PREFIX != -* ]]; then\n        _describe verb verbs\n        return\n    fi\n    \
@@ -324,7 +324,7 @@ fn fish() -> String {
             "complete -c watchdog -n 'not __fish_seen_subcommand_from {}' -l {}{value} -d '{}'",
             names.join(" "),
             &setting.flag()[2..],
-            quoted(setting.meaning)
+            quoted(&setting.meaning)
         );
     }
     script

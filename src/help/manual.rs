@@ -44,7 +44,7 @@ pub(crate) fn manual() -> String {
                 page,
                 ".TP\n.B {}\n{}.\n.br\n{variable}{}. Default: {}{}.\n",
                 escaped(&flag(setting)),
-                escaped(setting.meaning),
+                escaped(&setting.meaning),
                 escaped(place(setting)),
                 escaped(setting.default_text()),
                 escaped(&up)

@@ -117,7 +117,7 @@ pub(crate) fn settings(markdown: bool) -> String {
     if markdown {
         page.push_str("| setting | value | default | meaning |\n|---|---|---|---|\n");
     }
-    for setting in TABLE {
+    for setting in &TABLE {
         let value =
             if setting.value.is_empty() { "true\\|false".to_string() } else { setting.value.replace('|', "\\|") };
         let _ = match markdown {
@@ -156,7 +156,7 @@ fn flag(setting: &Setting) -> String {
 
 /// A key of a file and what its value looks like.
 fn key_line(setting: &Setting) -> String {
-    let value = if setting.value.is_empty() { "true|false" } else { setting.value };
+    let value = if setting.value.is_empty() { "true|false" } else { &setting.value };
     format!("{} = {value}", setting.key)
 }
 
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_setting_and_verb_has_help_that_fits() {
-        for setting in TABLE {
+        for setting in &TABLE {
             assert!(!setting.meaning.is_empty() && !setting.default_text().is_empty(), "{}", setting.key);
             assert_eq!(setting.value.is_empty(), setting.shape == Shape::Switch, "{}", setting.key);
             let line = format!("  {}", flag(setting));
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_other_pages_name_every_setting() {
         let pages = [settings(true), settings(false), manual()];
-        assert!(TABLE.iter().all(|s| pages[0].contains(s.key) && pages[1].contains(s.key)));
+        assert!(TABLE.iter().all(|s| pages[0].contains(&*s.key) && pages[1].contains(&*s.key)));
         assert!(TABLE.iter().all(|s| pages[2].contains(&s.flag().replace('-', "\\-")) || !s.has_flag()));
         assert!(TABLE.iter().all(|s| pages[2].contains(&format!(".B {} =", s.key)) || s.has_flag()));
         use crate::cli::Shell;

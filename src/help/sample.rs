@@ -57,7 +57,7 @@ pub(crate) fn sample() -> String {
     page.push_str("\n# What holds for every service.\n[defaults]\n");
     table(&mut page, |s| s.scope == Scope::Service && !names_one(s));
     page.push_str(SERVICE);
-    table(&mut page, |s| names_one(s) && !matches!(s.key, "command" | "probe"));
+    table(&mut page, |s| names_one(s) && !matches!(&*s.key, "command" | "probe"));
     page.push_str(PROBES);
     for (key, _, meaning) in probes::KEYS.iter().filter(|(key, ..)| !matches!(*key, "check" | "gracePeriod")) {
         line(&mut page, &format!("#{key} = {}", of_a_probe(key)), meaning);
@@ -69,7 +69,7 @@ pub(crate) fn sample() -> String {
 /// What would be wrong for all services at once.
 fn names_one(setting: &Setting) -> bool {
     setting.scope == Scope::OneService
-        || matches!(setting.key, "title" | "description" | "cwd" | "log_file" | "log_file_stderr" | "port" | "ready")
+        || matches!(&*setting.key, "title" | "description" | "cwd" | "log_file" | "log_file_stderr" | "port" | "ready")
 }
 
 fn table(page: &mut String, belongs: impl Fn(&Setting) -> bool) {
@@ -80,7 +80,7 @@ fn table(page: &mut String, belongs: impl Fn(&Setting) -> bool) {
         }
         let _ = writeln!(page, "# {heading}");
         for setting in settings {
-            line(page, &format!("#{} = {}", setting.key, value(setting)), setting.meaning);
+            line(page, &format!("#{} = {}", setting.key, value(setting)), &setting.meaning);
         }
     }
 }
@@ -92,13 +92,13 @@ fn line(page: &mut String, left: &str, meaning: &str) {
 /// The default as TOML, or an example where it is no value.
 fn value(setting: &Setting) -> String {
     match (setting.up, setting.default) {
-        (Some(text), _) => quoted(text),
+        (Some(text), _) => quoted(&text),
         (None, Standard::Value(text)) if setting.shape == Shape::List || text.contains(',') => {
             let items: Vec<String> = text.split(',').map(quoted).collect();
             format!("[{}]", items.join(", "))
         }
-        (None, Standard::Value(text)) => quoted(text),
-        (None, Standard::Words(_)) => example(setting.key).to_string(),
+        (None, Standard::Value(text)) => quoted(&text),
+        (None, Standard::Words(_)) => example(&setting.key).to_string(),
     }
 }
 

@@ -44,14 +44,15 @@ fn property(setting: &Setting) -> Value {
         Shape::Switch => json!({ "type": ["boolean", "string"] }),
         Shape::Optional(_) => json!({ "type": ["string", "boolean"] }),
         Shape::List => list(setting),
-        Shape::Tree => tree(setting.key),
+        Shape::Tree => tree(&setting.key),
         Shape::One if setting.value.ends_with(",..") => json!({ "type": ["string", "integer", "array"] }),
         Shape::One => one(setting),
     };
     if let Some(members) = property.as_object_mut() {
-        members.insert("description".into(), json!(setting.meaning));
-        let default = match (setting.up, setting.default) {
-            (Some(text), _) | (None, Standard::Value(text)) => text,
+        members.insert("description".into(), json!(&*setting.meaning));
+        let default: &str = match (&setting.up, &setting.default) {
+            (Some(text), _) => text,
+            (None, Standard::Value(text)) => text,
             (None, Standard::Words(_)) => return property,
         };
         members.insert("default".into(), json!(default));
@@ -71,7 +72,7 @@ fn one(setting: &Setting) -> Value {
         let words: Vec<Value> = words.iter().map(of).collect();
         return json!({ "anyOf": [{ "enum": words }, expansion()] });
     }
-    match setting.value {
+    match &*setting.value {
         "N" => json!({ "type": ["integer", "number", "string"] }),
         _ => json!({ "type": ["string", "integer", "boolean"] }),
     }
@@ -85,7 +86,7 @@ fn expansion() -> Value {
 fn list(setting: &Setting) -> Value {
     let scalar = json!(["string", "integer"]);
     let mut forms = vec![json!({ "type": scalar }), json!({ "type": "array", "items": { "type": scalar } })];
-    if matches!(setting.key, "env" | "rlimit") {
+    if matches!(&*setting.key, "env" | "rlimit") {
         forms.push(json!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } }));
     }
     json!({ "anyOf": forms })
@@ -223,15 +224,15 @@ mod tests {
     #[test]
     fn every_setting_is_in_its_table() {
         let schema: Value = serde_json::from_str(&schema()).expect("JSON");
-        for setting in TABLE {
+        for setting in &TABLE {
             let table = match setting.scope {
                 Scope::Service => "/properties/defaults",
                 Scope::OneService => "/$defs/service",
                 Scope::Instance => "/properties/watchdog",
                 Scope::CommandLine => continue,
             };
-            let property = &schema.pointer(table).expect("a table")["properties"][setting.key];
-            assert_eq!(property["description"], setting.meaning, "{}", setting.key);
+            let property = &schema.pointer(table).expect("a table")["properties"][&*setting.key];
+            assert_eq!(property["description"], *setting.meaning, "{}", setting.key);
         }
     }
 }

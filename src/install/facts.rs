@@ -208,7 +208,7 @@ fn arguments(line: &Install, file: Option<&Path>, name: &str, flags: &[&Flag], d
         all.push(joined("--name", OsStr::new(name)));
     }
     for (setting, value) in flags {
-        match setting.key {
+        match &*setting.key {
             "config" => all.push(joined(&setting.flag(), directory.join(value).as_os_str())),
             _ => all.push(joined(&setting.flag(), value)),
         }

@@ -44,7 +44,8 @@ impl<T: PartialEq> Alike<T> {
 /// not hashed: the prefix form comes by here too, and the first hash costs it a call for random bytes.
 pub(crate) struct Shared<'a> {
     world: &'a World,
-    inherited: Vec<Variable>,
+    /// One copy for all that lay nothing over it.
+    pub(super) inherited: Arc<Vec<Variable>>,
     environments: BTreeSet<Arc<Vec<Variable>>>,
     restarts: Alike<Restart>,
     launches: Alike<Launch>,
@@ -59,7 +60,7 @@ impl<'a> Shared<'a> {
     pub(crate) fn new(world: &'a World) -> Shared<'a> {
         Shared {
             world,
-            inherited: environ::inherited(&world.environment, world.pid),
+            inherited: Arc::new(environ::inherited(&world.environment, world.pid)),
             environments: BTreeSet::new(),
             restarts: Alike(Vec::new()),
             launches: Alike(Vec::new()),
@@ -73,16 +74,15 @@ impl<'a> Shared<'a> {
     /// For the services of a file.
     pub(crate) fn for_many(world: &'a World) -> Shared<'a> {
         let mut shared = Shared::new(world);
-        environ::without_listeners(&mut shared.inherited);
+        shared.inherited = environ::of_commands(&shared.inherited);
         shared
     }
 
     /// One allocation for all environments that are equal: a thousand services mostly have the same.
-    fn interned(&mut self, env: Vec<Variable>) -> Arc<Vec<Variable>> {
+    fn interned(&mut self, env: Arc<Vec<Variable>>) -> Arc<Vec<Variable>> {
         if let Some(known) = self.environments.get(&env) {
             return Arc::clone(known);
         }
-        let env = Arc::new(env);
         self.environments.insert(Arc::clone(&env));
         env
     }
@@ -134,7 +134,7 @@ impl Draft {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let base = if self.clear_env { Vec::new() } else { shared.inherited.clone() };
+        let base = if self.clear_env { Arc::default() } else { Arc::clone(&shared.inherited) };
         let mut env = environ::compose(base, user.as_ref(), from_files, self.env.clone());
         let language = shared.language(&self, &command, &env);
         self.prepare_dump(language, &mut env);
@@ -159,8 +159,9 @@ impl Draft {
         Ok(spec)
     }
 
-    /// The watchdog itself, not yet named: where its reports go follows from its name.
-    pub(crate) fn instance(&self, world: &World) -> Instance {
+    /// The watchdog itself, not yet named: where its reports go follows from its name. `environment` is what its own commands
+    /// get.
+    pub(crate) fn instance(&self, world: &World, environment: Arc<Vec<Variable>>) -> Instance {
         let report_keep = if self.report_dir == ReportWish::Off { 0 } else { self.report_keep };
         Instance {
             name: self.name.clone().unwrap_or_default(),
@@ -185,7 +186,7 @@ impl Draft {
             report_keep,
             termination_message: self.termination_message.clone(),
             upward: environ::upward(&world.environment, world.pid),
-            environment: Some(Arc::new(environ::of_commands(&world.environment, world.pid))),
+            environment: Some(environment),
         }
     }
 
@@ -201,12 +202,12 @@ impl Draft {
 
     /// Python shows its stacks on ABRT only if it is told to before it starts. Said to it only where heartbeats were asked
     /// for by a setting: with none, its environment is as without us.
-    fn prepare_dump(&self, language: Option<Language>, env: &mut Vec<Variable>) {
+    fn prepare_dump(&self, language: Option<Language>, env: &mut Arc<Vec<Variable>>) {
         const NAME: &str = "PYTHONFAULTHANDLER";
         let rules = &self.spec.heartbeat;
         let wanted = *rules != Heartbeat::default().into() && rules.mode != HeartbeatMode::Off;
         if wanted && language == Some(Language::Python) && !env.iter().any(|(name, _)| name == NAME) {
-            env.push((NAME.into(), "1".into()));
+            Arc::make_mut(env).push((NAME.into(), "1".into()));
         }
     }
 

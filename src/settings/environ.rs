@@ -4,6 +4,7 @@ use super::users::Resolved;
 use super::{later, table};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Duration;
 use watchdog_engine::spec::Upward;
 
@@ -56,8 +57,8 @@ pub(crate) fn meaning(name: &OsStr) -> Meaning {
         return Meaning::Contract;
     }
     let is = |key: &str| key.bytes().map(|b| b.to_ascii_uppercase()).eq(rest.iter().copied());
-    if let Some(setting) = table::TABLE.iter().find(|s| is(s.key)) {
-        return Meaning::Setting(setting.key);
+    if let Some(setting) = table::TABLE.iter().find(|s| is(&s.key)) {
+        return Meaning::Setting(&setting.key);
     }
     match later::KEYS.iter().find(|(key, _)| is(key)) {
         Some((key, _)) => Meaning::Later(key),
@@ -87,16 +88,14 @@ pub(crate) fn listeners(ours: &[Variable], own_pid: u32) -> u32 {
     value("LISTEN_FDS").filter(|_| mine).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// The same without listeners: of many services none is more meant than another, and no descriptor passes on to them.
-pub(crate) fn without_listeners(variables: &mut Vec<Variable>) {
-    variables.retain(|(name, _)| !LISTEN.iter().any(|l| name == *l));
-}
-
-/// What commands of the watchdog itself get: what it has itself, without what is meant for it alone.
-pub(crate) fn of_commands(ours: &[Variable], own_pid: u32) -> Vec<Variable> {
-    let mut variables = inherited(ours, own_pid);
-    without_listeners(&mut variables);
-    variables
+/// The same without listeners, for commands of the watchdog itself and for many services: none of them is more meant than
+/// another, and no descriptor passes on to them.
+pub(crate) fn of_commands(inherited: &Arc<Vec<Variable>>) -> Arc<Vec<Variable>> {
+    let of_listeners = |name: &OsString| LISTEN.iter().any(|l| name == *l);
+    if !inherited.iter().any(|(name, _)| of_listeners(name)) {
+        return Arc::clone(inherited);
+    }
+    Arc::new(inherited.iter().filter(|(name, _)| !of_listeners(name)).cloned().collect())
 }
 
 /// Whoever started us and listens. Signs of life it wants of us only where they are meant for this very process
@@ -111,18 +110,18 @@ pub(crate) fn upward(ours: &[Variable], own_pid: u32) -> Option<Upward> {
 
 /// Lays what was asked for over what is inherited: the login of a user, then the files, then `env`.
 pub(crate) fn compose(
-    mut base: Vec<Variable>,
+    mut base: Arc<Vec<Variable>>,
     user: Option<&Resolved>,
     from_files: Vec<Variable>,
     asked: Vec<Variable>,
-) -> Vec<Variable> {
+) -> Arc<Vec<Variable>> {
     if let Some((login, home)) = user.and_then(|u| u.login.as_ref()) {
         for (name, value) in [("HOME", home), ("USER", login), ("LOGNAME", login)] {
-            put(&mut base, name.into(), value.into());
+            put(Arc::make_mut(&mut base), name.into(), value.into());
         }
     }
     for (name, value) in from_files.into_iter().chain(asked) {
-        put(&mut base, name, value);
+        put(Arc::make_mut(&mut base), name, value);
     }
     base
 }
@@ -199,8 +198,8 @@ mod tests {
     fn the_later_layer_wins_and_the_order_stays() {
         let base = environment(&[("A", "1"), ("HOME", "/root"), ("A", "2")]);
         let composed =
-            compose(base, None, environment(&[("B", "f"), ("C", "f")]), environment(&[("C", "e"), ("A", "e")]));
-        assert_eq!(composed, environment(&[("A", "e"), ("HOME", "/root"), ("B", "f"), ("C", "e")]));
+            compose(base.into(), None, environment(&[("B", "f"), ("C", "f")]), environment(&[("C", "e"), ("A", "e")]));
+        assert_eq!(*composed, environment(&[("A", "e"), ("HOME", "/root"), ("B", "f"), ("C", "e")]));
     }
 
     #[test]

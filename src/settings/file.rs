@@ -175,7 +175,7 @@ impl Reader<'_> {
             match table::find(key) {
                 Some(setting) if fits(setting.scope) => match self.entry(setting, written, &path, at, value) {
                     Some(entry) => entries.push(entry),
-                    None => unread.push(setting.key),
+                    None => unread.push(&*setting.key),
                 },
                 Some(setting) => {
                     let fault = Fault::broken(format!("stands in {}", place(setting.scope)));
@@ -190,10 +190,10 @@ impl Reader<'_> {
                         self.wrong(at, &path, fault);
                         continue;
                     }
-                    let near = nearest(key, table::TABLE.iter().filter(|s| fits(s.scope)).map(|s| s.key));
+                    let near = nearest(key, table::TABLE.iter().filter(|s| fits(s.scope)).map(|s| &*s.key));
                     let near = near.or_else(|| nearest(key, table::keys()));
                     // Most likely meant: that it is missing would be the same slip in other words.
-                    unread.extend(near.and_then(table::find).map(|s| s.key));
+                    unread.extend(near.and_then(table::find).map(|s| &*s.key));
                     self.wrong(at, &path, Fault::broken("unknown key").or_nearest(near));
                 }
             }

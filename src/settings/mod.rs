@@ -17,6 +17,7 @@ mod environ;
 mod expand;
 mod fault;
 pub(crate) mod file;
+mod fixed;
 pub(crate) mod foreign;
 mod hooks;
 mod language;
@@ -82,7 +83,7 @@ pub(crate) struct Resolved {
     /// The watchdog.
     pub(crate) instance: Instance,
     /// The only service.
-    pub(crate) spec: Spec,
+    pub(crate) spec: Box<Spec>,
     /// Filter of our own log.
     pub(crate) log_level: String,
     /// Its form.
@@ -152,10 +153,10 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
         faults.extend(from_file(source, contents, &above.facts(program, contents), &mut draft));
     }
     for (setting, raw) in &above.variables {
-        faults.extend((setting.set)(&mut draft, raw).err().map(|f| f.at(&setting.variable())));
+        faults.extend(setting.set(&mut draft, raw).err().map(|f| f.at(&setting.variable())));
     }
     for (setting, raw) in &above.flags {
-        faults.extend((setting.set)(&mut draft, raw).err().map(|f| f.at(&setting.flag())));
+        faults.extend(setting.set(&mut draft, raw).err().map(|f| f.at(&setting.flag())));
     }
     draft.own_port = draft.port;
     if !faults.is_empty() {
@@ -164,18 +165,19 @@ pub(crate) fn resolve(flags: &[Flag], command: Vec<OsString>, world: &World) -> 
     let (log_level, log_format) = (draft.log_level.clone(), draft.log_format);
     warnings.extend(draft.env_files.iter().filter_map(|path| env_file::warning(path)));
     faults.extend(draft.contradictions());
-    let mut instance = draft.instance(world);
+    let mut shared = Shared::new(world);
+    let mut instance = draft.instance(world, environ::of_commands(&shared.inherited));
     let mut claims = Claims::default();
     let mut shared_files = claims.of_the_watchdog(&draft);
     shared_files.extend(claims.of_a_service(&draft.spec));
     faults.extend(shared_files.into_iter().map(|(key, what)| Fault::usage(format!("{key}: {what}")).about(key)));
     let name = draft.name.clone().unwrap_or_else(|| values::default_name(program));
     instance.report_dir = draft.report_dir.directory(&name, world);
-    match draft.spec(command, &mut Shared::new(world)) {
+    match draft.spec(command, &mut shared) {
         Ok(mut spec) if faults.is_empty() => {
             instance.name = name.clone();
             spec.name = name;
-            Ok(Resolved { instance, spec: *spec, log_level, log_format, warnings })
+            Ok(Resolved { instance, spec, log_level, log_format, warnings })
         }
         built => {
             faults.extend(built.err().into_iter().flatten());
@@ -234,7 +236,7 @@ fn apply(draft: &mut Draft, entry: &Entry, table: &str, sources: &[Source], fact
     let settled = if entry.node.has_own() { entry.node.settled(facts).map(Some) } else { Ok(None) };
     let done = settled.and_then(|settled| {
         let node = settled.as_ref().unwrap_or(&entry.node);
-        (setting.set)(draft, &Raw::of(node, setting.shape == Shape::Tree)?)
+        setting.set(draft, &Raw::of(node, setting.shape == Shape::Tree)?)
     });
     if done.is_ok() && draft.more.is_empty() {
         return Vec::new();
@@ -248,7 +250,7 @@ fn apply(draft: &mut Draft, entry: &Entry, table: &str, sources: &[Source], fact
         // What came from a variable may be a secret, and so may be any part of it.
         let fault = match expanded.first() {
             Some((_, written)) => {
-                let form = if setting.value.is_empty() { "true or false" } else { setting.value };
+                let form = if setting.value.is_empty() { "true or false" } else { &setting.value };
                 Fault { message: format!("{written:?} comes to something that is not {form}"), nearest: None, ..fault }
             }
             None => fault,

@@ -2,18 +2,23 @@
 
 use super::draft::Draft;
 use super::fault::Fault;
+use super::fixed::Fixed;
 use super::raw::Raw;
+use super::table;
 use watchdog_engine::spec::Kind;
 
+/// How a value is read and written down.
+pub(crate) type Set = fn(&mut Draft, &Raw) -> Result<(), Fault>;
+
 /// One setting.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     /// As in the file; flag and variable are made from it.
-    pub(crate) key: &'static str,
+    pub(crate) key: Fixed<24>,
     /// Where `--help` shows it.
     pub(crate) group: Group,
     /// What a value looks like, for `--help`; empty for a plain switch.
-    pub(crate) value: &'static str,
+    pub(crate) value: Fixed<40>,
     /// How the flag is given.
     pub(crate) shape: Shape,
     /// Whose setting it is, and so in which table of a file it stands.
@@ -21,11 +26,11 @@ pub(crate) struct Setting {
     /// What holds when nobody says anything.
     pub(crate) default: Standard,
     /// The same for a service of a file, where that differs.
-    pub(crate) up: Option<&'static str>,
+    pub(crate) up: Option<Fixed<8>>,
     /// One line for people.
-    pub(crate) meaning: &'static str,
-    /// Reads a value and writes it down.
-    pub(crate) set: fn(&mut Draft, &Raw) -> Result<(), Fault>,
+    pub(crate) meaning: Fixed<96>,
+    /// Its place in the table.
+    pub(crate) at: usize,
 }
 
 /// How a flag is given.
@@ -38,7 +43,7 @@ pub(crate) enum Shape {
     /// `--flag` or `--flag=false`.
     Switch,
     /// `--flag` alone means this, `--flag=VALUE` another.
-    Optional(&'static str),
+    Optional(Fixed<8>),
     /// No flag: a value of a file that is more than words.
     Tree,
 }
@@ -47,9 +52,9 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standard {
     /// This value; a test proves that it is the engine's default too.
-    Value(&'static str),
+    Value(Fixed<32>),
     /// Something that is no value, said in words.
-    Words(&'static str),
+    Words(Fixed<32>),
 }
 
 /// Whose setting it is.
@@ -108,14 +113,22 @@ pub(crate) const GROUPS: [(Group, &str); 11] = [
 ];
 
 impl Setting {
+    /// Reads a value and writes it down.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn set(&self, draft: &mut Draft, raw: &Raw) -> Result<(), Fault> {
+        table::SETS.get(self.at).map_or(Ok(()), |set| set(draft, raw))
+    }
+
     /// `--stop-timeout`.
     pub(crate) fn flag(&self) -> String {
-        flag(self.key)
+        flag(&self.key)
     }
 
     /// `WATCHDOG_STOP_TIMEOUT`.
     pub(crate) fn variable(&self) -> String {
-        variable(self.key)
+        variable(&self.key)
     }
 
     /// Whether it has a flag and a variable. What names one thing stands in a file alone.
@@ -147,8 +160,8 @@ impl Setting {
     }
 
     /// The default as people read it.
-    pub(crate) fn default_text(&self) -> &'static str {
-        match self.default {
+    pub(crate) fn default_text(&self) -> &str {
+        match &self.default {
             Standard::Value(text) | Standard::Words(text) => text,
         }
     }

@@ -33,10 +33,10 @@ fn refused(flags: &[Flag], environment: &[(&str, &str)]) -> (u8, Vec<String>) {
 
 #[test]
 fn the_defaults_of_the_table_are_those_of_the_engine() {
-    for setting in TABLE {
+    for setting in &TABLE {
         let Standard::Value(text) = setting.default else { continue };
         let mut draft = Draft::default();
-        (setting.set)(&mut draft, &Raw::one(Layer::Flag, text)).unwrap_or_else(|f| panic!("{}: {f:?}", setting.key));
+        setting.set(&mut draft, &Raw::one(Layer::Flag, &*text)).unwrap_or_else(|f| panic!("{}: {f:?}", setting.key));
         if setting.key == "start_timeout" {
             // One that was given stands, and the same as a default is stretched.
             assert_eq!(draft.spec.start_timeout.take(), Some(watchdog_engine::spec::START_TIMEOUT));

@@ -30,7 +30,7 @@ pub(crate) fn run(flags: &[Flag], exits: &str, json: bool, world: &World) -> u8 
         }
     };
     let jitter = spec.restart.jitter;
-    let timeline = Simulation::new(spec, runs).play();
+    let timeline = Simulation::new(*spec, runs).play();
     output::page(&if json { timeline.json() } else { timeline.text(jitter) })
 }
 
@@ -233,7 +233,7 @@ mod tests {
             flags.iter().map(|(k, v)| (settings::table::find(k).expect(k), OsString::from(v))).collect();
         let world = World { environment: Vec::new(), pid: 1, uid: 0, accounts: settings::Accounts::default() };
         let resolved = settings::resolve(&flags, vec!["worker".into()], &world).expect("valid settings");
-        Simulation::new(resolved.spec, script::parse(exits).expect("valid script")).play()
+        Simulation::new(*resolved.spec, script::parse(exits).expect("valid script")).play()
     }
 
     fn moments(timeline: &Timeline, event: &str) -> Vec<u64> {

@@ -31,6 +31,8 @@ pub mod spec;
 mod sys;
 #[cfg(not(machine_alone))]
 mod text;
+#[cfg(feature = "counted")]
+mod waste;
 
 #[cfg(not(machine_alone))]
 pub use api::{Counts, Handle, Loader, Observer, OutputLine, Reread, ServiceState, Snapshot, Watchdog};

@@ -19,7 +19,7 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 fn words(entries: &[Entry]) -> Vec<(&str, String)> {
-    entries.iter().map(|e| (e.setting.key, e.node.json("", &|_, text| text.into()).to_string())).collect()
+    entries.iter().map(|e| (&*e.setting.key, e.node.json("", &|_, text| text.into()).to_string())).collect()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn words_of_other_supervisors_are_taken() {
                 cpuThreshold = \"80%\"\nrestartDelay = \"1s\"\ngracePeriod = \"1s\"\n";
     let (contents, none) = contents_of(&[text]);
     assert_eq!(none, [""; 0]);
-    let keys: Vec<&str> = contents.defaults.iter().map(|e| e.setting.key).collect();
+    let keys: Vec<&str> = contents.defaults.iter().map(|e| &*e.setting.key).collect();
     let meant = ["restart_limit", "shutdown_timeout", "memory_limit", "cpu_limit", "restart_delay", "start_period"];
     assert_eq!(keys, meant);
     let twice = faults("[defaults]\nmaxRestarts = 3\nrestart_limit = 4\n");

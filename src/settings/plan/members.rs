@@ -80,12 +80,12 @@ impl Said {
             self.contents.defaults.iter().filter(|entry| entry.node.has_own()).map(|entry| ("defaults", entry));
         for (path, entry) in common.chain(table.entries.iter().map(|entry| (path.as_str(), entry))) {
             let wrong = apply(&mut draft, entry, path, &self.sources, &facts);
-            unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+            unread.extend((!wrong.is_empty()).then_some(&*entry.setting.key));
             faults.extend(wrong);
         }
         // What is wrong with these was said once, for all services.
         for (setting, raw) in self.variables.iter().chain(&self.flags) {
-            let _ = (setting.set)(&mut draft, raw);
+            let _ = setting.set(&mut draft, raw);
         }
         draft.own_port = facts.port;
         draft
@@ -95,7 +95,7 @@ impl Said {
     fn meant_for_a_process(&self, table: &ServiceTable, draft: &Draft, unread: &HashSet<&str>) -> Vec<Fault> {
         let kind = draft.spec.kind;
         let odd = |entry: &&Entry| {
-            let key = entry.setting.key;
+            let key: &str = &entry.setting.key;
             // One of it is what it is anyhow.
             !entry.setting.fits(kind) && !unread.contains(key) && (key != "replicas" || draft.replicas > 1)
         };
@@ -115,7 +115,7 @@ impl Said {
             let _ = apply(&mut draft, entry, "", &self.sources, &self.facts(table, 0).0);
         }
         for (setting, raw) in self.variables.iter().chain(&self.flags).filter(|(setting, _)| setting.fits(kind)) {
-            let _ = (setting.set)(&mut draft, raw);
+            let _ = setting.set(&mut draft, raw);
         }
         draft
     }

@@ -13,6 +13,7 @@ mod starts;
 mod tests;
 pub(crate) mod told;
 
+use super::build::Shared;
 use super::draft::{Draft, LogFormat, ReportWish};
 use super::expand::OwnFacts;
 use super::fault::Fault;
@@ -157,7 +158,8 @@ pub(crate) fn of(flags: &[Flag], sources: Vec<Source>, names: &[String], world: 
     said.veil(warnings.iter_mut());
     let above = &bases.above;
     let (log_level, log_format) = (above.log_level.clone(), above.log_format);
-    let instance = Instance { form: Form::Up, ..above.instance(world) };
+    let environment = environ::of_commands(&Shared::new(world).inherited);
+    let instance = Instance { form: Form::Up, ..above.instance(world, environment) };
     let reports = bases.above.report_dir;
     Ok(Plan { instance, specs, log_level, log_format, warnings, order, reports, said })
 }
@@ -179,15 +181,15 @@ impl Said {
             // What a service knows of itself is put in for each of them.
             for entry in entries.iter().filter(|entry| !entry.node.has_own()) {
                 let wrong = super::apply(&mut defaults, entry, table, &self.sources, &OwnFacts::default());
-                unread.extend((!wrong.is_empty()).then_some(entry.setting.key));
+                unread.extend((!wrong.is_empty()).then_some(&*entry.setting.key));
                 faults.extend(wrong);
             }
         }
         let mut above = defaults.clone();
         let variables = self.variables.iter().map(|(s, raw)| (s, raw, s.variable()));
         for (setting, raw, place) in variables.chain(self.flags.iter().map(|(s, raw)| (s, raw, s.flag()))) {
-            if let Err(fault) = (setting.set)(&mut above, raw) {
-                unread.insert(setting.key);
+            if let Err(fault) = setting.set(&mut above, raw) {
+                unread.insert(&setting.key);
                 faults.push(fault.at(&place));
             }
         }
@@ -247,7 +249,7 @@ impl Said {
 
     /// A fault that every service without a word of its own has: where `[defaults]` say so, or by a flag or variable.
     fn wrong_with_all(&self, fault: Fault) -> Fault {
-        let entry = self.contents.defaults.iter().rfind(|e| fault.about == Some(e.setting.key));
+        let entry = self.contents.defaults.iter().rfind(|e| fault.about == Some(&e.setting.key));
         match entry {
             Some(entry) => placed(&self.sources, entry.spot, &format!("defaults.{}", entry.written), fault),
             None => fault,

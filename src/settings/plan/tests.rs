@@ -69,10 +69,10 @@ fn a_service_that_says_nothing_has_the_defaults_of_up() {
     assert_eq!((web.start_timeout, web.ready.clone()), (None, Ready::Auto));
     assert_eq!((plan.log_level.as_str(), plan.instance.form), ("info", Form::Up));
     assert_eq!((plan.instance.strategy, plan.instance.state.clone()), (Strategy::OneForOne, None));
-    for setting in table::TABLE {
+    for setting in &table::TABLE {
         let Some(text) = setting.up else { continue };
         let mut draft = Draft::for_up();
-        (setting.set)(&mut draft, &Raw::one(crate::settings::raw::Layer::Flag, text)).expect(setting.key);
+        setting.set(&mut draft, &Raw::one(crate::settings::raw::Layer::Flag, &*text)).expect(&setting.key);
         assert_eq!(format!("{draft:?}"), format!("{:?}", Draft::for_up()), "{}", setting.key);
     }
 }

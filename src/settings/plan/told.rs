@@ -66,7 +66,7 @@ impl Said {
         let facts = Some(self.facts(table, 0)).filter(|(_, replicas)| *replicas == 1).map(|(facts, _)| facts);
         of.map(|setting| match setting.fits(kind) {
             true => self.told(setting, &[&table.entries, &self.contents.defaults], facts.as_ref()),
-            false => Told { key: setting.key, value: Value::Null, source: "default", at: None, note: None },
+            false => Told { key: &setting.key, value: Value::Null, source: "default", at: None, note: None },
         })
         .collect()
     }
@@ -77,7 +77,7 @@ impl Said {
         let flag = self.flags.iter().find(|(s, _)| is(s));
         let variable = self.variables.iter().find(|(s, _)| is(s));
         let entry = tables.iter().find_map(|entries| entries.iter().rfind(|e| is(&e.setting)));
-        let key = setting.key;
+        let key: &'static str = &setting.key;
         let mut told = match (flag, variable, entry) {
             (Some((_, raw)), _, _) => {
                 Told { key, value: of_raw(setting, raw), source: "flag", at: Some(setting.flag()), note: None }
@@ -167,12 +167,12 @@ fn of_raw(setting: &Setting, raw: &Raw) -> Value {
 
 fn of_default(setting: &Setting) -> Value {
     match (setting.up, setting.default) {
-        (Some(text), _) => typed(setting, text),
+        (Some(text), _) => typed(setting, &text),
         (None, Standard::Value(text)) if setting.shape == Shape::List || text.contains(',') => {
             text.split(',').map(|text| typed(setting, text)).collect()
         }
-        (None, Standard::Value(text)) => typed(setting, text),
-        (None, Standard::Words(_)) => match setting.key {
+        (None, Standard::Value(text)) => typed(setting, &text),
+        (None, Standard::Words(_)) => match &*setting.key {
             "stop_signal" => json!("TERM"),
             "dialects" => json!(["native", "notify"]),
             _ => Value::Null,
@@ -194,7 +194,7 @@ fn of_node(setting: &Setting, node: &Node) -> Value {
 
 /// What a word of this setting is in TOML.
 fn typed(setting: &Setting, text: &str) -> Value {
-    let counts = matches!(setting.value, "N" | "N[/udp],.." | "END,..");
+    let counts = matches!(&*setting.value, "N" | "N[/udp],.." | "END,..");
     let switch = matches!(setting.shape, Shape::Switch | Shape::Optional(_)) || setting.value.starts_with("true|");
     in_toml(text, counts, switch)
 }

@@ -19,5 +19,5 @@ pub(crate) use server::{Server, Turn, ask_error, error, item, ok, ok_line};
 pub(crate) use shapes::{
     Frame, about, health_of, heartbeat, millis, oom_shape, probes_of, service, status, tree, waited, why,
 };
-pub(crate) use socket::{Home, already_runs, bind, private_dir};
+pub(crate) use socket::{BindError, Bound, Home, already_runs, bind, bind_in, private_dir};
 pub(crate) use told::{event, line};

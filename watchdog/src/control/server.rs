@@ -277,6 +277,8 @@ impl Server {
 }
 
 impl Client {
+    /// Not inlined: its buffer would be part of the frame of every turn, and a frame is touched page by page.
+    #[inline(never)]
     fn read(&mut self, now: Duration) -> bool {
         let mut piece = [0; 4096];
         let mut taken = 0;

@@ -1,7 +1,7 @@
 //! Making the socket: private from its first instant, never in the place of somebody else's file.
 
 use crate::sys::fds;
-use crate::sys::paths::{self, Last, Place};
+use crate::sys::paths::{self, Last, Place, PrivateDir};
 use mio::net::UnixListener;
 use mio::net::UnixStream;
 use nix::fcntl::{Flock, FlockArg};
@@ -57,27 +57,42 @@ impl std::fmt::Display for BindError {
 ///
 /// # Errors
 /// Says which directory and why.
-pub(crate) fn private_dir(dir: &Path) -> Result<(), BindError> {
+pub(crate) fn private_dir(dir: &Path) -> Result<Option<PrivateDir>, BindError> {
     let fail = |e: io::Error| BindError::Directory(format!("runtime directory {}: {}", dir.display(), why(&e)));
-    paths::private_dir(dir, true).map(drop).map_err(fail)
+    paths::private_dir(dir, true).map_err(fail)
 }
 
 fn why(e: &io::Error) -> String {
     e.raw_os_error().map_or_else(|| e.to_string(), |errno| crate::machine::errno_name(errno).to_string())
 }
 
-/// Binds and listens; `what` it is for is said in errors; `unique`: nobody else can want this path. A socket that nobody answers
+/// Binds and listens: see [`bind_in`].
+///
+/// # Errors
+/// As there; a directory that others control.
+pub(crate) fn bind(what: &str, path: &Path, unique: bool) -> Result<Bound, BindError> {
+    let wrong = |e: io::Error| BindError::Place(format!("{what} {}: {}", path.display(), why(&e)));
+    fits(what, path)?;
+    bind_in(Place::find(path, paths::Home::Ours, Last::NoLink).map_err(wrong)?, what, path, unique)
+}
+
+fn fits(what: &str, path: &Path) -> Result<(), BindError> {
+    let length = path.as_os_str().len();
+    if length > PATH_LIMIT {
+        let why = format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}");
+        return Err(BindError::Place(format!("{what} {}: {why}", path.display())));
+    }
+    Ok(())
+}
+
+/// Binds and listens in a directory that is held; `what` it is for is said in errors; `unique`: nobody else can want this path. A socket that nobody answers
 /// on is replaced; anything else at the path is left alone.
 ///
 /// # Errors
-/// In use, not a socket, somebody else's, too long, in a directory that others control, or what the kernel says.
-pub(crate) fn bind(what: &str, path: &Path, unique: bool) -> Result<Bound, BindError> {
+/// In use, not a socket, somebody else's, too long, or what the kernel says.
+pub(crate) fn bind_in(place: Place, what: &str, path: &Path, unique: bool) -> Result<Bound, BindError> {
     let wrong = |why: String| BindError::Place(format!("{what} {}: {why}", path.display()));
-    let length = path.as_os_str().len();
-    if length > PATH_LIMIT {
-        return Err(wrong(format!("path has {length} bytes, the kernel takes at most {PATH_LIMIT}")));
-    }
-    let place = Place::find(path, paths::Home::Ours, Last::NoLink).map_err(|e| wrong(why(&e)))?;
+    fits(what, path)?;
     if unique && let Ok(listener) = listen(path) {
         return Bound::new(listener, path, place).map_err(wrong);
     }

@@ -229,6 +229,8 @@ impl Conn {
         }
     }
 
+    /// Not inlined: its buffer would be part of the frame of every turn, and a frame is touched page by page.
+    #[inline(never)]
     fn fill(&mut self) {
         let mut piece = [0; 4096];
         while !self.ended && self.inbox.len() < INBOX_MAX {
@@ -368,6 +370,8 @@ impl Conn {
         self.enter(next, now);
     }
 
+    /// Not inlined: its buffer would be part of the frame of every turn, and a frame is touched page by page.
+    #[inline(never)]
     fn drop_the_rest(&mut self) -> bool {
         let mut piece = [0; 4096];
         let mut taken = 0;

@@ -9,6 +9,10 @@ use crate::sys::{panic, tree};
 impl Reactor {
     /// Signals to us, then deaths: a key of the terminal is heard before the end that it caused is judged.
     pub(super) fn on_signals(&mut self, received: &[Received]) {
+        if received.iter().any(|r| r.signal != libc::SIGCHLD) {
+            self.only_deaths = false;
+            self.do_what_waits();
+        }
         for r in received.iter().filter(|r| r.signal != libc::SIGCHLD) {
             let origin = match r.from_kernel {
                 true => Origin::Kernel,
@@ -27,7 +31,7 @@ impl Reactor {
     /// Takes everybody who is dead; then says who of them was a worker, and what is left of its tree.
     fn reap(&mut self, seen_alive: MonoTime) {
         let mut ended = Vec::new();
-        self.oom_round = None;
+        self.starts_first();
         let mut orphans = false;
         let rest = loop {
             match reap::reap_one() {
@@ -58,13 +62,15 @@ impl Reactor {
             self.close_links(service);
             self.end_probes(service, proc.generation);
             self.forget_usage(service);
+            self.doubt(service, proc.generation, &dead);
             let left = self.left_of(service, rest, &mut strangers);
             let exit = Exit {
                 code: dead.code,
                 signal: dead.signal,
                 core: dead.core,
                 rss_peak_bytes: Some(dead.rss_peak_bytes),
-                oom: self.oom(service, &dead),
+                // Not known yet: see `after`.
+                oom: Oom::No,
                 cpu: dead.cpu,
             };
             self.feed(Event::Exited { service, generation: proc.generation, exit, seen_alive, left });
@@ -76,6 +82,9 @@ impl Reactor {
         }
         if self.farewell && (rest == Rest::Alone || self.strangers().is_empty()) {
             self.feed(Event::Alone);
+        }
+        if !self.only_deaths {
+            self.do_what_waits();
         }
     }
 
@@ -132,7 +141,8 @@ impl Reactor {
             left.dedup();
         }
         if left.is_empty() {
-            worker.group = None;
+            let group = worker.group.take();
+            self.after.remove_group(group);
         }
         left
     }

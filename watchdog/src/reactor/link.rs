@@ -7,6 +7,7 @@ use crate::spec::{NotifyAt, Ready, Spec};
 use crate::sys::channel::{self, SocketFile};
 use crate::sys::notify_dir::NotifyDir;
 use nix::fcntl::OFlag;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -28,6 +29,8 @@ pub(super) struct Link {
     unknown_told: bool,
     /// The file of a notify socket.
     pub(super) file: Option<SocketFile>,
+    /// It is at a path of the settings, where the one of the next generation will be.
+    fixed: bool,
     /// Whose words are believed on a notify socket: the worker's user.
     user: u32,
     /// Descriptors that came with the last message. Nothing more is heard before they are closed.
@@ -81,6 +84,7 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation, pla
         waits: false,
         unknown_told: false,
         file: None,
+        fixed: false,
         user,
         brought: Vec::new(),
         closing: false,
@@ -95,13 +99,14 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation, pla
         offer.links.push(native);
     }
     let notify = match &dialects.notify {
-        Some(NotifyAt::Own) => places.own(owner.filter(|(uid, _)| *uid != places.user)),
+        Some(NotifyAt::Own) => places.own(service, places.owner(spec)),
         Some(NotifyAt::Path(path)) => Some(channel::notify_socket(path, owner)?),
         None => None,
     };
     if let Some((ours, file)) = notify {
         offer.variables.push(("NOTIFY_SOCKET", file.path().as_os_str().to_owned()));
-        offer.links.push(Link { file: Some(file), ..link(ours, None, Ear::Notify) });
+        let fixed = matches!(&dialects.notify, Some(NotifyAt::Path(_)));
+        offer.links.push(Link { file: Some(file), fixed, ..link(ours, None, Ear::Notify) });
     }
     if dialects.node {
         let (ours, theirs) = channel::pair()?;
@@ -118,22 +123,39 @@ pub(super) fn offer(spec: &Spec, service: ServiceId, generation: Generation, pla
     Ok(offer)
 }
 
+/// User and group of a notify socket, where they are not ours.
+type Owner = Option<(u32, u32)>;
+
 /// What notify sockets of the workers' own are made from.
 pub(super) struct Places {
     dir: NotifyDir,
     /// Our own user.
     user: u32,
     told: bool,
+    /// Made while nothing was due, for the next generation of a service that was restarted before.
+    ready: BTreeMap<ServiceId, (Owner, OwnedFd, SocketFile)>,
 }
 
 impl Places {
     pub(super) fn new(runtime_dir: Option<&std::path::Path>) -> Places {
-        Places { dir: NotifyDir::new(runtime_dir), user: nix::unistd::geteuid().as_raw(), told: false }
+        let user = nix::unistd::geteuid().as_raw();
+        Places { dir: NotifyDir::new(runtime_dir, user), user, told: false, ready: BTreeMap::new() }
+    }
+
+    fn owner(&self, spec: &Spec) -> Owner {
+        let identity = spec.launch.identity.as_ref();
+        identity.and_then(|i| i.uid.map(|uid| (uid, i.gid))).filter(|(uid, _)| *uid != self.user)
     }
 
     /// A socket for a worker of this user, or of ours. None where no directory can be had: it is told of once, and the
     /// worker goes on without.
-    fn own(&mut self, owner: Option<(u32, u32)>) -> Option<(OwnedFd, SocketFile)> {
+    fn own(&mut self, service: ServiceId, owner: Owner) -> Option<(OwnedFd, SocketFile)> {
+        // Something may have tidied up, and its user may be another one by now.
+        let ready = self.ready.remove(&service).filter(|(of, _, file)| *of == owner && file.is_there());
+        ready.map(|(_, socket, file)| (socket, file)).or_else(|| self.made(owner))
+    }
+
+    fn made(&mut self, owner: Owner) -> Option<(OwnedFd, SocketFile)> {
         match self.dir.socket(owner) {
             Ok(made) => Some(made),
             Err(e) => {
@@ -146,8 +168,33 @@ impl Places {
         }
     }
 
+    /// Makes the one of the next generation. Its name is random and told to nobody before that generation is started.
+    pub(super) fn prepare(&mut self, service: ServiceId, spec: &Spec) {
+        if matches!(spec.dialects.notify, Some(NotifyAt::Own)) && !self.ready.contains_key(&service) {
+            let owner = self.owner(spec);
+            if let Some((socket, file)) = self.made(owner) {
+                self.ready.insert(service, (owner, socket, file));
+            }
+        }
+    }
+
+    /// What others have left where the sockets are is looked at when there is time.
+    pub(super) fn is_untidy(&self) -> bool {
+        self.dir.is_untidy()
+    }
+
+    pub(super) fn tidy(&mut self) {
+        self.dir.tidy();
+    }
+
+    /// No generation follows.
+    pub(super) fn keep_only(&mut self, goes_on: impl Fn(ServiceId) -> bool) {
+        self.ready.retain(|service, _| goes_on(*service));
+    }
+
     /// The end.
     pub(super) fn close(&mut self) {
+        self.ready.clear();
         self.dir.close();
     }
 }
@@ -268,23 +315,37 @@ impl Link {
         done.map_or_else(Heard::Bad, |()| more)
     }
 
+    /// Whether another one can be there before this one is gone.
+    pub(super) fn has_a_path_of_its_own(&self) -> bool {
+        !self.fixed
+    }
+
     /// The worker's user, root and we speak for the worker, also when the process that did so has ended: the socket is this
     /// worker's own. Nothing that a process says of itself makes it more than that.
     fn believes(&self, uid: u32) -> bool {
         uid == self.user || uid == 0 || uid == nix::unistd::geteuid().as_raw()
     }
 
+    fn is_empty(&self) -> bool {
+        match self.ear {
+            Ear::Fd(_) => true,
+            Ear::Native(_) | Ear::Node(_) => channel::is_empty_for_good(self.fd.as_fd(), true),
+            Ear::Notify => channel::is_empty_for_good(self.fd.as_fd(), false),
+        }
+    }
+
+    /// Whether closing it closes nothing that somebody has sent.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.brought.is_empty() && self.is_empty()
+    }
+
     /// Over: what must not be closed in the loop. The socket itself is among it while messages are left in it, for they may
     /// hold descriptors.
     pub(super) fn over(self) -> Vec<OwnedFd> {
-        let Link { fd, ear, mut brought, .. } = self;
-        match ear {
-            Ear::Fd(_) => {}
-            Ear::Native(_) | Ear::Node(_) | Ear::Notify => {
-                if !channel::is_empty_for_good(fd.as_fd()) {
-                    brought.push(fd);
-                }
-            }
+        let empty = self.is_empty();
+        let Link { fd, mut brought, .. } = self;
+        if !empty {
+            brought.push(fd);
         }
         brought
     }

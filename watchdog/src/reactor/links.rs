@@ -83,15 +83,21 @@ impl Reactor {
 
     /// A generation is over: what is left of it and holds its channels is not heard from here on.
     pub(super) fn close_links(&mut self, id: ServiceId) {
-        self.close_lanes(id);
         let Some(worker) = self.workers.get_mut(id.0 as usize) else { return };
+        if let Some(file) = worker.lanes.take() {
+            self.after.close_lanes(id, file);
+        }
         for (_, token) in std::mem::take(&mut worker.links) {
-            self.close_link(token);
+            let Some(link) = self.links.remove(&token) else { continue };
+            match link.has_a_path_of_its_own() {
+                true => self.after.close(token, link),
+                // The next generation is given the same.
+                false => self.close_link(token, *link),
+            }
         }
     }
 
-    fn close_link(&mut self, token: usize) {
-        let Some(link) = self.links.remove(&token) else { return };
+    pub(super) fn close_link(&mut self, token: usize, link: Link) {
         // Its end in another process would not take it out of the loop.
         let fd = link.fd.as_raw_fd();
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
@@ -153,7 +159,9 @@ impl Reactor {
         dialect: Dialect,
         fault: Option<String>,
     ) {
-        self.close_link(token);
+        if let Some(link) = self.links.remove(&token) {
+            self.close_link(token, *link);
+        }
         if let Some(worker) = self.workers.get_mut(service.0 as usize) {
             worker.links.retain(|(_, t)| *t != token);
         }
@@ -267,7 +275,7 @@ impl Reactor {
     }
 
     /// A memory file is freed by whoever closes it last, and that takes its time where it is large.
-    fn close_memory(&mut self, id: ServiceId, token: usize, file: OwnedFd) {
+    pub(super) fn close_memory(&mut self, id: ServiceId, token: usize, file: OwnedFd) {
         if channel::held_bytes(file.as_fd()) > SMALL {
             self.close_elsewhere(id, token, vec![file]);
         }

@@ -1,9 +1,9 @@
 //! Memory and CPU of workers, in one pass for all that are due; and whether the kernel killed for want of memory.
 
 use super::Reactor;
+use super::after::Unread;
 use crate::machine::*;
 use crate::spec::{LimitScope, MemoryLimit, Spec};
-use crate::sys::reap::Dead;
 use crate::sys::sample::{Group, Sampler};
 use crate::sys::{cgroup, tree};
 use std::collections::BTreeSet;
@@ -40,8 +40,8 @@ impl OomCount {
         OomCount { own: init.then_some(0), system: cgroup::system_oom_kills() }
     }
 
-    fn now() -> OomCount {
-        OomCount { own: cgroup::own_oom_kills(), system: cgroup::system_oom_kills() }
+    fn now(own: &mut cgroup::OwnKills) -> OomCount {
+        OomCount { own: own.count(), system: cgroup::system_oom_kills() }
     }
 
     fn since(self, before: OomCount) -> OomCount {
@@ -116,7 +116,8 @@ impl Reactor {
         self.forget_watched(id);
     }
 
-    /// How things stood when the first worker was started, to compare with. Read while that worker is still loading.
+    /// How things stood when the first worker was started, to compare with: what is read later could hold the very kill that
+    /// ended it. Read while that worker is still loading, and no further than the one line.
     pub(super) fn count_oom_kills(&mut self) {
         let init = self.init;
         self.oom_before.get_or_insert_with(|| OomCount::at_start(init));
@@ -124,22 +125,9 @@ impl Reactor {
 
     /// Whether this was a kill for want of memory. The counter of the worker's own control group says so for sure, that
     /// of ours where it has grown; that somebody on this machine was killed meanwhile is only probable.
-    pub(super) fn oom(&mut self, id: ServiceId, dead: &Dead) -> Oom {
-        let group = self.workers.get(id.0 as usize).and_then(|w| w.group.as_ref()).and_then(|g| g.oom_kills());
-        let by_us = self.machine.services().get(id.0 as usize).is_some_and(|s| match s.state {
-            State::Stopping { step, .. } => step != StopStep::Ask,
-            State::Stuck { .. } => true,
-            State::Stopped
-            | State::Waiting
-            | State::Starting { .. }
-            | State::Running { .. }
-            | State::Backoff { .. }
-            | State::CrashLoop { .. }
-            | State::Done
-            | State::Failed => false,
-        });
-        let foreign_kill = dead.signal == Some(libc::SIGKILL) && !by_us;
-        match (group, foreign_kill) {
+    pub(super) fn oom(&mut self, end: &Unread) -> Oom {
+        let own = end.counter.as_ref().and_then(cgroup::Counter::oom_kills);
+        match (own, end.foreign_kill) {
             (Some(1..), true) => return Oom::Worker,
             (Some(1..), false) => return Oom::Child,
             (Some(0), _) | (None, false) => return Oom::No,
@@ -148,7 +136,7 @@ impl Reactor {
         let unexplained = match &mut self.oom_round {
             Some(round) => round,
             None => {
-                let now = OomCount::now();
+                let now = OomCount::now(&mut self.own_kills);
                 let before = self.oom_before.replace(now);
                 self.oom_round.insert(before.map_or(OomCount::default(), |before| now.since(before)))
             }

@@ -4,6 +4,7 @@
 //! One turn has fixed phases: output of workers, signals, deaths (words before deaths), probes, requests, deadlines
 //! (deaths and words before judgement). mio gives no order among its events; this order makes a run reproducible.
 
+mod after;
 mod closers;
 mod deaths;
 mod exec_probe;
@@ -27,11 +28,12 @@ mod reload;
 mod requests;
 mod screen;
 mod setup;
+mod telling;
 mod upward;
 mod usage;
 mod web;
 
-use crate::control::{Frame, Journal, Server, Turn, sentence};
+use crate::control::{Frame, Journal, Server, Turn};
 use crate::logs::{LogFile, Sink, Stream};
 use crate::machine::*;
 use crate::spec::{Form, Instance};
@@ -56,6 +58,9 @@ const EVENTS: usize = 256;
 const LATE: Duration = Duration::from_millis(500);
 /// Pids named in one event; more are only counted.
 const NAMED_PIDS: usize = 64;
+
+/// Where our log lines come from.
+const HERE: &str = module_path!();
 
 const SIGNALS: Token = Token(0);
 const CONTROL: Token = Token(1);
@@ -179,14 +184,23 @@ struct Reactor {
     /// Workers whose output has just shown that they are ready.
     lines_seen: Vec<(ServiceId, Generation)>,
     store: crate::recorder::Store,
-    /// Reports that were ordered in this turn.
-    pending: Vec<record::Pending>,
+    /// Reports that were ordered.
+    pending: record::Orders,
     sampler: Option<crate::sys::sample::Sampler<ServiceId>>,
     /// What those use whom a client watches.
     watched: Option<usage::Watched>,
     oom_before: Option<measure::OomCount>,
+    own_kills: cgroup::OwnKills,
     /// Such kills since then that explain no death yet; looked up once for all that died together.
     oom_round: Option<measure::OomCount>,
+    /// When it is looked at what watchdogs have left that were killed.
+    tidy_due: Option<Duration>,
+    /// In this turn nothing has come but signals.
+    only_deaths: bool,
+    /// What waits until the starts that follow from a death are under way.
+    after: after::After,
+    /// What the last worker got of variables.
+    given: Option<launch::Given>,
     /// `/dev/null`, for the workers that read nothing.
     null: Option<std::fs::File>,
     /// Of commands of our own.
@@ -257,10 +271,15 @@ impl Reactor {
     }
 
     /// Runs until the machine says that it is over; the status is the watchdog's.
-    fn run(mut self) -> u8 {
+    fn run(mut self: Box<Self>) -> u8 {
+        #[cfg(feature = "counted")]
+        crate::waste::one();
         let mut out = Actions::new();
         self.machine.begin(self.now(), &mut out);
+        self.starts_first();
         self.perform(out);
+        self.finish_starts();
+        self.tend_reports();
         self.turn_shown();
         self.speak_upward();
         let mut events = Events::with_capacity(EVENTS);
@@ -282,6 +301,8 @@ impl Reactor {
             tokens.sort_unstable();
             tokens.dedup();
             self.turn(&tokens);
+            #[cfg(feature = "counted")]
+            crate::waste::one();
             #[cfg(debug_assertions)]
             Reactor::panic_if_asked();
         }
@@ -320,6 +341,9 @@ impl Reactor {
             .chain(self.tries.next_deadline())
             .chain(self.orphans.next_deadline())
             .chain(self.closers.next_deadline())
+            .chain(self.pending.due())
+            .chain(self.after.due())
+            .chain(self.tidy_due)
             .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .chain(self.web.as_ref().and_then(web::Web::next_deadline))
             .min();
@@ -342,6 +366,7 @@ impl Reactor {
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
         self.held_up = false;
+        self.begin_turn(tokens);
         // What has begun comes before all that it does.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_launch(token.0);
@@ -377,11 +402,13 @@ impl Reactor {
         self.on_env_files(tokens.contains(&ENV_FILES));
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
+        self.starts_first();
         self.perform(out);
         self.end_late_hooks();
         self.end_late_launches();
         self.free_ports();
-        self.write_reports();
+        self.finish_starts();
+        self.tend_reports();
         self.flush_files();
         self.drop_clients();
         // Stopped in the middle of a turn: the deadlines of it were judged late, and the next ones are not.
@@ -450,109 +477,6 @@ impl Reactor {
         Frame { now: self.now(), wall: clock::wall(), services: self.machine.services(), reports: &self.reports }
     }
 
-    /// Takes an event down, shows it to those who follow and, if it is worth a line, to the log.
-    fn tell(&mut self, notice: Notice) {
-        self.log(&notice);
-        self.show_notice(&notice);
-        self.upward.iter_mut().for_each(upward::Upward::note);
-        if let Some(web) = self.web.as_mut() {
-            web.note(&notice);
-        }
-        let service = notice.service;
-        let name = notice.what.name();
-        let hooked = self.hooks_want(service, name);
-        let watched = self.web.as_ref().is_some_and(|web| web.pages.are_watched());
-        let wanted = hooked || watched || self.followers.iter().any(|f| f.events);
-        let frame = Frame {
-            now: MonoTime(self.clock.now()),
-            wall: clock::wall(),
-            services: self.machine.services(),
-            reports: &self.reports,
-        };
-        let Some(json) = self.journal.note(&frame, notice, wanted) else { return };
-        if let Some(server) = self.server.as_mut().filter(|_| self.followers.iter().any(|f| f.events)) {
-            let text = [json.to_string()];
-            for f in self.followers.iter().filter(|f| f.events) {
-                if service.is_none_or(|id| f.follows(id)) {
-                    server.say_items(f.client, &f.id, &text);
-                }
-            }
-        }
-        if let Some(web) = self.web.as_mut() {
-            web.tell_watchers(&json, self.clock.now(), &mut self.again);
-        }
-        if hooked {
-            self.run_hooks(service, name, &json);
-        }
-    }
-
-    fn tell_own(&mut self, what: What) {
-        self.held_up |= matches!(what, What::Stall { .. });
-        self.tell(Notice { service: None, generation: None, pid: None, cause: None, what });
-    }
-
-    /// Quiet as long as all goes well: the prefix form is transparent. Restarts and what people must act on are warnings.
-    fn log(&self, notice: &Notice) {
-        let level = match &notice.what {
-            What::SpawnFailed { .. } => log::Level::Error,
-            What::GaveUp { .. } if self.is_news(notice.service) => log::Level::Error,
-            What::RestartScheduled { .. }
-            | What::CrashLoop { .. }
-            | What::KillEscalated { .. }
-            | What::Stuck { .. }
-            | What::LogDropped { .. }
-            | What::Hang { .. }
-            | What::Verdict { .. }
-            | What::Threshold { .. }
-            | What::Oom { .. }
-            | What::ProtoError { .. }
-            | What::ControlDenied { .. }
-            | What::ConfigError { .. } => log::Level::Warn,
-            What::NotifyDenied { .. } if self.is_denied_first(notice) => log::Level::Warn,
-            What::NotifyDenied { .. } => log::Level::Debug,
-            What::Blocked { hopeless: true, .. } | What::LeftoverKilled { background: true, .. } => log::Level::Warn,
-            What::OrphanReaped { .. } | What::SignalSent { .. } | What::Status { .. } => log::Level::Debug,
-            What::Blocked { .. } | What::Unblocked => log::Level::Debug,
-            What::GaveUp { .. }
-            | What::Probe { .. }
-            | What::ConfigReloaded { .. }
-            | What::Spawn
-            | What::Ready { .. }
-            | What::ChannelLost { .. }
-            | What::Reload
-            | What::ReloadRequested { .. }
-            | What::Exit { .. }
-            | What::StopRequested { .. }
-            | What::StartRequested { .. }
-            | What::RestartRequested { .. }
-            | What::SignalRequested { .. }
-            | What::Stopped
-            | What::LeftoverKilled { .. }
-            | What::Stall { .. } => log::Level::Info,
-        };
-        let comes_up = matches!(&notice.what, What::Spawn | What::Ready { .. } | What::Unblocked);
-        let target = if comes_up { crate::COMES_UP } else { module_path!() };
-        if log::log_enabled!(target: target, level) {
-            let name = notice.service.and_then(|id| self.machine.services().get(id.0 as usize)).map(|s| &s.spec.name);
-            match name {
-                Some(name) => log::log!(target: target, level, "{name}: {}", sentence(notice)),
-                None => log::log!(target: target, level, "{}", sentence(notice)),
-            }
-            if let What::ConfigError { errors } = &notice.what {
-                // Each at its place and in a line of its own, as `check` says them.
-                errors.iter().skip(1).for_each(|error| log::log!(target: target, level, "{error}"));
-            }
-        }
-    }
-
-    /// Whether its giving up has to be said even where the prefix form is to be transparent: it was restarted before, or
-    /// its end was our doing, or a failed start whose code may say otherwise.
-    fn is_news(&self, service: Option<ServiceId>) -> bool {
-        let by_rule = |s: &Service| s.left_too_early() || s.run.as_ref().is_some_and(|r| r.doomed.is_some());
-        let services = self.machine.services();
-        services.iter().any(|s| s.book.total > 0) || services.iter().any(|s| Some(s.id) == service && by_rule(s))
-    }
-
     fn drop_clients(&mut self) {
         let now = self.clock.now();
         let Some(server) = self.server.as_mut() else { return };
@@ -580,8 +504,10 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.end_all_tries();
+        self.tell_what_waits();
         self.read_the_rest();
-        self.write_reports();
+        self.do_what_waits_at_the_end();
+        self.write_reports(usize::MAX);
         self.leave_message();
         self.end_show();
         for (id, reason) in std::mem::take(&mut self.machine.not_ready) {

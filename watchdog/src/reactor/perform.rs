@@ -97,6 +97,8 @@ impl Reactor {
                 None
             }
             Action::Answer { ticket, reply } => {
+                // Whoever is told the outcome has been told what led to it.
+                self.tell_what_waits();
                 self.answer(ticket, reply);
                 None
             }
@@ -149,7 +151,15 @@ impl Reactor {
         }
         let before = self.clock.now();
         let mut launched = self.launch(id, generation);
-        if launched.as_ref().is_err_and(|f| matches!(f.errno, libc::EMFILE | libc::ENFILE)) && self.shed_clients() {
+        let lacks = |made: &Result<_, SpawnFailure>| {
+            made.as_ref().is_err_and(|f: &SpawnFailure| matches!(f.errno, libc::EMFILE | libc::ENFILE))
+        };
+        if lacks(&launched) {
+            // First those of the worker that it follows.
+            self.close_what_waits();
+            launched = self.launch(id, generation);
+        }
+        if lacks(&launched) && self.shed_clients() {
             launched = self.launch(id, generation);
         }
         let took = self.clock.now().saturating_sub(before);
@@ -187,6 +197,10 @@ impl Reactor {
         }
         self.open_links(id, links);
         self.count_oom_kills();
+        self.pending.started();
+        if generation.0 > 1 {
+            self.after.prepare_next(id);
+        }
         Event::Spawned { service: id, generation, pid }
     }
 

@@ -10,20 +10,65 @@ use crate::recorder::{Head, REPORT_MAX};
 use crate::spec::{Instance, LogMode};
 use crate::sys::clock;
 use serde_json::{Map, Value, json};
-use std::time::SystemTime;
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
 
 /// Last lines of output, and last events, in a report.
 const LINES: usize = 400;
 const EVENTS: usize = 40;
 
-/// A report that is to be written when the turn is over.
+/// How long the loop has to be quiet after a start before reports are written: a worker that dies at once is started
+/// again before that.
+const QUIET: Duration = Duration::from_millis(5);
+/// And the longest that they wait for it.
+const LATEST: Duration = Duration::from_millis(100);
+/// Reports that are written in one turn: what else happens is not held up by the deaths of hundreds.
+const IN_A_TURN: usize = 8;
+
+/// A report that is to be written.
 pub(super) struct Pending {
-    order: ReportOrder,
+    pub(super) order: ReportOrder,
     gathered: Option<Gathered>,
+    id: String,
     /// Of the journal, everything before this belongs to it.
     seq: u64,
     now: MonoTime,
     wall: SystemTime,
+    /// What passes: known at the end of the turn.
+    seen: Option<Seen>,
+}
+
+/// What another generation may change before it is written.
+struct Seen {
+    restarts: u32,
+    /// Its last lines, where they passed through us.
+    log: Option<Value>,
+}
+
+/// Reports that wait for a quiet moment.
+#[derive(Default)]
+pub(super) struct Orders {
+    waiting: VecDeque<Pending>,
+    /// When they are written.
+    due: Option<Duration>,
+    /// A worker was started in this turn.
+    started: bool,
+}
+
+impl Orders {
+    /// A worker was started: it may need us soon.
+    pub(super) fn started(&mut self) {
+        self.started = true;
+    }
+
+    /// Whether one was started in this turn.
+    pub(super) fn has_started(&self) -> bool {
+        self.started
+    }
+
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due
+    }
 }
 
 impl Reactor {
@@ -32,44 +77,107 @@ impl Reactor {
         if self.instance.report_keep == 0 {
             return;
         }
-        let Some(worker) = self.workers.get_mut(order.service.0 as usize) else { return };
-        let gathered = worker.gathered.take_if(|g| g.generation == order.generation).map(|g| *g);
+        let at = order.service.0 as usize;
+        let Some(name) = self.machine.services().get(at).map(|s| s.spec.name.as_str()) else { return };
         let (now, wall) = (MonoTime(self.clock.now()), clock::wall());
-        self.pending.push(Pending { order, gathered, seq: self.journal.next(), now, wall });
-    }
-
-    /// Writes what was ordered in this turn.
-    pub(super) fn write_reports(&mut self) {
-        for pending in std::mem::take(&mut self.pending) {
-            let at = pending.order.service.0 as usize;
-            let Some(name) = self.machine.services().get(at).map(|s| s.spec.name.clone()) else { continue };
-            let stamp = clock::rfc3339(pending.wall).replace(['-', ':'], "");
-            let id = format!("{stamp}-{name}-{}", pending.order.generation.0);
-            let text = fitted(self.compose(&pending, &id));
-            // What is wrong with the directory is said once by the store, and the last report is kept in memory then.
-            if let Err(e) = self.store.write(&name, &id, &text) {
-                log::debug!("{name}: report {id}: {e}");
-            }
-            if let Some(last) = self.reports.get_mut(at) {
-                *last = Some(id);
-            }
+        let stamp = clock::rfc3339(wall).replace(['-', ':'], "");
+        let id = format!("{stamp}-{name}-{}", order.generation.0);
+        let Some(worker) = self.workers.get_mut(at) else { return };
+        let gathered = worker.gathered.take_if(|g| g.generation == order.generation).map(|g| *g);
+        let pending = Pending { order, gathered, id, seq: 0, now, wall, seen: None };
+        if let Some(pending) = self.after.wait_to_report(pending) {
+            self.order_report(pending);
         }
     }
 
-    fn compose(&self, pending: &Pending, id: &str) -> Value {
-        let Pending { order, gathered, .. } = pending;
-        let frame =
-            Frame { now: pending.now, wall: pending.wall, services: self.machine.services(), reports: &self.reports };
+    /// What has been told until now belongs to it.
+    pub(super) fn order_report(&mut self, mut pending: Pending) {
+        pending.seq = self.journal.next();
+        if let Some(last) = self.reports.get_mut(pending.order.service.0 as usize) {
+            *last = Some(pending.id.clone());
+        }
+        self.pending.waiting.push_back(pending);
+    }
+
+    /// At the end of a turn: writes what was ordered; or, where a worker was started, has it wait for a quiet moment, so that
+    /// the end of that worker does not wait for it.
+    pub(super) fn tend_reports(&mut self) {
+        let started = std::mem::take(&mut self.pending.started);
+        let Some(oldest) = self.pending.waiting.front().map(|p| p.now.0) else { return };
+        let now = self.clock.now();
+        // Hooks look for the reports of the ends that they are told of.
+        let waits = started && self.hooked.is_empty();
+        if waits || self.pending.waiting.len() > IN_A_TURN {
+            self.note_what_passes();
+        }
+        if waits {
+            self.pending.due = Some((now + QUIET).min(oldest + LATEST));
+        }
+        if self.pending.due.is_none_or(|due| due <= now) {
+            self.write_reports(IN_A_TURN);
+        }
+    }
+
+    /// Of what waits, that which the next generation may change.
+    fn note_what_passes(&mut self) {
+        let mut waiting = std::mem::take(&mut self.pending.waiting);
+        for pending in waiting.iter_mut().filter(|p| p.seen.is_none()) {
+            pending.seen = self.seen(&pending.order);
+        }
+        self.pending.waiting = waiting;
+    }
+
+    fn seen(&self, order: &ReportOrder) -> Option<Seen> {
+        let service = self.machine.services().get(order.service.0 as usize)?;
+        Some(Seen { restarts: service.book.total, log: self.output_of(service, order.generation) })
+    }
+
+    /// Writes what was ordered, the oldest first; the rest in the next turn, if there are more than `most`.
+    pub(super) fn write_reports(&mut self, most: usize) {
+        let mut written = 0;
+        while written < most
+            && let Some(pending) = self.pending.waiting.pop_front()
+        {
+            written += usize::from(self.write_report(pending));
+        }
+        self.pending.due = (!self.pending.waiting.is_empty()).then(|| self.clock.now());
+    }
+
+    /// False: so many newer ones of its service wait that it would be removed again at once.
+    fn write_report(&mut self, mut pending: Pending) -> bool {
+        let service = pending.order.service;
+        let newer = self.pending.waiting.iter().filter(|p| p.order.service == service).count();
+        let Some(name) = self.machine.services().get(service.0 as usize).map(|s| s.spec.name.clone()) else {
+            return false;
+        };
+        if newer >= self.instance.report_keep as usize {
+            return false;
+        }
+        let text = fitted(self.compose(&mut pending));
+        // What is wrong with the directory is said once by the store, and the last report is kept in memory then.
+        if let Err(e) = self.store.write(&name, &pending.id, &text) {
+            log::debug!("{name}: report {}: {e}", pending.id);
+        }
+        true
+    }
+
+    fn compose(&self, pending: &mut Pending) -> Value {
+        let Pending { order, gathered, id, seq, now, wall, seen: noted } = pending;
+        let frame = Frame { now: *now, wall: *wall, services: self.machine.services(), reports: &self.reports };
         let Some(service) = frame.services.get(order.service.0 as usize) else { return Value::Null };
         let mut report = facts(&frame, service, order, id, &self.instance);
         report.extend(account(&frame, service, order));
         report.extend(seen(gathered.as_ref()));
-        let (log, mut notes) = self.output_of(service, order.generation);
+        let noted = noted.take().or_else(|| self.seen(order));
+        report.insert("restarts".into(), noted.as_ref().map(|n| n.restarts).into());
+        let note = "its output did not pass through the watchdog (log = inherit): run it with --log tee or capture";
+        let log = noted.and_then(|n| n.log).unwrap_or_else(|| json!({"captured": false, "note": note, "lines": []}));
         report.insert("log".into(), log);
+        let mut notes: Vec<Value> = Vec::new();
         if gathered.is_none() {
             notes.push("it was dead before it could be looked at: threads and descriptors are not known".into());
         }
-        let mine = |e: &&control::Entry| e.seq < pending.seq && e.notice.service == Some(order.service);
+        let mine = |e: &&control::Entry| e.seq < *seq && e.notice.service == Some(order.service);
         let mut events: Vec<Value> =
             self.journal.last(usize::MAX).rev().filter(mine).take(EVENTS).map(|e| control::event(&frame, e)).collect();
         events.reverse();
@@ -78,11 +186,10 @@ impl Reactor {
         Value::Object(report)
     }
 
-    /// Its last lines, where they passed through us; else why there are none.
-    fn output_of(&self, service: &Service, generation: Generation) -> (Value, Vec<String>) {
+    /// Its last lines. None where they did not pass through us.
+    fn output_of(&self, service: &Service, generation: Generation) -> Option<Value> {
         if service.spec.log.mode == LogMode::Inherit {
-            let note = "its output did not pass through the watchdog (log = inherit): run it with --log tee or capture";
-            return (json!({"captured": false, "note": note, "lines": []}), Vec::new());
+            return None;
         }
         let ring = self.workers.get(service.id.0 as usize).map(|w| &w.ring);
         let lines: Vec<Value> = ring.map_or(Vec::new(), |ring| {
@@ -90,12 +197,13 @@ impl Reactor {
             let own: Vec<_> = own.collect();
             own[own.len().saturating_sub(LINES)..].iter().map(|l| line(&service.spec.name, l)).collect()
         });
-        (json!({"captured": true, "note": null, "lines": lines}), Vec::new())
+        Some(json!({"captured": true, "note": null, "lines": lines}))
     }
 
     /// `report`: the list, one of them, or the last. Named ones are those of a name, whether its service is still there or
     /// not; without a name all that are this instance's.
     pub(super) fn on_report(&mut self, ask: &Ask) -> Result<Value, AskError> {
+        self.write_reports(usize::MAX);
         let action = ask.word("action")?;
         // An id says all there is to say: nothing is looked through for it.
         let by_id = action == "show" && ask.services.is_empty();
@@ -128,6 +236,7 @@ impl Reactor {
 
     /// The newest of a service.
     pub(super) fn last_report(&mut self, name: &str) -> Option<Value> {
+        self.write_reports(usize::MAX);
         let newest = self.store.list().into_iter().find(|head| is_of(head, name))?;
         self.store.show(&newest.id)
     }
@@ -191,7 +300,6 @@ fn facts(
         "started_at": run.spawned.map(|at| frame.wall_of(at)),
         "ready_at": run.ready.map(|at| frame.wall_of(at)),
         "ready_by": run.ready_by.map(ReadyBy::word),
-        "restarts": service.book.total,
     }))
 }
 

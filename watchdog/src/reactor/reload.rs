@@ -78,6 +78,8 @@ impl Reactor {
     fn apply(&mut self, mut specs: Vec<Spec>, restart: bool) -> Applied {
         specs.iter_mut().for_each(measure::resolve_auto);
         let now = self.now();
+        // Reports are of the services that have their places now.
+        self.write_reports(usize::MAX);
         let mut out = Actions::new();
         let applied = self.machine.apply(now, specs, restart, &mut out);
         for at in 0..self.machine.services().len() {

@@ -4,7 +4,7 @@ use super::link::Places;
 use super::upward::Upward;
 use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, launch, measure, reload, web};
 use crate::Watchdog;
-use crate::control::{Journal, Server, bind, private_dir};
+use crate::control::{BindError, Bound, Journal, Server, bind, bind_in, private_dir};
 use crate::logs::{FileError, LogFile, Ring, Sink};
 use crate::machine::{Actions, Setup, Supervisor};
 use crate::recorder::{Owner, Store};
@@ -18,6 +18,7 @@ use crate::sys::{cgroup, closer, fds, message, panic, proc, tree, tty};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ const SENT_BY_ONE: u64 = 3 * 253;
 const KERNELS_LIMIT: u64 = 1 << 20;
 /// And those of the watchdog itself, below the floor and for its clients.
 const DESCRIPTORS_OF_OURS: u64 = 1024;
+/// As messages call it.
+const CONTROL_SOCKET: &str = "control socket";
 /// The watchdog's own failure, as a status.
 const OWN_FAILURE: u8 = 125;
 
@@ -60,7 +63,7 @@ pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
 }
 
 impl Reactor {
-    fn new(watchdog: Watchdog) -> Result<Reactor, String> {
+    fn new(watchdog: Watchdog) -> Result<Box<Reactor>, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
         let inherited = take_descriptors(instance.form, &specs)?;
         let (poll, wishes, signals, given) = match inbox {
@@ -115,7 +118,7 @@ impl Reactor {
         let places = Places::new(instance.runtime_dir.as_deref());
         let tee = specs.iter().any(|s| s.log.mode == LogMode::Tee);
         let environment = instance.environment.clone().unwrap_or_else(|| Arc::new(launch::own_environment()));
-        let mut reactor = Reactor {
+        let mut reactor = Box::new(Reactor {
             environment,
             clock: Clock::start(),
             poll,
@@ -143,11 +146,16 @@ impl Reactor {
             spare: Actions::new(),
             lines_seen: Vec::new(),
             store,
-            pending: Vec::new(),
+            pending: Default::default(),
             sampler: None,
             watched: None,
             oom_before: None,
+            own_kills: Default::default(),
             oom_round: None,
+            tidy_due: None,
+            only_deaths: false,
+            after: Default::default(),
+            given: None,
             null: None,
             to_measure: Vec::new(),
             tries: Default::default(),
@@ -182,7 +190,7 @@ impl Reactor {
             env_due: None,
             upward,
             web,
-        };
+        });
         reactor.register_sinks();
         reactor.note_rare();
         for (name, goal) in kept {
@@ -352,12 +360,19 @@ fn file_error(key: &str, e: &FileError) -> String {
 fn control(instance: &Instance, poll: &Poll, me: i32) -> Result<Option<Server>, String> {
     match &instance.control {
         Control::Off => Ok(None),
-        Control::Path(path) => listen(path, false, poll).map(Some).map_err(|e| running(instance, path).unwrap_or(e)),
+        Control::Path(path) => {
+            listen(bind(CONTROL_SOCKET, path, false), poll).map(Some).map_err(|e| running(instance, path).unwrap_or(e))
+        }
         Control::RuntimeDir(dir) => {
-            let server = private_dir(dir).map_err(|e| (e.to_string(), false)).and_then(|()| {
-                let path = dir.join(socket_name(instance, me));
-                listen(&path, !instance.name_given, poll)
-                    .map_err(|e| (running(instance, &path).unwrap_or(e), instance.name_given))
+            let server = private_dir(dir).map_err(|e| (e.to_string(), false)).and_then(|held| {
+                // With our pid in its name no other watchdog can be about to take it.
+                let (name, unique) = (socket_name(instance, me), !instance.name_given);
+                let path = dir.join(&name);
+                let bound = match held {
+                    Some(held) => bind_in(held.place(OsStr::new(&name)), CONTROL_SOCKET, &path, unique),
+                    None => bind(CONTROL_SOCKET, &path, unique),
+                };
+                listen(bound, poll).map_err(|e| (running(instance, &path).unwrap_or(e), instance.name_given))
             });
             match server {
                 Ok(server) => Ok(Some(server)),
@@ -376,11 +391,10 @@ fn running(instance: &Instance, path: &Path) -> Option<String> {
     crate::control::already_runs(&instance.name, path)
 }
 
-/// `unique`: the name holds our pid, so that nobody else can be about to take it.
-fn listen(path: &Path, unique: bool, poll: &Poll) -> Result<Server, String> {
-    let bound = bind("control socket", path, unique).map_err(|e| e.to_string())?;
-    panic::remember_socket(path);
-    Server::new(bound, poll.registry(), CONTROL).map_err(|e| format!("control socket: {e}"))
+fn listen(bound: Result<Bound, BindError>, poll: &Poll) -> Result<Server, String> {
+    let bound = bound.map_err(|e| e.to_string())?;
+    panic::remember_socket(&bound.home.path);
+    Server::new(bound, poll.registry(), CONTROL).map_err(|e| format!("{CONTROL_SOCKET}: {e}"))
 }
 
 fn socket_name(instance: &Instance, me: i32) -> PathBuf {

@@ -80,10 +80,22 @@ impl Group {
         file.and_then(|mut f| f.write_all(b"1")).is_ok()
     }
 
+    /// Where it counts kills for want of memory, for as long as it is there.
+    #[must_use]
+    pub(crate) fn counter(&self) -> Counter {
+        Counter(self.dir.join("memory.events"))
+    }
+}
+
+/// What a group counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Counter(PathBuf);
+
+impl Counter {
     /// Processes in it that the kernel has killed because memory ran out. `None`: it does not count them here.
     #[must_use]
     pub(crate) fn oom_kills(&self) -> Option<u64> {
-        value_in(&proc::text(self.dir.join("memory.events"), FILE_MAX)?, "oom_kill")
+        value_in(&proc::text(&self.0, FILE_MAX)?, "oom_kill")
     }
 }
 
@@ -107,18 +119,21 @@ impl Place {
     #[must_use]
     pub(crate) fn of(process: &str) -> Option<Place> {
         let groups = proc::text(format!("/proc/{process}/cgroup"), FILE_MAX)?;
+        Place::of_groups(&groups, &proc::text("/proc/self/mountinfo", MOUNTS_MAX)?)
+    }
+
+    fn of_groups(groups: &str, mounts: &str) -> Option<Place> {
         let path = groups.lines().find_map(|l| l.strip_prefix("0::"))?;
-        Place::from(path, &proc::text("/proc/self/mountinfo", MOUNTS_MAX)?, |kind, _| kind == "cgroup2")
+        Place::from(path, mounts, |kind, _| kind == "cgroup2")
     }
 
     /// Our own place in the memory hierarchy of version 1.
-    fn of_memory() -> Option<Place> {
-        let groups = proc::text("/proc/self/cgroup", FILE_MAX)?;
+    fn of_memory(groups: &str, mounts: &str) -> Option<Place> {
         // `4:memory:/path`, or `4:cpu,memory:/path`.
         let holds = |line: &&str| line.split(':').nth(1).is_some_and(|names| names.split(',').any(|n| n == "memory"));
         let path = groups.lines().find(holds)?.splitn(3, ':').nth(2)?;
         let is_memory = |kind: &str, options: &str| kind == "cgroup" && options.split(',').any(|o| o == "memory");
-        Place::from(path, &proc::text("/proc/self/mountinfo", MOUNTS_MAX)?, is_memory)
+        Place::from(path, mounts, is_memory)
     }
 
     fn from(path: &str, mountinfo: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<Place> {
@@ -150,8 +165,10 @@ fn mount_point(mountinfo: &str, wanted: impl Fn(&str, &str) -> bool) -> Option<(
 #[must_use]
 pub(crate) fn memory_limit() -> Option<u64> {
     let smallest = |place: Place, file: &str| place.chain().filter_map(|dir| number_in(&dir.join(file))).min();
-    let version_2 = Place::of("self").and_then(|place| smallest(place, "memory.max"));
-    let version_1 = || Place::of_memory().and_then(|place| smallest(place, "memory.limit_in_bytes"));
+    let (groups, mounts) =
+        (proc::text("/proc/self/cgroup", FILE_MAX)?, proc::text("/proc/self/mountinfo", MOUNTS_MAX)?);
+    let version_2 = Place::of_groups(&groups, &mounts).and_then(|place| smallest(place, "memory.max"));
+    let version_1 = || Place::of_memory(&groups, &mounts).and_then(|place| smallest(place, "memory.limit_in_bytes"));
     version_2.or_else(version_1)
 }
 
@@ -161,18 +178,34 @@ fn number_in(file: &Path) -> Option<u64> {
     proc::text(file, FILE_MAX)?.trim().parse().ok().filter(|limit| *limit < NO_LIMIT)
 }
 
-/// Processes of our own group that the kernel has killed because memory ran out. `None`: it does not count them there.
-#[must_use]
-pub(crate) fn own_oom_kills() -> Option<u64> {
-    let count = |place: Place, file: &str| value_in(&proc::text(place.dir.join(file), FILE_MAX)?, "oom_kill");
-    let version_2 = Place::of("self").and_then(|place| count(place, "memory.events"));
-    version_2.or_else(|| count(Place::of_memory()?, "memory.oom_control"))
+/// Processes of our own group that the kernel has killed because memory ran out. Where that is counted is looked for again
+/// only when we are in another group than before: the list of mounts is long.
+#[derive(Debug, Default)]
+pub(crate) struct OwnKills {
+    groups: String,
+    file: Option<PathBuf>,
+}
+
+impl OwnKills {
+    /// `None`: they are not counted there.
+    #[must_use]
+    pub(crate) fn count(&mut self) -> Option<u64> {
+        let groups = proc::text("/proc/self/cgroup", FILE_MAX)?;
+        if groups != self.groups {
+            let mounts = proc::text("/proc/self/mountinfo", MOUNTS_MAX)?;
+            let version_2 = Place::of_groups(&groups, &mounts).map(|place| place.dir.join("memory.events"));
+            let version_2 = version_2.filter(|file| file.exists());
+            self.file = version_2.or_else(|| Some(Place::of_memory(&groups, &mounts)?.dir.join("memory.oom_control")));
+            self.groups = groups;
+        }
+        value_in(&proc::text(self.file.as_ref()?, FILE_MAX)?, "oom_kill")
+    }
 }
 
 /// The same for the whole machine.
 #[must_use]
 pub(crate) fn system_oom_kills() -> Option<u64> {
-    value_in(&proc::text("/proc/vmstat", FILE_MAX)?, "oom_kill")
+    proc::find("/proc/vmstat", |line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 /// The value of one key in a file of `key value` lines.

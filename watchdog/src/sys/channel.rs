@@ -52,6 +52,11 @@ impl SocketFile {
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Whether it has been left where it is.
+    pub(crate) fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.0).is_ok_and(|meta| meta.file_type().is_socket())
+    }
 }
 
 impl Drop for SocketFile {
@@ -66,6 +71,16 @@ impl Drop for SocketFile {
 /// # Errors
 /// The path is taken, too long, or in a directory in which others could exchange it; what the kernel says.
 pub(crate) fn notify_socket(path: &Path, owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, SocketFile)> {
+    fits(path)?;
+    clear_stale(path)?;
+    new_notify_socket(path, owner)
+}
+
+/// The same at a path where nothing can be.
+///
+/// # Errors
+/// As above.
+pub(super) fn new_notify_socket(path: &Path, owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, SocketFile)> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
     setsockopt(&fd, PassCred, &true)?;
@@ -73,11 +88,12 @@ pub(crate) fn notify_socket(path: &Path, owner: Option<(u32, u32)>) -> io::Resul
     Ok((fd, file))
 }
 
+fn fits(path: &Path) -> io::Result<()> {
+    if path.as_os_str().len() > PATH_LIMIT { Err(ErrorKind::InvalidFilename.into()) } else { Ok(()) }
+}
+
 fn bind_path(fd: &OwnedFd, path: &Path, owner: Option<(u32, u32)>) -> io::Result<SocketFile> {
-    if path.as_os_str().len() > PATH_LIMIT {
-        return Err(ErrorKind::InvalidFilename.into());
-    }
-    clear_stale(path)?;
+    fits(path)?;
     if owner.is_some() {
         nobody_can_exchange(path)?;
     }
@@ -133,12 +149,12 @@ pub(crate) fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 }
 
 /// Takes no more messages. True: nothing is left in it, and closing it closes no descriptor that somebody has sent. (A look
-/// that takes nothing leaves them where they are.)
-pub(crate) fn is_empty_for_good(socket: BorrowedFd<'_>) -> bool {
+/// that takes nothing leaves them where they are.) `stream`: which kind of socket it is.
+pub(crate) fn is_empty_for_good(socket: BorrowedFd<'_>, stream: bool) -> bool {
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Read);
     match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
         // Of a stream this is its end; an empty datagram may hold descriptors all the same.
-        Ok(0) => nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::SockType) == Ok(SockType::Stream),
+        Ok(0) => stream,
         Ok(_) => false,
         Err(errno) => matches!(errno, Errno::EAGAIN | Errno::ENOTCONN | Errno::ECONNRESET),
     }

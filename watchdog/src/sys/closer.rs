@@ -113,7 +113,8 @@ pub(crate) fn random() -> Option<String> {
         // its number: std names the C function as one that may be missing, and in a static binary that is what it then is.
         let got = unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), libc::GRND_NONBLOCK) };
         if got == bytes.len() as libc::c_long {
-            return Some(bytes.iter().map(|b| format!("{b:02x}")).collect());
+            let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+            return Some(bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect());
         }
         if Errno::last() != Errno::EINTR {
             return None;

@@ -347,6 +347,11 @@ pub(crate) struct PrivateDir {
 }
 
 impl PrivateDir {
+    /// The file of this name in it.
+    pub(crate) fn place(self, name: &OsStr) -> Place {
+        Place { name: name.to_owned(), ..self.inside }
+    }
+
     /// The names in it, so many at most. Read by its path: whoever exchanges a directory above gets names of another one read,
     /// which are then not found here.
     ///

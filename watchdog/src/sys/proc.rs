@@ -1,10 +1,16 @@
 //! The few facts of /proc that are needed: who is whose child, in which group and session, in which state.
 
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use std::fs::{self, File};
 use std::io::Read;
+use std::path::Path;
 
 /// Bytes that a read of a small file is prepared for.
 const READ: usize = 8 * 1024;
+/// Bytes read at once of a file in which one line is looked for, and how often.
+const PIECE: usize = 4096;
+const MAX_PIECES: usize = 16;
 /// Bytes of an environment that are looked at. A process may make it as long as it likes (PR_SET_MM_MAP).
 const ENVIRON_MAX: u64 = 256 * 1024;
 /// Bytes of a list of children.
@@ -37,11 +43,38 @@ pub(crate) fn is_there() -> bool {
 
 /// The beginning of a file of the kernel's, `max` bytes at most. `None`: gone, or not for us.
 #[must_use]
-pub(crate) fn text(path: impl AsRef<std::path::Path>, max: u64) -> Option<String> {
+pub(crate) fn text(path: impl AsRef<Path>, max: u64) -> Option<String> {
     // Large enough for nearly all files of /proc: each further read is a system call.
     let mut bytes = Vec::with_capacity(READ);
-    File::open(path).ok()?.take(max).read_to_end(&mut bytes).ok()?;
+    open(path.as_ref())?.take(max).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// By openat: open of musl sets O_CLOEXEC a second time.
+fn open(path: &Path) -> Option<File> {
+    openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok().map(File::from)
+}
+
+/// Looks for one line of a file of the kernel's and reads no further: the whole costs more than the rest of a start.
+pub(crate) fn find<T>(path: &str, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let file = open(Path::new(path))?;
+    let mut buffer = [0; PIECE];
+    let mut kept = 0;
+    for _ in 0..MAX_PIECES {
+        let read = (&file).read(&mut buffer[kept..]).ok().filter(|n| *n > 0)?;
+        let text = &buffer[..kept + read];
+        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let lines = text[..whole].split(|b| *b == b'\n');
+        if let Some(found) = lines.filter_map(|line| std::str::from_utf8(line).ok()).find_map(&wanted) {
+            return Some(found);
+        }
+        kept = text.len() - whole;
+        if kept == PIECE {
+            return None;
+        }
+        buffer.copy_within(whole..whole + kept, 0);
+    }
+    None
 }
 
 /// What somebody else has chosen (a name, a path), fit to be shown: without control characters, `max` bytes at most.

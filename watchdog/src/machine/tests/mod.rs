@@ -9,3 +9,4 @@ mod rules;
 mod signals;
 mod stage;
 mod transitions;
+mod unread;

@@ -163,16 +163,16 @@ fn what_is_left_in_a_socket_is_seen_without_taking_it() {
     let (socket, sender) = with_sender();
     // An empty datagram has no bytes, and a descriptor all the same.
     send_rights(&sender, b"", &[writer.as_raw_fd()]);
-    assert!(!is_empty_for_good(socket.as_fd()) && !is_empty_for_good(socket.as_fd()));
+    assert!(!is_empty_for_good(socket.as_fd(), false) && !is_empty_for_good(socket.as_fd(), false));
     assert_eq!(receive(socket.as_fd(), &mut [0; 8]).unwrap().descriptors.len(), 1);
-    assert!(is_empty_for_good(socket.as_fd()));
+    assert!(is_empty_for_good(socket.as_fd(), false));
     assert_eq!(sender.send(b"more").map_err(|e| e.kind()), Err(ErrorKind::BrokenPipe), "nothing comes after that");
     let (ours, theirs) = pair().unwrap();
-    assert!(is_empty_for_good(ours.as_fd()));
+    assert!(is_empty_for_good(ours.as_fd(), true));
     assert_eq!(kind(send(theirs.as_fd(), b"more")), ErrorKind::BrokenPipe);
     let (ours, theirs) = pair().unwrap();
     send_rights(&theirs, b"x", &[writer.as_raw_fd()]);
-    assert!(!is_empty_for_good(ours.as_fd()));
+    assert!(!is_empty_for_good(ours.as_fd(), true));
     drop((reader, theirs));
 }
 

@@ -381,7 +381,10 @@ fn dispositions(job: &Job) -> Step {
     }
     for signal in [libc::SIGPIPE, libc::SIGSEGV, libc::SIGBUS] {
         let ignored = job.ignored & bit(signal) != 0;
-        act(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL })?;
+        // A handler becomes the default by the exec itself. SIGPIPE is ignored in us, and that would pass on.
+        if ignored || signal == libc::SIGPIPE {
+            act(signal, if ignored { libc::SIG_IGN } else { libc::SIG_DFL })?;
+        }
     }
     let none = ptr::null::<Mask>();
     call!(Stage::Exec, SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const job.mask, none, size_of::<Mask>());
