@@ -57,7 +57,11 @@ fn ends_are_told_in_order_before_the_starts_that_follow() {
         let all: Vec<u64> = ended.of("spawn").iter().map(|e| e["mono_ms"].as_u64().unwrap()).collect();
         assert!(all.is_sorted(), "{all:?}");
         for (at, exit) in ended.of("exit").iter().enumerate() {
-            assert_eq!((exit["generation"].as_u64(), &exit["cause"]), (Some(at as u64 + 1), &"exited".into()), "{exit}");
+            assert_eq!(
+                (exit["generation"].as_u64(), &exit["cause"]),
+                (Some(at as u64 + 1), &"exited".into()),
+                "{exit}"
+            );
         }
     }
 }

@@ -47,6 +47,7 @@ class Bench:
         self.peers = {name: shutil.which(name) for name, _ in PEERS}
         self.peers = {name: path for name, path in self.peers.items() if path}
         self.tools = build_tools(os.path.join(self.dir, "tools"))
+        self.commit, self.dirty = run_text(["git", "rev-parse", "HEAD"], cwd=ROOT).strip() or "unknown", bool(changed_files())
         binary, self.built = build_watchdog()
         # Copies side by side: the same file system and the same state of the page cache for all that is ours.
         self.binaries = {OURS: stripped(binary, self.path("watchdog", "watchdog"))}
@@ -209,6 +210,12 @@ def earlier(before, commit, folder):
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", tree], cwd=ROOT, check=False)
         shutil.rmtree(env["CARGO_TARGET_DIR"], ignore_errors=True)
+
+
+def changed_files():
+    """Files that differ from the commit, but for the pages themselves; untracked ones do not count."""
+    pages = (":!docs/benchmarks.md", ":!docs/benchmarks.json", ":!docs/scale.md", ":!docs/scale.json", ":!README.md")
+    return run_text(["git", "status", "--porcelain", "--untracked-files=no", "--", ".", *pages], cwd=ROOT).splitlines()
 
 
 def short(commit):

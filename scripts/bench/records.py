@@ -11,18 +11,11 @@ import bench as ground
 from bench import OURS, ROOT, run_text
 
 CEILINGS = "scripts/bench/ceilings.toml"
-# What may differ from the commit that is measured: the pages themselves.
-PAGES = (":!docs/benchmarks.md", ":!docs/benchmarks.json", ":!docs/scale.md", ":!docs/scale.json", ":!README.md")
 BEGIN, END = "<!-- figures: start", "<!-- figures: end"
 
 
 def git(*words):
     return run_text(["git", *words], cwd=ROOT).strip()
-
-
-def dirty():
-    """Files that differ from the commit; untracked ones do not count."""
-    return git("status", "--porcelain", "--untracked-files=no", "--", ".", *PAGES).splitlines()
 
 
 def must_be_clean():
@@ -31,7 +24,7 @@ def must_be_clean():
         sys.exit("bench: no page is written of a binary that was not built here: unset WATCHDOG_BIN")
     if not git("rev-parse", "HEAD"):
         sys.exit("bench: no page is written without a commit that it could name; --quick measures all the same")
-    changed = dirty()
+    changed = ground.changed_files()
     if changed:
         sys.exit("bench: no page is written of a tree with changes; commit them, or measure with --quick:\n" + "\n".join(changed))
 
@@ -40,7 +33,7 @@ def about(run, found, missing, more):
     """What the numbers belong to."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
-        "commit": git("rev-parse", "HEAD") or "unknown", "dirty": bool(dirty()), "date": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": run.commit, "dirty": run.dirty, "date": now.strftime("%Y-%m-%d %H:%M UTC"),
         "machine": ground.machine(), "peers": found, "missing": missing, "built": run.built, "before": run.before, "quick": run.quick,
         "minutes": (time.monotonic() - run.begun) / 60, **more,
     }
@@ -49,7 +42,7 @@ def about(run, found, missing, more):
 def measured_on():
     """For pages that have no data of their own."""
     commit, day = git("rev-parse", "--short=10", "HEAD") or "unknown", datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
-    return f"Measured on commit {commit}{', with changes on top' if dirty() else ''}, {day}."
+    return f"Measured on commit {commit}{', with changes on top' if ground.changed_files() else ''}, {day}."
 
 
 def file_of(name, ending):

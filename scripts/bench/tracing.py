@@ -399,7 +399,7 @@ def one_restart(own, old, new):
     loaded = first(new, "exit", ("execve",), begun)
     main = first(new, "enter", ("openat", "open"), loaded or begun)
     back = first(own, "exit", SPAWNS, spawn or 0)
-    idle = first(own, "enter", WAITS, back or 0)
+    idle = sleeps(own, back or 0)
     if None in (spawn, reaped, loaded, main) or not death <= reaped <= spawn:
         return None
     inside = first(new, "enter")
@@ -414,6 +414,17 @@ def one_restart(own, old, new):
     ]
     after = (idle - back, sum(e.kind == "enter" and back <= e.at < idle for e in own)) if back and idle else None
     return {"begin": death, "told": [step for step in told if step[1] is not None], "after": after}
+
+
+def sleeps(own, after):
+    """When it begins to wait for longer than a turn that only looks whether there is more to do."""
+    begin = None
+    for e in own:
+        if e.name in WAITS and e.at >= after:
+            if e.kind == "exit" and begin is not None and e.at - begin > 2000:
+                return begin
+            begin = e.at if e.kind == "enter" else None
+    return None
 
 
 def lives(bench, told, wanted, life):

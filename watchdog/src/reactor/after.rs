@@ -7,6 +7,7 @@ use super::record::Pending;
 use super::telling::Told;
 use super::{FIRST_TOKEN, Reactor, SIGNALS};
 use crate::machine::*;
+use crate::spec::Form;
 use crate::sys::cgroup;
 use crate::sys::reap::Dead;
 use mio::Token;
@@ -36,7 +37,7 @@ pub(super) struct Unread {
 
 enum Later {
     Tell(Told),
-    Report(Pending),
+    Report(Box<Pending>),
 }
 
 /// All that waits.
@@ -72,7 +73,7 @@ impl After {
         if !self.holds {
             return Some(report);
         }
-        self.told.push(Later::Report(report));
+        self.told.push(Later::Report(Box::new(report)));
         None
     }
 
@@ -132,10 +133,13 @@ impl Reactor {
     /// At the end of a turn: what waits is done; or a moment later, where a worker was started and nothing else has
     /// happened. It would only take the processor from that worker, whose end may be the next thing to happen.
     pub(super) fn finish_starts(&mut self) {
+        if self.exit.is_some() {
+            return;
+        }
         let now = self.clock.now();
         let since = *self.after.since.get_or_insert(now);
         let until = (now + QUIET).min(since + LATEST);
-        let alone = self.only_deaths && self.hooked.is_empty() && self.exit.is_none();
+        let alone = self.only_deaths && self.hooked.is_empty();
         if alone && self.pending.has_started() && self.after.links.len() <= MOST_LINKS && until > now {
             if self.after.due.replace(until).is_some() {
                 // The second start so soon: there will be a third.
@@ -203,12 +207,36 @@ impl Reactor {
     pub(super) fn close_what_waits(&mut self) {
         self.after.ended |= !self.after.links.is_empty();
         for (token, link) in std::mem::take(&mut self.after.links) {
-            self.close_link(token, link);
+            self.close_link(token, *link);
         }
         for (id, file) in std::mem::take(&mut self.after.lanes) {
             self.close_memory(id, 0, file);
         }
         self.after.groups.clear();
+    }
+
+    /// The end of the loop.
+    pub(super) fn do_what_waits_at_the_end(&mut self) {
+        self.tell_what_waits();
+        match self.instance.form {
+            // Only the watchdog ends here, and not the program that it is a part of.
+            Form::Library => self.close_what_waits(),
+            Form::Prefix | Form::Up => self.leave_what_waits(),
+        }
+        self.after.holds = false;
+    }
+
+    /// What the end of the process closes at once stays open until then; what is left in a channel is closed elsewhere, as
+    /// always.
+    fn leave_what_waits(&mut self) {
+        for (token, mut link) in std::mem::take(&mut self.after.links) {
+            drop(link.file.take());
+            match link.holds_nothing() {
+                true => std::mem::forget(link),
+                false => self.close_link(token, *link),
+            }
+        }
+        self.close_what_waits();
     }
 
     /// Tells what has happened so far: somebody is answered.
@@ -224,7 +252,7 @@ impl Reactor {
         for later in std::mem::take(&mut self.after.told) {
             match later {
                 Later::Tell(told) => self.tell_now(told),
-                Later::Report(report) => self.order_report(report),
+                Later::Report(report) => self.order_report(*report),
             }
         }
     }

@@ -15,6 +15,8 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// Rewritten at every spawn: the protocol asks for the number of the process itself (sd_listen_fds(3)).
 const LISTEN_PID: &str = "LISTEN_PID";
@@ -75,7 +77,9 @@ impl Reactor {
         }
         let group = self.cgroups.as_ref().and_then(|home| home.group(&mark));
         let own_group = !self.shared_group;
-        let mut plan = plan(spec, environment(spec, &mark, control, &offer), own_group);
+        let (given, env) = environment(spec, &mark, control, &offer, self.given.as_ref());
+        let mut plan = plan(spec, env, own_group);
+        plan.given = Rc::clone(&given.entries);
         plan.keep = link::numbers(&offer);
         plan.keep.extend(passing_on(spec, &self.inherited));
         plan.cgroup = group.as_ref().map(|g| g.procs.as_raw_fd());
@@ -88,6 +92,8 @@ impl Reactor {
         let many = self.instance.form != Form::Prefix;
         plan.cut = many;
         let child = self.spawner.spawn(&plan).map_err(|f| describe(spec, f))?;
+        // Not for the one start of a program that may never need another one.
+        self.given = Some(given).filter(|_| many || generation.0 > 1);
         ends.clear();
         let raised = |fd| if many { fds::raise(fd, spawn::FLOOR) } else { fd };
         let (pid, pidfd) = (child.pid, child.pidfd.map(raised));
@@ -110,8 +116,30 @@ impl Reactor {
     }
 }
 
-/// The worker's variables: what the settings gave, and what the contract promises.
-fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -> Vec<CString> {
+/// What the settings give to a worker, as the exec takes it: made once for all starts that get the same.
+pub(super) struct Given {
+    /// Held, so that nothing else can be at its address.
+    of: Arc<Vec<(OsString, OsString)>>,
+    /// Variables of ours that take the place of those of the settings.
+    without: Vec<&'static str>,
+    entries: Rc<Vec<CString>>,
+}
+
+impl Given {
+    fn is(&self, of: &Arc<Vec<(OsString, OsString)>>, without: &[&'static str]) -> bool {
+        Arc::ptr_eq(&self.of, of) && self.without == without
+    }
+}
+
+/// The worker's variables: what the settings gave, and what the contract promises. `before`: those of the last start, which
+/// serve again if they are the same.
+fn environment(
+    spec: &Spec,
+    mark: &str,
+    control: Option<&Path>,
+    offer: &Offer,
+    before: Option<&Given>,
+) -> (Given, Vec<CString>) {
     let beat = link::beat_variable(spec);
     let replica = spec.replica.unwrap_or(0).to_string();
     let ours = [
@@ -122,14 +150,22 @@ fn environment(spec: &Spec, mark: &str, control: Option<&Path>, offer: &Offer) -
         ("WATCHDOG_SOCKET", control.map(Path::as_os_str)),
         (WATCHDOG_USEC, beat.as_deref()),
     ];
-    let ours: Vec<(&str, Option<&OsStr>)> =
+    let ours: Vec<(&'static str, Option<&OsStr>)> =
         ours.into_iter().chain(link::variable(offer).map(|(key, value)| (key, Some(value)))).collect();
     let at_spawn = [LISTEN_PID, LISTEN_PIDFDID, WATCHDOG_PID];
-    let taken = |key: &OsStr| at_spawn.iter().any(|name| key == *name) || ours.iter().any(|(name, _)| key == *name);
-    let given = spec.launch.env.iter().filter(|(key, _)| !taken(key)).map(|(k, v)| (k.as_os_str(), v.as_os_str()));
-    let ours = ours.iter().filter_map(|(key, value)| value.map(|v| (OsStr::new(*key), v)));
-    // A value with a NUL byte cannot come from an environment, and settings are read as text without one.
-    given.chain(ours).filter_map(|(key, value)| spawn::entry(key, value)).collect()
+    let without: Vec<&'static str> = at_spawn.into_iter().chain(ours.iter().map(|(name, _)| *name)).collect();
+    let ours = ours.iter().filter_map(|(key, value)| value.and_then(|v| spawn::entry(OsStr::new(*key), v))).collect();
+    let env = &spec.launch.env;
+    let entries = match before.filter(|given| given.is(env, &without)) {
+        Some(given) => Rc::clone(&given.entries),
+        None => {
+            let taken = |key: &OsStr| without.iter().any(|name| key == *name);
+            // A value with a NUL byte cannot come from an environment, and settings are read as text without one.
+            let given = env.iter().filter(|(key, _)| !taken(key)).filter_map(|(key, value)| spawn::entry(key, value));
+            Rc::new(given.collect())
+        }
+    };
+    (Given { of: Arc::clone(env), without, entries }, ours)
 }
 
 fn path_of(spec: &Spec) -> Option<&OsStr> {

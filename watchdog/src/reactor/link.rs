@@ -326,16 +326,25 @@ impl Link {
         uid == self.user || uid == 0 || uid == nix::unistd::geteuid().as_raw()
     }
 
+    fn is_empty(&self) -> bool {
+        match self.ear {
+            Ear::Fd(_) => true,
+            Ear::Native(_) | Ear::Node(_) => channel::is_empty_for_good(self.fd.as_fd(), true),
+            Ear::Notify => channel::is_empty_for_good(self.fd.as_fd(), false),
+        }
+    }
+
+    /// Whether closing it closes nothing that somebody has sent.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.brought.is_empty() && self.is_empty()
+    }
+
     /// Over: what must not be closed in the loop. The socket itself is among it while messages are left in it, for they may
     /// hold descriptors.
     pub(super) fn over(self) -> Vec<OwnedFd> {
-        let Link { fd, ear, mut brought, .. } = self;
-        let stream = match ear {
-            Ear::Fd(_) => return brought,
-            Ear::Native(_) | Ear::Node(_) => true,
-            Ear::Notify => false,
-        };
-        if !channel::is_empty_for_good(fd.as_fd(), stream) {
+        let empty = self.is_empty();
+        let Link { fd, mut brought, .. } = self;
+        if !empty {
             brought.push(fd);
         }
         brought

@@ -92,12 +92,12 @@ impl Reactor {
             match link.has_a_path_of_its_own() {
                 true => self.after.close(token, link),
                 // The next generation is given the same.
-                false => self.close_link(token, link),
+                false => self.close_link(token, *link),
             }
         }
     }
 
-    pub(super) fn close_link(&mut self, token: usize, link: Box<Link>) {
+    pub(super) fn close_link(&mut self, token: usize, link: Link) {
         // Its end in another process would not take it out of the loop.
         let fd = link.fd.as_raw_fd();
         let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
@@ -160,7 +160,7 @@ impl Reactor {
         fault: Option<String>,
     ) {
         if let Some(link) = self.links.remove(&token) {
-            self.close_link(token, link);
+            self.close_link(token, *link);
         }
         if let Some(worker) = self.workers.get_mut(service.0 as usize) {
             worker.links.retain(|(_, t)| *t != token);

@@ -116,7 +116,8 @@ impl Reactor {
         self.forget_watched(id);
     }
 
-    /// How things stood when the first worker was started, to compare with. Read while that worker is still loading.
+    /// How things stood when the first worker was started, to compare with: what is read later could hold the very kill that
+    /// ended it. Read while that worker is still loading, and no further than the one line.
     pub(super) fn count_oom_kills(&mut self) {
         let init = self.init;
         self.oom_before.get_or_insert_with(|| OomCount::at_start(init));

@@ -199,6 +199,8 @@ struct Reactor {
     only_deaths: bool,
     /// What waits until the starts that follow from a death are under way.
     after: after::After,
+    /// What the last worker got of variables.
+    given: Option<launch::Given>,
     /// `/dev/null`, for the workers that read nothing.
     null: Option<std::fs::File>,
     /// Of commands of our own.
@@ -502,8 +504,9 @@ impl Reactor {
     /// goes.
     fn leave(&mut self) {
         self.end_all_tries();
+        self.tell_what_waits();
         self.read_the_rest();
-        self.do_what_waits();
+        self.do_what_waits_at_the_end();
         self.write_reports(usize::MAX);
         self.leave_message();
         self.end_show();

@@ -155,6 +155,7 @@ impl Reactor {
             tidy_due: None,
             only_deaths: false,
             after: Default::default(),
+            given: None,
             null: None,
             to_measure: Vec::new(),
             tries: Default::default(),

@@ -28,6 +28,8 @@ const ENTRIES_MAX: usize = 100_000;
 const LIST_MAX: usize = 1000;
 /// Reports that are looked at for whose they are when one is written.
 const LOOKS_MAX: usize = 200;
+/// So many reports are written from one look at the directory to the next.
+const LOOK_AGAIN: u32 = 64;
 /// A half-written report that is older was left by a watchdog that died over it.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
@@ -70,12 +72,15 @@ pub(crate) struct Store {
     /// The newest, where it could not be written.
     memory: Option<(String, Vec<u8>)>,
     warned: bool,
+    writes: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     bytes: u64,
     head: Looked,
+    /// We have written it.
+    mine: bool,
 }
 
 /// The head of a report in the index.
@@ -107,7 +112,7 @@ impl Store {
     #[must_use]
     pub(crate) fn new(dir: Option<PathBuf>, keep: u32, owner: Option<Owner>) -> Store {
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        Store { dir, keep, owner, total_max: TOTAL_MAX, index: None, memory: None, warned: false }
+        Store { dir, keep, owner, total_max: TOTAL_MAX, index: None, memory: None, warned: false, writes: 0 }
     }
 
     /// Keeps a report: a JSON object with the members of [`Head`] at its top. `id`: `20261125T190408.123Z-web-3`. The
@@ -126,16 +131,21 @@ impl Store {
             None => Err(StoreError::NoDirectory),
             Some(dir) => open(dir, true).and_then(|held| {
                 let held = held.ok_or_else(|| because(dir, "is not there"))?;
-                put(&held, id, text).map(|()| file_of(dir, id)).map_err(|e| because(dir, &reason(&e)))
+                let file = put(&held, id, text).map(|()| file_of(dir, id)).map_err(|e| because(dir, &reason(&e)))?;
+                Ok((held, file))
             }),
         };
         match &written {
-            Ok(_) => {
+            Ok((held, _)) => {
                 (self.memory, self.warned) = (None, false);
-                self.load();
-                let entry = Entry { bytes: text.len() as u64, head: Looked::NotYet };
+                self.writes = self.writes.wrapping_add(1);
+                // What others write there is looked at now and then: of hundreds of reports in a row not for each.
+                if self.index.is_none() || self.writes.is_multiple_of(LOOK_AGAIN) {
+                    self.load_from(held);
+                }
+                let entry = Entry { bytes: text.len() as u64, head: Looked::NotYet, mine: true };
                 self.index.get_or_insert_default().insert(id.to_owned(), entry);
-                self.prune(service, id);
+                self.prune(held, service, id);
             }
             Err(error) => {
                 if !self.warned && *error != StoreError::NoDirectory {
@@ -145,7 +155,7 @@ impl Store {
                 self.memory = Some((id.to_owned(), text.to_vec()));
             }
         }
-        written
+        written.map(|(_, file)| file)
     }
 
     /// All that can be read, the newest first, also those of earlier watchdogs.
@@ -183,10 +193,13 @@ impl Store {
 
     /// Looks at the directory, where another watchdog may write too. Heads that are known stay so.
     fn load(&mut self) {
-        let Some(dir) = self.held() else {
-            self.index = None;
-            return;
-        };
+        match self.held() {
+            Some(dir) => self.load_from(&dir),
+            None => self.index = None,
+        }
+    }
+
+    fn load_from(&mut self, dir: &PrivateDir) {
         let mut known = self.index.take().unwrap_or_default();
         let mut index = BTreeMap::new();
         let Ok(names) = dir.names(ENTRIES_MAX) else { return };
@@ -196,7 +209,7 @@ impl Store {
             let bytes = u64::try_from(facts.st_size).unwrap_or_default();
             if let Some(id) = name.strip_suffix(".json").filter(|id| Name::parse(id).is_some()) {
                 let same = known.remove(id).filter(|entry| entry.bytes == bytes);
-                let entry = same.unwrap_or(Entry { bytes, head: Looked::NotYet });
+                let entry = same.unwrap_or(Entry { bytes, head: Looked::NotYet, mine: false });
                 index.insert(id.to_owned(), entry);
                 if index.len() > INDEX_MAX {
                     index.pop_first();
@@ -215,17 +228,15 @@ impl Store {
 
     /// The oldest go: of this service when it has too many, of all when they are too large. Never `newest`, never a file whose
     /// name is not of our making, and never what another watchdog has written.
-    fn prune(&mut self, service: &str, newest: &str) {
-        let held = self.held();
+    fn prune(&mut self, held: &PrivateDir, service: &str, newest: &str) {
         let Store { dir, index, keep, total_max, owner, .. } = self;
-        let (Some(dir), Some(held), Some(index)) = (dir.as_ref(), held, index.as_mut()) else { return };
+        let (Some(dir), Some(index)) = (dir.as_ref(), index.as_mut()) else { return };
         let mut looks = LOOKS_MAX;
         let mut ours = |id: &String, entry: &mut Entry| {
-            let Some(owner) = owner else { return true };
+            let Some(owner) = owner.as_ref().filter(|_| !entry.mine) else { return true };
             // The rest when the next one is written.
             looks -= usize::from(entry.head == Looked::NotYet).min(looks);
-            (looks > 0 || entry.head != Looked::NotYet)
-                && entry.look(dir, &held, id).is_some_and(|head| owner.has(head))
+            (looks > 0 || entry.head != Looked::NotYet) && entry.look(dir, held, id).is_some_and(|head| owner.has(head))
         };
         let of_service = |id: &String| Name::parse(id).is_some_and(|name| name.service == service);
         if index.keys().filter(|id| of_service(id)).count() > *keep {

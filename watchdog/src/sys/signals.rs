@@ -81,7 +81,11 @@ pub(crate) struct Received {
 
 /// The descriptor from which all signals are read.
 #[derive(Debug)]
-pub(crate) struct Signals(OwnedFd);
+pub(crate) struct Signals {
+    fd: OwnedFd,
+    /// Our own number: asked for once, and not at each wake-up.
+    me: i32,
+}
 
 impl Signals {
     /// Blocks all and opens the descriptor.
@@ -107,19 +111,19 @@ impl Signals {
         let fd = i32::try_from(fd).map_err(|_| SysError { call: "signalfd", errno: Errno::EBADF })?;
         // SAFETY: the kernel just gave us this descriptor and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((Signals(fd), Inherited { mask, ignored: WERE_IGNORED.load(Ordering::Relaxed) }))
+        let me = nix::unistd::getpid().as_raw();
+        Ok((Signals { fd, me }, Inherited { mask, ignored: WERE_IGNORED.load(Ordering::Relaxed) }))
     }
 
     /// Reads all that is pending into `out`. Not inlined, for the size of its buffer.
     #[inline(never)]
     pub(crate) fn drain(&self, out: &mut Vec<Received>) {
         const BATCH: usize = 16;
-        let me = nix::unistd::getpid().as_raw();
         loop {
             let mut info = [MaybeUninit::<libc::signalfd_siginfo>::zeroed(); BATCH];
             let size = size_of_val(&info);
             // SAFETY: `info` is writable for `size` bytes, and any bytes are a valid signalfd_siginfo.
-            let got = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+            let got = unsafe { libc::read(self.fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
             let Ok(got) = usize::try_from(got) else { return };
             let count = got / size_of::<libc::signalfd_siginfo>();
             for one in &info[..count] {
@@ -128,7 +132,7 @@ impl Signals {
                 let signal = i32::try_from(one.ssi_signo).unwrap_or(0);
                 let pid = i32::try_from(one.ssi_pid).unwrap_or(0);
                 // Our own write to a reader that is gone raises SIGPIPE for us: not a message for the worker.
-                if LIBCS_OWN.contains(&signal) || pid == me {
+                if LIBCS_OWN.contains(&signal) || pid == self.me {
                     continue;
                 }
                 // A code above 0 is the kernel's: a fault that it did not have to force on us (a damaged page) is ours too.
@@ -146,7 +150,7 @@ impl Signals {
 
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

@@ -28,6 +28,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::ptr;
+use std::rc::Rc;
 
 /// The child's stack: what it calls needs a few hundred bytes. Below it lies one page more, the guard.
 const STACK_BYTES: usize = 64 * 1024;
@@ -45,7 +46,8 @@ pub(crate) const FLOOR: RawFd = 256;
 pub(crate) struct Plan<'a> {
     /// argv; never empty.
     pub command: &'a [OsString],
-    /// The whole environment, `KEY=VALUE` each.
+    /// The environment, `KEY=VALUE` each: what other starts get as well, and the rest.
+    pub(crate) given: Rc<Vec<CString>>,
     pub(crate) env: Vec<CString>,
     /// The worker's PATH, to find the program along.
     pub(crate) path: Option<&'a OsStr>,
@@ -426,7 +428,8 @@ impl Prepared {
         let inherited = &spawner.inherited;
         let pointers =
             |all: &[CString]| all.iter().map(|s| s.as_ptr()).chain(std::iter::once(ptr::null())).collect::<Vec<_>>();
-        let mut envp = pointers(&plan.env);
+        let env = plan.given.iter().chain(&plan.env).map(|entry| entry.as_ptr());
+        let mut envp: Vec<_> = env.chain(std::iter::once(ptr::null())).collect();
         let mut pid_slots = Vec::new();
         for (name, entry) in plan.pid_variables.iter().zip(&mut self.pid_entries) {
             envp.insert(0, entry.as_ptr().cast());

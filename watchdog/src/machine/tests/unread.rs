@@ -55,7 +55,9 @@ fn amended(told: Actions, generation: Generation, oom: Oom) -> Actions {
 
 #[test]
 fn learning_it_later_comes_to_the_same_as_knowing_it_at_once() {
-    for (case, how) in [-9, -11, 0, 1].into_iter().enumerate().flat_map(|(n, how)| (0..9).map(move |c| (n * 9 + c, how))) {
+    for (case, how) in
+        [-9, -11, 0, 1].into_iter().enumerate().flat_map(|(n, how)| (0..9).map(move |c| (n * 9 + c, how)))
+    {
         for oom in [Oom::Worker, Oom::Child, Oom::Probable] {
             let life = || lives().swap_remove(case % 9);
             let generation = life().service().last;
