@@ -67,6 +67,57 @@ fn tee_is_byte_for_byte_through_a_slow_pipe() {
     dog.wait().code(0);
 }
 
+/// LOG-01: whatever the bytes are, and wherever a read cuts them: to a slow reader and into the file alike
+#[test]
+fn bytes_of_any_kind_come_through_a_slow_pipe_and_into_the_file() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let run = Run::once().flag("--log", "tee").stdout(writer.into());
+    let (file, copy) = (run.path("log"), run.path("copy"));
+    // newlines are one byte of 256; then a line that is longer than the limit, empty ones, and no newline at the end
+    let make = "head -c 1500000 /dev/urandom; head -c 70000 /dev/zero; printf '\\n\\n\\nend'";
+    let line = format!("{{ {make}; }} > copy; cat copy");
+    let dog = run.flag("--log-file", &file).flag("--log-max-size", "1GiB").program(["sh", "-c", &line]).spawn();
+    let (mut all, mut buffer) = (Vec::new(), vec![0; 7000]);
+    while let Ok(n @ 1..) = reader.read(&mut buffer) {
+        all.extend_from_slice(&buffer[..n]);
+        if all.len() < 500_000 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let ended = dog.wait().code(0);
+    let wanted = std::fs::read(&copy).unwrap();
+    assert_eq!(wanted.len(), 1_570_006);
+    assert!(all == wanted, "{} bytes at the reader", all.len());
+    let mut kept = std::fs::read(&file).unwrap();
+    assert_eq!(kept.pop(), Some(b'\n'), "the last line of a run is completed");
+    assert!(kept == wanted, "{} bytes in the file", kept.len());
+    drop(ended);
+}
+
+/// LOG-01: many at once, each into its own file, through one loop
+#[test]
+fn many_that_talk_at_once_lose_no_line_of_their_files() {
+    const SERVICES: usize = 40;
+    let worker = common::worker();
+    let text: String = (0..SERVICES)
+        .map(|n| {
+            let words = ["flood", "lines", "--lines", "5000", "--size", "90", "--to", "both", "--stay"];
+            let command = json!([&[worker.to_str().unwrap()][..], &words[..]].concat());
+            format!("[service.s{n}]\ncommand = {command}\nlog_file = \"log.{n}\"\nlog_file_stderr = \"err.{n}\"\n")
+        })
+        .collect();
+    let dog = Run::quick_file(&text).spawn();
+    let names: Vec<String> = (0..SERVICES).flat_map(|n| [format!("log.{n}"), format!("err.{n}")]).collect();
+    let size = |name: &String| dog.path(name).metadata().map_or(0, |m| m.len());
+    wait_for("all bytes in all files", || names.iter().all(|name| size(name) >= 5000 * 90).then_some(()));
+    for name in &names {
+        let kept = std::fs::read_to_string(dog.path(name)).unwrap();
+        let whole = |(n, line): (usize, &str)| line.len() == 89 && line.starts_with(&format!("{n:08} "));
+        assert!(kept.lines().count() == 5000 && kept.lines().enumerate().all(whole), "{name}");
+    }
+    dog.stop();
+}
+
 /// LOG-02
 #[test]
 fn pieces_of_a_line_are_one_record() {

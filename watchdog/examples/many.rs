@@ -1,6 +1,7 @@
-//! Many services in one watchdog, for measuring what beats and samples cost: `many COUNT SETTING=VALUE.. -- PROGRAM ARGS..`
-//! with the settings `interval_ms` (heartbeat, default 1000), `sample_ms` (0: nothing is sampled) and `seconds` (then it
-//! stops by itself). Says at the end how often it allocated, and how much CPU time it took.
+//! Many services in one watchdog, for measuring what beats, samples and lines of output cost:
+//! `many COUNT SETTING=VALUE.. -- PROGRAM ARGS..` with the settings `interval_ms` (heartbeat, default 1000), `sample_ms` (0:
+//! nothing is sampled), `log` (inherit, tee or capture) and `log_file` (of the service N: `PATH.N`). Where all of them end by
+//! themselves, it does. Says at the end how often it allocated, and how much CPU time it took.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "measures itself; no part of the watchdog")]
 #![allow(unsafe_code, reason = "an allocator that counts")]
@@ -49,6 +50,8 @@ fn main() -> ExitCode {
         given.map_or(usual, |v| v.parse().unwrap_or(usual))
     };
     let (interval, sample) = (setting("interval_ms", 1000), setting("sample_ms", 0));
+    let text = |name: &str| words[1..dashes].iter().find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+    let (log, log_file) = (text("log").unwrap_or("inherit"), text("log_file"));
     let command: Vec<OsString> = words[dashes + 1..].iter().map(OsString::from).collect();
     let env = std::sync::Arc::new(std::env::vars_os().collect::<Vec<_>>());
     let specs: Vec<Spec> = (0..count)
@@ -56,7 +59,13 @@ fn main() -> ExitCode {
             let mut spec =
                 Spec { name: format!("w{n}"), command: command.clone(), ready: Ready::Auto, ..Spec::default() };
             spec.launch.env = env.clone();
-            spec.log.mode = LogMode::Inherit;
+            spec.log.mode = match log {
+                "tee" => LogMode::Tee,
+                "capture" => LogMode::Capture,
+                _ => LogMode::Inherit,
+            };
+            spec.log.file = log_file.map(|path| format!("{path}.{n}").into());
+            spec.log.max_size = 1 << 40;
             spec.heartbeat.interval = Duration::from_millis(interval);
             spec.dialects.notify = None;
             if sample > 0 {
@@ -72,7 +81,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: many COUNT [interval_ms=N] [sample_ms=N] -- PROGRAM ARGS..");
+    eprintln!("usage: many COUNT [interval_ms=N] [sample_ms=N] [log=MODE] [log_file=PATH] -- PROGRAM ARGS..");
     ExitCode::from(2)
 }
 

@@ -1,26 +1,25 @@
 //! A log file with rotation. Every write is to a regular file and returns at once; a full disk loses lines with a count,
 //! never the worker; compression goes on in small pieces between other work.
 
+use super::gzip::Gzip;
 use crate::sys::paths::{Home, Last, Made, Place};
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{IoSlice, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Compressed per turn of the loop: well below a millisecond.
-const GZIP_STEP: usize = 32 * 1024;
 /// Between two looks whether the file at our path is still ours.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After a rotation that failed.
 const ROTATE_AGAIN: Duration = Duration::from_secs(60);
 /// Buffered before a write.
-const BUFFER: usize = 64 * 1024;
+const BUFFER: usize = 16 * 1024;
+/// So much at once is written from where it stands.
+const DIRECT: usize = 4 * 1024;
 /// Of a file that is made: what collects logs may be of its group.
-const MODE: u32 = 0o640;
+pub(super) const MODE: u32 = 0o640;
 
 /// Why a log file cannot be used.
 #[derive(Debug)]
@@ -62,7 +61,6 @@ pub(crate) struct LogFile {
     file: Option<File>,
     size: u64,
     buffer: Vec<u8>,
-    buffered_lines: u64,
     lost: Lost,
     /// What was written last is a piece of a line.
     within_a_line: bool,
@@ -78,18 +76,6 @@ pub(crate) struct LogFile {
     job: Option<Gzip>,
     /// What was made for it, for a start that is refused.
     made: Made,
-}
-
-#[derive(Debug)]
-struct Gzip {
-    place: Place,
-    from: OsString,
-    to: OsString,
-    part: OsString,
-    input: File,
-    output: GzEncoder<File>,
-    /// On the heap: on the stack it would cost every run of the loop its page faults.
-    piece: Vec<u8>,
 }
 
 impl LogFile {
@@ -134,7 +120,6 @@ impl LogFile {
             file: Some(file),
             size,
             buffer: Vec::new(),
-            buffered_lines: 0,
             lost: Lost::default(),
             looked: Duration::ZERO,
             job: None,
@@ -173,30 +158,85 @@ impl LogFile {
     /// Adds a line, or a piece of one. A file that is full is rotated here, so never within a line.
     pub(crate) fn push(&mut self, bytes: &[u8], newline: bool) {
         let len = bytes.len() as u64 + u64::from(newline);
-        let pending = self.buffer.len() as u64;
-        let full = self.max_size > 0 && self.size + pending > 0 && self.size + pending + len > self.max_size;
-        if full && self.now >= self.stuck_until {
-            self.flush_buffer();
-            self.rotate();
+        if self.used() > 0 && len > self.room() {
+            self.make_room();
         }
         self.buffer.extend_from_slice(bytes);
         if newline {
             self.buffer.push(b'\n');
         }
-        self.buffered_lines += 1;
         if self.buffer.len() >= BUFFER {
             self.flush_buffer();
         }
     }
 
-    /// Writes what is buffered. `now`: to look every second whether the file was removed or rotated by others, and to
-    /// begin a new one then. Gives back what was lost, once writing works again.
-    pub(crate) fn flush(&mut self, now: Duration) -> Option<Lost> {
+    /// Adds whole lines, each with its newline, from where they stand. A file that is full is rotated between two of them.
+    pub(crate) fn push_lines(&mut self, mut lines: &[u8]) {
+        while !lines.is_empty() {
+            let (now, later) = lines.split_at(self.fitting(lines));
+            if now.len() >= DIRECT {
+                self.write_with(now);
+            } else {
+                self.buffer.extend_from_slice(now);
+            }
+            if self.buffer.len() >= BUFFER {
+                self.flush_buffer();
+            }
+            lines = later;
+        }
+    }
+
+    /// How much of these lines goes into the file that is there, or into the next one: one of them at least.
+    fn fitting(&mut self, lines: &[u8]) -> usize {
+        let within = |room: u64| {
+            let room = usize::try_from(room).unwrap_or(usize::MAX).min(lines.len());
+            memchr::memrchr(b'\n', &lines[..room]).map_or(0, |at| at + 1)
+        };
+        let mut fit = within(self.room());
+        if fit == 0 && self.used() > 0 {
+            self.make_room();
+            fit = within(self.room());
+        }
+        if fit == 0 { memchr::memchr(b'\n', lines).map_or(lines.len(), |at| at + 1) } else { fit }
+    }
+
+    fn used(&self) -> u64 {
+        self.size + self.buffer.len() as u64
+    }
+
+    /// What goes into it before it is full; any amount where it cannot be rotated now.
+    fn room(&self) -> u64 {
+        let endless = self.max_size == 0 || self.now < self.stuck_until;
+        if endless { u64::MAX } else { self.max_size.saturating_sub(self.used()) }
+    }
+
+    fn make_room(&mut self) {
+        self.flush_buffer();
+        self.rotate();
+    }
+
+    /// Whether something waits to be written, or to be told.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.buffer.is_empty() || self.lost != Lost::default()
+    }
+
+    /// Whether an old file waits to be compressed.
+    pub(crate) fn has_work(&self) -> bool {
+        self.compress || self.job.is_some()
+    }
+
+    /// What time it is: once a second it is seen whether the file was removed or rotated by others, and a new one begun then.
+    pub(crate) fn tick(&mut self, now: Duration) {
         self.now = now;
         if now.saturating_sub(self.looked) >= LOOK_EVERY {
             self.looked = now;
             self.look();
         }
+    }
+
+    /// Writes what is buffered. Gives back what was lost, once writing works again.
+    pub(crate) fn flush(&mut self, now: Duration) -> Option<Lost> {
+        self.tick(now);
         let worked = self.flush_buffer();
         (worked && self.lost != Lost::default()).then(|| std::mem::take(&mut self.lost))
     }
@@ -241,46 +281,56 @@ impl LogFile {
     }
 
     fn flush_buffer(&mut self) -> bool {
-        if self.buffer.is_empty() {
-            return true;
-        }
+        self.buffer.is_empty() || self.write_with(&[])
+    }
+
+    /// Writes what is buffered, and these bytes behind it: at once, where the file takes it.
+    fn write_with(&mut self, more: &[u8]) -> bool {
         if self.torn {
             self.buffer.insert(0, b'\n');
         }
-        let written = self.write_buffer();
-        let ok = written == self.buffer.len();
+        let written = self.write_out(more);
+        let ok = written == self.buffer.len() + more.len();
         if ok {
-            (self.within_a_line, self.torn) = (self.buffer.last() != Some(&b'\n'), false);
+            let last = more.last().or(self.buffer.last());
+            (self.within_a_line, self.torn) = (last != Some(&b'\n'), false);
         } else {
+            self.buffer.extend_from_slice(more);
             self.lose_from(written);
         }
         self.buffer.clear();
-        self.buffered_lines = 0;
         ok
     }
 
     /// As much as the file takes.
-    fn write_buffer(&mut self) -> usize {
-        let mut rest = self.buffer.as_slice();
-        if let Some(file) = self.file.as_mut() {
-            while !rest.is_empty() {
-                match file.write(rest) {
-                    Ok(0) => break,
-                    Ok(n) => {
-                        self.size += n as u64;
-                        rest = &rest[n..];
+    fn write_out(&mut self, more: &[u8]) -> usize {
+        let (buffered, mut written) = (self.buffer.len(), 0);
+        while written < buffered + more.len()
+            && let Some(file) = self.file.as_mut()
+        {
+            let first = &self.buffer[written.min(buffered)..];
+            let second = &more[written.saturating_sub(buffered)..];
+            let result = match (first.is_empty(), second.is_empty()) {
+                (true, _) => file.write(second),
+                (false, true) => file.write(first),
+                (false, false) => file.write_vectored(&[IoSlice::new(first), IoSlice::new(second)]),
+            };
+            match result {
+                Ok(0) => break,
+                Ok(n) => {
+                    self.size += n as u64;
+                    written += n;
+                }
+                Err(e) => {
+                    if self.lost == Lost::default() {
+                        let (setting, path, why) = (self.setting, self.path.display(), crate::sys::reason(&e));
+                        log::error!("{setting} {path}: {why}: what cannot be written is lost, and counted");
                     }
-                    Err(e) => {
-                        if self.lost == Lost::default() {
-                            let (setting, path, why) = (self.setting, self.path.display(), crate::sys::reason(&e));
-                            log::error!("{setting} {path}: {why}: what cannot be written is lost, and counted");
-                        }
-                        break;
-                    }
+                    break;
                 }
             }
         }
-        self.buffer.len() - rest.len()
+        written
     }
 
     /// The disk is full: what stays of this write ends with a line, so that the next one that fits is not glued to half of
@@ -295,7 +345,7 @@ impl LogFile {
         self.torn = (self.within_a_line || self.torn && whole == 0) || !cut;
         let lost = self.buffer.get(whole.max(begun)..).unwrap_or_default();
         let newlines = memchr::memchr_iter(b'\n', lost).count() as u64;
-        self.lost.lines += newlines.max(1).min(self.buffered_lines);
+        self.lost.lines += newlines.max(1);
         self.lost.bytes += lost.len() as u64;
     }
 
@@ -405,41 +455,6 @@ impl Drop for LogFile {
     }
 }
 
-impl Gzip {
-    fn begin(place: Place, from: OsString, to: OsString) -> Option<Gzip> {
-        let mut part = to.clone();
-        part.push(".part");
-        let input = place.read(&from).ok()?;
-        if !input.metadata().ok()?.is_file() {
-            return None;
-        }
-        let _ = place.remove(&part);
-        let output = GzEncoder::new(place.create(&part, MODE).ok()?, Compression::fast());
-        Some(Gzip { place, from, to, part, input, output, piece: vec![0; GZIP_STEP] })
-    }
-
-    /// The half-made copy goes.
-    fn give_up(self) {
-        let _ = self.place.remove(&self.part);
-    }
-
-    /// `Some(true)`: more to do; `Some(false)`: all read; `None`: it cannot be done.
-    fn step(&mut self) -> Option<bool> {
-        let n = self.input.read(&mut self.piece).ok()?;
-        self.output.write_all(self.piece.get(..n)?).ok()?;
-        Some(n > 0)
-    }
-
-    /// The copy takes the place of the file. False when it could not.
-    fn end(self) -> bool {
-        let Gzip { place, from, to, part, output, .. } = self;
-        let done = output.finish().is_ok() && place.rename(&part, &to).is_ok();
-        let gone: &OsStr = if done { &from } else { &part };
-        let _ = place.remove(gone);
-        done
-    }
-}
-
 /// The file, its size, and what was made for it.
 fn open(path: &Path, home: Home) -> Result<(File, u64, Made), String> {
     let opened = || -> std::io::Result<(File, u64, Made)> {
@@ -458,6 +473,7 @@ fn open(path: &Path, home: Home) -> Result<(File, u64, Made), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn rotation_keeps_every_line_and_the_bound() {
@@ -504,6 +520,37 @@ mod tests {
         log.push(b"two", true);
         assert_eq!(log.flush(Duration::ZERO), None);
         assert_eq!(log.lost, Lost { lines: 2, bytes: 8 });
+    }
+
+    /// Short ones and long ones, in blocks of any size: the files are those of lines that come one by one.
+    #[test]
+    fn many_lines_at_once_are_rotated_like_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines: Vec<String> = (0..400).map(|n| "x".repeat([3, 70, 0, 900, 11_000][n % 5] + n % 7) + "\n").collect();
+        for (name, at_once) in [("one", 1), ("few", 9), ("many", 300)] {
+            let mut log = LogFile::open("log_file", &dir.path().join(name), 10_000, 200).unwrap();
+            lines.chunks(at_once).for_each(|block| match block {
+                [line] => log.push(line.trim_end().as_bytes(), true),
+                many => log.push_lines(many.concat().as_bytes()),
+            });
+        }
+        let read = |name: String| fs::read(dir.path().join(name)).ok();
+        for n in 1..=200 {
+            let one = read(format!("one.{n}"));
+            assert!(one == read(format!("few.{n}")) && one == read(format!("many.{n}")), "{n}");
+        }
+        assert!(read("one.50".into()).is_some());
+        assert_eq!(read("one".into()), read("many".into()));
+    }
+
+    #[test]
+    fn many_lines_on_a_full_disk_are_counted() {
+        let mut log = LogFile::open("log_file", Path::new("/dev/full"), 0, 0).unwrap();
+        let block = "a line of it\n".repeat(1000);
+        log.push_lines(b"before\n");
+        log.push_lines(block.as_bytes());
+        assert_eq!(log.lost, Lost { lines: 1001, bytes: 7 + block.len() as u64 });
+        assert!(log.has_news());
     }
 
     #[test]

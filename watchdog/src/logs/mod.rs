@@ -3,14 +3,17 @@
 
 mod file;
 mod find;
+mod gzip;
 mod ring;
 mod sink;
 mod split;
 
 pub(crate) use file::{FileError, LogFile, Lost};
 pub(crate) use find::Finder;
-pub(crate) use ring::{Line, Ring};
+pub(crate) use ring::{Line, Origin, Ring};
 pub(crate) use sink::Sink;
+#[cfg(test)]
+pub(crate) use split::Piece;
 pub(crate) use split::Splitter;
 
 /// One of the two.

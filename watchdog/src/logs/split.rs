@@ -3,13 +3,21 @@
 /// A longer line is split and the pieces marked (what container runtimes do as well).
 const LINE_LIMIT: usize = 16 * 1024;
 
-/// A line or a piece of one, without its newline.
+/// Whole lines, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece<'a> {
-    /// The bytes.
+    /// The bytes: of whole lines with all their newlines, of a piece without any.
     pub bytes: &'a [u8],
-    /// No newline follows: a split line, or the last words of a process.
+    /// A piece: a split line, or the last words of a process.
     pub partial: bool,
+}
+
+impl<'a> Piece<'a> {
+    /// Its lines, without their newlines.
+    pub(crate) fn lines(self) -> impl Iterator<Item = &'a [u8]> {
+        let whole = if self.partial { self.bytes } else { self.bytes.strip_suffix(b"\n").unwrap_or(self.bytes) };
+        whole.split(|byte| *byte == b'\n')
+    }
 }
 
 /// Keeps the beginning of a line until its end comes.
@@ -19,20 +27,29 @@ pub(crate) struct Splitter {
 }
 
 impl Splitter {
-    /// Takes a chunk, hands out every line that is complete with it.
+    /// Takes a chunk, hands out all that is complete with it: of many lines as much at once as can be, because a line alone
+    /// costs more than its bytes.
     pub(crate) fn push(&mut self, mut chunk: &[u8], mut each: impl FnMut(Piece<'_>)) {
-        while let Some(at) = memchr::memchr(b'\n', chunk) {
-            let (line, rest) = (&chunk[..at], &chunk[at + 1..]);
-            if self.held.is_empty() && line.len() <= LINE_LIMIT {
-                each(Piece { bytes: line, partial: false });
-            } else {
-                self.hold(line, &mut each);
-                each(Piece { bytes: &self.held, partial: false });
-                self.held.clear();
-            }
-            chunk = rest;
+        if !self.held.is_empty() {
+            let Some(at) = memchr::memchr(b'\n', chunk) else { return self.hold(chunk, &mut each) };
+            self.hold(&chunk[..at], &mut each);
+            self.held.push(b'\n');
+            each(Piece { bytes: &self.held, partial: false });
+            self.held.clear();
+            chunk = &chunk[at + 1..];
         }
-        self.hold(chunk, &mut each);
+        loop {
+            let (lines, rest) = chunk.split_at(whole_lines(chunk));
+            if !lines.is_empty() {
+                each(Piece { bytes: lines, partial: false });
+            }
+            if rest.len() <= LINE_LIMIT {
+                return self.held.extend_from_slice(rest);
+            }
+            let (now, later) = rest.split_at(LINE_LIMIT);
+            each(Piece { bytes: now, partial: true });
+            chunk = later;
+        }
     }
 
     /// The process is gone: what it had begun is its last word.
@@ -55,6 +72,16 @@ impl Splitter {
     }
 }
 
+/// How much of it, from its beginning on, is whole lines within the limit. Not line by line: where the last newline of each
+/// window of that length is, the lines before it are short enough.
+fn whole_lines(chunk: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(at) = memchr::memrchr(b'\n', &chunk[end..chunk.len().min(end + LINE_LIMIT + 1)]) {
+        end += at + 1;
+    }
+    end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,10 +89,27 @@ mod tests {
 
     fn all(chunks: &[&[u8]]) -> Vec<(Vec<u8>, bool)> {
         let (mut splitter, mut got) = (Splitter::default(), Vec::new());
+        let mut take = |p: Piece<'_>| got.extend(p.lines().map(|line| (line.to_vec(), p.partial)));
         for chunk in chunks {
-            splitter.push(chunk, |p| got.push((p.bytes.to_vec(), p.partial)));
+            splitter.push(chunk, &mut take);
         }
-        splitter.finish(|p| got.push((p.bytes.to_vec(), p.partial)));
+        splitter.finish(&mut take);
+        got
+    }
+
+    /// Byte by byte, as it would be done by hand.
+    fn by_hand(bytes: &[u8]) -> Vec<(Vec<u8>, bool)> {
+        let (mut line, mut got) = (Vec::new(), Vec::new());
+        for byte in bytes {
+            match byte {
+                b'\n' => got.push((std::mem::take(&mut line), false)),
+                _ if line.len() == LINE_LIMIT => got.push((std::mem::replace(&mut line, vec![*byte]), true)),
+                _ => line.push(*byte),
+            }
+        }
+        if !line.is_empty() {
+            got.push((line, true));
+        }
         got
     }
 
@@ -85,6 +129,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn many_lines_are_handed_out_at_once() {
+        let (mut splitter, mut parts) = (Splitter::default(), Vec::new());
+        splitter.push(b"begun", |_| parts.push(0));
+        splitter.push(b" and ended\n1\n2\n\n3\nbegun", |p| parts.push(p.lines().count()));
+        assert_eq!(parts, [1, 4], "the one that was begun, and all that follow");
+    }
+
     proptest! {
         #[test]
         fn no_byte_is_lost_or_added(chunks in proptest::collection::vec(proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..400), 0..20)) {
@@ -95,6 +147,31 @@ mod tests {
                 if !partial { back.push(b'\n'); }
             }
             prop_assert_eq!(back, chunks.concat());
+        }
+
+        /// Around the limit, wherever it is cut into reads.
+        #[test]
+        fn long_lines_are_split_as_by_hand(
+            lengths in proptest::collection::vec(prop_oneof![0..3usize, LINE_LIMIT - 2..LINE_LIMIT + 3, Just(3 * LINE_LIMIT)], 0..6),
+            cuts in proptest::collection::vec(1..70_000usize, 0..6),
+            ended in any::<bool>(),
+        ) {
+            let mut bytes = Vec::new();
+            for length in &lengths {
+                bytes.extend(std::iter::repeat_n(b'x', *length));
+                bytes.push(b'\n');
+            }
+            if !ended {
+                bytes.pop();
+            }
+            let (mut chunks, mut rest) = (Vec::new(), bytes.as_slice());
+            for cut in cuts {
+                let (now, later) = rest.split_at(cut.min(rest.len()));
+                chunks.push(now);
+                rest = later;
+            }
+            chunks.push(rest);
+            prop_assert_eq!(all(&chunks), by_hand(&bytes));
         }
     }
 }

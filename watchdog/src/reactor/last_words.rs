@@ -117,19 +117,24 @@ fn write(path: &Path, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::Stream;
+    use crate::logs::{Origin, Piece, Stream};
     use std::time::SystemTime;
+
+    fn push(ring: &mut Ring, line: &str) {
+        let origin = Origin { at: SystemTime::UNIX_EPOCH, generation: 1, stream: Stream::Stdout };
+        ring.push(origin, Piece { bytes: format!("{line}\n").as_bytes(), partial: false });
+    }
 
     #[test]
     fn the_newest_lines_fit_and_no_character_is_cut() {
         let mut ring = Ring::new(1000);
         for n in 0..300 {
-            ring.push(SystemTime::UNIX_EPOCH, 1, Stream::Stdout, false, format!("line {n} ä\u{1b}[31m").as_bytes());
+            push(&mut ring, &format!("line {n} ä\u{1b}[31m"));
         }
         let text = last_lines(&ring, 200);
         assert!(text.len() <= 200 && text.ends_with("line 299 ä [31m\n"), "{text}");
         assert!(text.starts_with("line ") && text.lines().count() > 5, "{text}");
-        ring.push(SystemTime::UNIX_EPOCH, 1, Stream::Stderr, false, "ü".repeat(5000).as_bytes());
+        push(&mut ring, &"ü".repeat(5000));
         assert_eq!(last_lines(&ring, 4000).lines().last().map(str::len), Some(1000));
         assert_eq!(last_lines(&ring, 10), "");
     }

@@ -1,8 +1,9 @@
 //! The hall: the only loop. It waits, collects what happened, lets the machine judge, and does what the machine says. It
 //! decides nothing itself.
 //!
-//! One turn has fixed phases: output of workers, signals, deaths (words before deaths), probes, requests, deadlines
-//! (deaths and words before judgement). mio gives no order among its events; this order makes a run reproducible.
+//! One turn has fixed phases: words of workers, output (a bounded amount), signals, deaths (what a worker said stands before
+//! its death), probes, requests, deadlines (deaths and words before judgement). mio gives no order among its events; this
+//! order makes a run reproducible.
 
 mod after;
 mod closers;
@@ -34,19 +35,18 @@ mod usage;
 mod web;
 
 use crate::control::{Frame, Journal, Server, Turn};
-use crate::logs::{LogFile, Sink, Stream};
+use crate::logs::{LogFile, Sink};
 use crate::machine::*;
 use crate::spec::{Form, Instance};
 use crate::sys::clock::{self, Clock};
 use crate::sys::signals::Signals;
 use crate::sys::spawn::{Spawner, Status};
 use crate::sys::{cgroup, tree};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use outputs::Output;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 pub(crate) use handle::Wish;
@@ -54,6 +54,8 @@ pub(crate) use setup::run_all;
 
 /// Events of one poll.
 const EVENTS: usize = 256;
+/// Of one turn.
+const TOKENS: usize = 64 * EVENTS;
 /// A loop that comes this late to its own deadline, or a spawn that takes this long, is told of.
 const LATE: Duration = Duration::from_millis(500);
 /// Pids named in one event; more are only counted.
@@ -119,15 +121,6 @@ struct Worker {
     main_next: Option<inspect::Successor>,
 }
 
-impl Worker {
-    /// Where lines of this stream are written to.
-    fn file_of(&mut self, stream: Stream) -> Option<&mut LogFile> {
-        let [all, stderr] = &mut self.files;
-        let own = stderr.as_mut().filter(|_| stream == Stream::Stderr);
-        own.or(all.as_mut()).map(|file| &mut **file)
-    }
-}
-
 /// A client that waits for the machine's answer.
 struct Ticketed {
     client: usize,
@@ -162,8 +155,7 @@ struct Reactor {
     mains: BTreeMap<i32, ServiceId>,
     /// Commands of `give_up`, by pid: whose, and how far it is, which must be kept for as long as it is on its way.
     give_ups: BTreeMap<i32, (ServiceId, Option<Status>)>,
-    /// Who has a file of output, and who has hooks: of thousands of services often none.
-    filed: Vec<usize>,
+    /// Who has hooks: of thousands of services often none.
     hooked: Vec<usize>,
     journal: Journal,
     server: Option<Server>,
@@ -172,6 +164,7 @@ struct Reactor {
     next_ticket: u64,
     next_token: usize,
     outputs: BTreeMap<usize, Box<Output>>,
+    reads: outputs::Reads,
     links: BTreeMap<usize, Box<link::Link>>,
     /// Where notify sockets are made.
     places: link::Places,
@@ -295,8 +288,7 @@ impl Reactor {
                 return status;
             }
             self.wait(&mut events);
-            tokens.clear();
-            tokens.extend(events.iter().map(|e| e.token()));
+            self.collect(&mut events, &mut tokens);
             tokens.extend(self.again.drain(..).map(Token));
             tokens.sort_unstable();
             tokens.dedup();
@@ -324,11 +316,8 @@ impl Reactor {
     /// Waits for the first thing to happen, without limit if nothing is due.
     fn wait(&mut self, events: &mut Events) {
         let now = self.clock.now();
-        let filing = self
-            .filed
-            .iter()
-            .any(|at| self.workers.get_mut(*at).is_some_and(|w| w.files.iter_mut().flatten().any(|file| file.work())));
-        let busy = !self.again.is_empty() || filing;
+        let filing = self.compress_some();
+        let busy = !self.again.is_empty() || self.reads.are_due() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
         let due = machine
@@ -363,6 +352,21 @@ impl Reactor {
         }
     }
 
+    /// All that has happened, not the first part of it: words of a worker must not wait behind the output of thousands, which
+    /// is read in many turns.
+    fn collect(&mut self, events: &mut Events, tokens: &mut Vec<Token>) {
+        tokens.clear();
+        loop {
+            let before = tokens.len();
+            tokens.extend(events.iter().map(|e| e.token()));
+            self.note_ends(events);
+            let more = tokens.len() - before == EVENTS && tokens.len() < TOKENS;
+            if !more || self.poll.poll(events, Some(Duration::ZERO)).is_err() {
+                return;
+            }
+        }
+    }
+
     fn turn(&mut self, tokens: &[Token]) {
         let looked = self.clock.now();
         self.held_up = false;
@@ -371,14 +375,11 @@ impl Reactor {
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_launch(token.0);
         }
-        // Output first: a worker's last words stand before its end.
-        for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
-            self.read_output(token.0);
-        }
-        // Then words, before deaths and before judgement.
+        // Words first: they are few, and a flood of output must not hold them up. Both come before deaths and before judgement.
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_link(token.0);
         }
+        self.read_outputs(tokens);
         if tokens.iter().any(|t| SINKS.contains(t)) {
             self.flush_sinks();
         }
@@ -533,18 +534,6 @@ impl Reactor {
         // Nor are these dropped.
         self.links.values_mut().for_each(|link| link.file = None);
         self.places.close();
-    }
-
-    fn register_output(&mut self, output: Output) {
-        self.next_token += 1;
-        let token = self.next_token;
-        let fd = output.pipe.as_fd().as_raw_fd();
-        if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_ok() {
-            if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
-                worker.pipes.push(token);
-            }
-            self.outputs.insert(token, Box::new(output));
-        }
     }
 
     fn on_requests(&mut self, tokens: &[Token]) {

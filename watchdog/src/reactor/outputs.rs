@@ -1,16 +1,17 @@
 //! The pipes of captured workers: read in shares, into ring, file, followers and our own stdout and stderr.
 
 use super::screen::Shown;
-use super::{Reactor, SINKS};
+use super::{Reactor, SINKS, Worker};
 use crate::control::line;
-use crate::logs::{Finder, Line, Lost, Splitter, Stream};
+use crate::logs::{Finder, Line, LogFile, Lost, Origin, Splitter, Stream};
 use crate::machine::*;
 use crate::spec::{LogMode, Ready};
 use crate::sys::clock;
 use mio::unix::SourceFd;
-use mio::{Events, Token};
+use mio::{Events, Interest, Token};
 use nix::errno::Errno;
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -18,7 +19,17 @@ use std::time::Duration;
 const SHARE: usize = 256 * 1024;
 /// The same where many follow what it writes: it is written to each of them, and clients with a question wait for that.
 const LEAST_SHARE: usize = 16 * 1024;
+/// Read from all pipes per turn, and the time for that: signals, deaths, requests and deadlines come behind it. How long a byte
+/// takes depends on lines, files and followers, so that bytes alone are no bound.
+const TURN: usize = 2 * 1024 * 1024;
+const TURN_TIME: Duration = Duration::from_millis(10);
+/// Of one read: as much as a pipe holds by default, and at first no more than a page, which most never fill.
 const PIECE: usize = 64 * 1024;
+const FIRST_PIECE: usize = 4 * 1024;
+/// Of one read where somebody follows: each line of it becomes a text of its own.
+const FOLLOWED_PIECE: usize = 16 * 1024;
+/// What a pipe of a dead worker holds at most. Heirs may write on and on, so more is not waited for.
+const LAST: usize = 4 * 1024 * 1024;
 /// Dead generations whose pipes wait for a reader that is behind.
 const OLD_PIPES: u64 = 8;
 /// At the end: a reader that takes nothing for so long will not take the rest.
@@ -37,6 +48,65 @@ pub(super) struct Output {
     splitter: Splitter,
     /// Looks for the line that says that it is ready.
     finder: Finder,
+    /// It is to be read, now or when our own reader has caught up.
+    listed: bool,
+    /// All its writers are gone, which is said once: it is read to its end.
+    hung_up: bool,
+}
+
+/// Which pipes are to be read, and what that needs.
+#[derive(Default)]
+pub(super) struct Reads {
+    /// Who is next: who had a share goes to the end.
+    due: VecDeque<usize>,
+    /// Who waits for the reader of our own stdout or stderr, in the same order.
+    behind: [Vec<usize>; 2],
+    /// Those of them who got something in this turn: they are last.
+    fed: Vec<usize>,
+    /// One for all pipes.
+    buffer: Vec<u8>,
+    /// Whose files hold something that is not written or not told.
+    unwritten: Vec<usize>,
+    /// Who has old files to be compressed.
+    compressing: Vec<usize>,
+}
+
+impl Reads {
+    /// After something was added to this file of that worker.
+    fn note_file(&mut self, worker: usize, file: &LogFile) {
+        if file.has_news() && self.unwritten.last() != Some(&worker) {
+            self.unwritten.push(worker);
+        }
+        if file.has_work() && !self.compressing.contains(&worker) {
+            self.compressing.push(worker);
+        }
+    }
+
+    /// Whether something is to be read without waiting for an event.
+    pub(super) fn are_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+}
+
+/// What may still be read.
+struct Share {
+    bytes: usize,
+    until: Duration,
+    /// Not until the kernel says that nothing is left: a read that was given less than it has room for has emptied the pipe,
+    /// and whoever writes more wakes us. Only where a worker has set its end to packets (O_DIRECT) such a read may leave
+    /// something, which comes with what is written next, or at the end.
+    short: bool,
+}
+
+impl Share {
+    /// However long it takes, and until the kernel says that nothing is left.
+    fn of(bytes: usize) -> Share {
+        Share { bytes, until: Duration::MAX, short: false }
+    }
+
+    fn is_spent(&self, now: Duration) -> bool {
+        self.bytes == 0 || now >= self.until
+    }
 }
 
 /// How a round of reading ended.
@@ -67,17 +137,102 @@ fn line_wanted(service: &Service) -> Option<&[u8]> {
 
 impl Output {
     pub(super) fn new(service: ServiceId, generation: Generation, stream: Stream, pipe: OwnedFd) -> Output {
-        Output { service, generation, stream, pipe, splitter: Splitter::default(), finder: Finder::default() }
+        Output {
+            service,
+            generation,
+            stream,
+            pipe,
+            splitter: Splitter::default(),
+            finder: Finder::default(),
+            listed: false,
+            hung_up: false,
+        }
     }
 }
 
+/// Where lines of this stream are written to.
+fn file_of(files: &mut [Option<Box<LogFile>>; 2], stream: Stream) -> Option<&mut LogFile> {
+    let [all, stderr] = files;
+    let own = stderr.as_mut().filter(|_| stream == Stream::Stderr);
+    own.or(all.as_mut()).map(|file| &mut **file)
+}
+
 impl Reactor {
-    /// One share of one pipe.
-    pub(super) fn read_output(&mut self, token: usize) {
-        match self.read_share(token, self.share(token)) {
-            Read::Empty | Read::Behind => {}
-            Read::More => self.again.push(token),
+    pub(super) fn register_output(&mut self, output: Output) {
+        self.next_token += 1;
+        let token = self.next_token;
+        let fd = output.pipe.as_raw_fd();
+        if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_err() {
+            return;
+        }
+        if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
+            worker.pipes.push(token);
+        }
+        if self.reads.buffer.is_empty() {
+            self.reads.buffer.resize(FIRST_PIECE, 0);
+        }
+        self.outputs.insert(token, Box::new(output));
+    }
+
+    /// Which pipes have come to their end.
+    pub(super) fn note_ends(&mut self, events: &Events) {
+        for event in events.iter().filter(|event| event.is_read_closed()) {
+            self.outputs.get_mut(&event.token().0).into_iter().for_each(|output| output.hung_up = true);
+        }
+    }
+
+    /// A share of each pipe that has something, one after the other, as far as this turn goes: who is not reached is first in
+    /// the next one.
+    pub(super) fn read_outputs(&mut self, tokens: &[Token]) {
+        for token in tokens {
+            self.list(token.0);
+        }
+        if !self.reads.are_due() {
+            return;
+        }
+        let mut turn = Share { bytes: TURN, until: self.clock.now().saturating_add(TURN_TIME), short: true };
+        for _ in 0..self.reads.due.len() {
+            if turn.is_spent(self.clock.now()) {
+                break;
+            }
+            let Some(token) = self.reads.due.pop_front() else { break };
+            self.read_output(token, &mut turn);
+        }
+        let Reactor { outputs, reads, .. } = self;
+        for token in reads.fed.drain(..) {
+            if let Some(output) = outputs.get(&token) {
+                reads.behind[output.stream.index()].push(token);
+            }
+        }
+    }
+
+    /// This pipe is to be read.
+    fn list(&mut self, token: usize) {
+        if let Some(output) = self.outputs.get_mut(&token).filter(|output| !output.listed) {
+            output.listed = true;
+            self.reads.due.push_back(token);
+        }
+    }
+
+    /// One share of one pipe, out of what this turn has left.
+    fn read_output(&mut self, token: usize, turn: &mut Share) {
+        let Some(output) = self.outputs.get_mut(&token) else { return };
+        output.listed = false;
+        let (stream, short) = (output.stream.index(), turn.short && !output.hung_up);
+        let most = self.share(token).min(turn.bytes);
+        let mut share = Share { bytes: most, until: turn.until, short };
+        let how = self.read_share(token, &mut share);
+        turn.bytes -= most - share.bytes;
+        match how {
+            Read::Empty => {}
+            Read::More => self.list(token),
             Read::End => self.close_output(token),
+            Read::Behind => {
+                self.outputs.get_mut(&token).into_iter().for_each(|output| output.listed = true);
+                let got_nothing = share.bytes == most;
+                let list = if got_nothing { &mut self.reads.behind[stream] } else { &mut self.reads.fed };
+                list.push(token);
+            }
         }
         self.tell_lines_seen();
     }
@@ -85,29 +240,43 @@ impl Reactor {
     /// How much of this pipe is read in this turn.
     fn share(&self, token: usize) -> usize {
         let Some(output) = self.outputs.get(&token) else { return SHARE };
-        let id = output.service;
-        let clients = self.followers.iter().filter(|f| !f.events && f.follows(id)).count();
-        share_among(clients + self.web.as_ref().map_or(0, |web| web.pages.readers_of(id)))
+        share_among(self.readers(output.service))
     }
 
-    fn read_share(&mut self, token: usize, share: usize) -> Read {
-        let Some(mut output) = self.outputs.remove(&token) else { return Read::Empty };
-        let tee = self.tees(output.service);
-        let mut buffer = vec![0; PIECE];
-        let mut taken = 0;
+    /// Clients and pages that follow what it writes.
+    fn readers(&self, id: ServiceId) -> usize {
+        let clients = self.followers.iter().filter(|f| !f.events && f.follows(id)).count();
+        clients + self.web.as_ref().map_or(0, |web| web.pages.readers_of(id))
+    }
+
+    fn read_share(&mut self, token: usize, share: &mut Share) -> Read {
+        let Some(output) = self.outputs.get(&token) else { return Read::Empty };
+        let (id, stream) = (output.service, output.stream.index());
+        let tee = self.tees(id);
+        let followed = self.observer.is_some() || self.readers(id) > 0;
+        let most = if followed { FOLLOWED_PIECE } else { PIECE };
+        let mut buffer = std::mem::take(&mut self.reads.buffer);
         let how = loop {
-            if tee && self.sinks[output.stream.index()].as_ref().is_some_and(|s| s.is_behind()) {
+            if tee && self.sinks[stream].as_ref().is_some_and(|s| s.is_behind()) {
                 break Read::Behind;
             }
-            if taken >= share {
+            if share.is_spent(self.clock.now()) {
                 break Read::More;
             }
-            let room = PIECE.min(share - taken);
+            let Some(output) = self.outputs.get(&token) else { break Read::Empty };
+            // Never less than a page: of a pipe in packet mode (O_DIRECT) what does not fit is lost.
+            let room = buffer.len().min(most);
             match nix::unistd::read(&output.pipe, &mut buffer[..room]) {
                 Ok(0) => break Read::End,
                 Ok(n) => {
-                    taken += n;
-                    self.take_in(&mut output, &buffer[..n], tee);
+                    share.bytes = share.bytes.saturating_sub(n);
+                    self.take_in(token, &buffer[..n], tee, followed);
+                    if n < room && share.short {
+                        break Read::Empty;
+                    }
+                    if n == buffer.len() && n < PIECE {
+                        buffer.resize(PIECE.min(4 * n), 0);
+                    }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break Read::Empty,
@@ -115,62 +284,69 @@ impl Reactor {
                 Err(_) => break Read::End,
             }
         };
-        self.outputs.insert(token, output);
+        self.reads.buffer = buffer;
         how
     }
 
     fn read_past_the_sink(&mut self, token: usize) {
-        let Some(mut output) = self.outputs.remove(&token) else { return };
-        let mut buffer = vec![0; PIECE];
-        let mut taken = 0;
-        while let Ok(n @ 1..) = nix::unistd::read(&output.pipe, &mut buffer)
-            && taken < SHARE
+        let mut buffer = std::mem::take(&mut self.reads.buffer);
+        let mut left = SHARE;
+        while left > 0
+            && let Some(output) = self.outputs.get(&token)
+            && let Ok(n @ 1..) = nix::unistd::read(&output.pipe, &mut buffer)
         {
-            taken += n;
-            self.take_in(&mut output, &buffer[..n], false);
-            if let Some(sink) = self.sinks[output.stream.index()].as_mut() {
+            let stream = output.stream.index();
+            left = left.saturating_sub(n);
+            self.take_in(token, &buffer[..n], false, true);
+            if let Some(sink) = self.sinks[stream].as_mut() {
                 sink.drop_bytes(&buffer[..n]);
             }
         }
-        self.outputs.insert(token, output);
+        self.reads.buffer = buffer;
     }
 
     fn tees(&self, id: ServiceId) -> bool {
         self.machine.services().get(id.0 as usize).is_some_and(|s| s.spec.log.mode == LogMode::Tee)
     }
 
-    fn take_in(&mut self, output: &mut Output, bytes: &[u8], tee: bool) {
-        if tee && let Some(sink) = self.sinks[output.stream.index()].as_mut() {
+    fn take_in(&mut self, token: usize, bytes: &[u8], tee: bool, followed: bool) {
+        let Reactor { outputs, workers, machine, sinks, reads, clock, .. } = self;
+        let Some(Output { service, generation, stream, splitter, finder, .. }) =
+            outputs.get_mut(&token).map(|output| &mut **output)
+        else {
+            return;
+        };
+        let (id, generation, stream) = (*service, *generation, *stream);
+        if tee && let Some(sink) = sinks[stream.index()].as_mut() {
             sink.pass(bytes);
         }
-        let at = clock::wall();
-        let Output { service, generation, stream, splitter, finder, .. } = output;
-        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
-        let followed = self.followers.iter().any(|f| !f.events);
-        let wanted = self.machine.services().get(service.0 as usize).and_then(line_wanted);
-        let seen = wanted.is_some_and(|text| finder.finds(text, bytes));
-        let followed = followed || self.observer.is_some() || self.web.as_ref().is_some_and(|web| web.pages.are_read());
+        let at = id.0 as usize;
+        let Some(worker) = workers.get_mut(at) else { return };
+        let wanted = machine.services().get(at).and_then(line_wanted);
+        if wanted.is_some_and(|text| finder.finds(text, bytes)) {
+            self.lines_seen.push((id, generation));
+        }
+        let origin = Origin { at: clock::wall(), generation: generation.0, stream };
+        let Worker { ring, files, .. } = worker;
+        let mut file = file_of(files, stream);
+        file.iter_mut().for_each(|file| file.tick(clock.now()));
+        // Made only for those who follow.
         let mut fresh = Vec::new();
         splitter.push(bytes, |piece| {
-            let seq = worker.ring.push(at, generation.0, *stream, piece.partial, piece.bytes);
-            if let Some(file) = worker.file_of(*stream) {
-                file.push(piece.bytes, !piece.partial);
+            let seq = ring.push(origin, piece);
+            match (&mut file, piece.partial) {
+                (Some(file), true) => file.push(piece.bytes, false),
+                (Some(file), false) => file.push_lines(piece.bytes),
+                (None, _) => {}
             }
             if followed {
-                fresh.push(Line {
-                    seq,
-                    at,
-                    generation: generation.0,
-                    stream: *stream,
-                    partial: piece.partial,
-                    bytes: piece.bytes.to_vec(),
-                });
+                fresh.extend(origin.lines(piece, seq));
             }
         });
-        if seen {
-            self.lines_seen.push((*service, *generation));
+        if let Some(file) = file {
+            reads.note_file(at, file);
         }
-        self.show(*service, &fresh);
+        self.show(id, &fresh);
     }
 
     /// The lines that say that somebody is ready.
@@ -181,6 +357,9 @@ impl Reactor {
     }
 
     fn show(&mut self, id: ServiceId, fresh: &[Line]) {
+        if fresh.is_empty() {
+            return;
+        }
         if self.observer.is_some() {
             for l in fresh {
                 let Line { at, generation, stream, partial, ref bytes, .. } = *l;
@@ -206,21 +385,13 @@ impl Reactor {
     /// its last word. A heir that keeps the pipe open is read on, but not waited for.
     pub(super) fn last_words(&mut self, id: ServiceId, generation: Generation) {
         for token in self.pipes_of(id, |of| of == generation) {
-            // A pipe holds at most what F_SETPIPE_SZ allows; heirs that write on and on must not keep us here.
-            match self.read_share(token, 4 * 1024 * 1024) {
+            match self.read_share(token, &mut Share::of(LAST)) {
                 Read::End => self.close_output(token),
                 Read::Empty => self.finish_line(token),
-                Read::More | Read::Behind => self.again.push(token),
+                Read::More | Read::Behind => self.list(token),
             }
         }
         self.close_the_oldest(id, generation);
-    }
-
-    /// The open pipes of some generations of a service.
-    fn pipes_of(&self, id: ServiceId, of: impl Fn(Generation) -> bool) -> Vec<usize> {
-        let Some(worker) = self.workers.get(id.0 as usize) else { return Vec::new() };
-        let meant = |token: &usize| self.outputs.get(token).is_some_and(|o| of(o.generation));
-        worker.pipes.iter().copied().filter(meant).collect()
     }
 
     /// A reader that stalls while worker after worker ends must not cost a descriptor each: of the dead generations only
@@ -232,33 +403,43 @@ impl Reactor {
         }
     }
 
+    fn pipes_of(&self, id: ServiceId, wanted: impl Fn(Generation) -> bool) -> Vec<usize> {
+        let all = self.workers.get(id.0 as usize).map_or(&[][..], |worker| &worker.pipes);
+        all.iter().copied().filter(|token| self.outputs.get(token).is_some_and(|o| wanted(o.generation))).collect()
+    }
+
     fn finish_line(&mut self, token: usize) {
-        let Some(output) = self.outputs.get_mut(&token) else { return };
-        let at = clock::wall();
-        let (stream, generation, service) = (output.stream, output.generation, output.service);
-        let Some(worker) = self.workers.get_mut(service.0 as usize) else { return };
+        let Reactor { outputs, workers, reads, clock, .. } = self;
+        let Some(Output { service, generation, stream, splitter, .. }) =
+            outputs.get_mut(&token).map(|output| &mut **output)
+        else {
+            return;
+        };
+        let (id, origin) = (*service, Origin { at: clock::wall(), generation: generation.0, stream: *stream });
+        let Some(Worker { ring, files, .. }) = workers.get_mut(id.0 as usize) else { return };
         let mut fresh = Vec::new();
-        output.splitter.finish(|piece| {
-            let seq = worker.ring.push(at, generation.0, stream, true, piece.bytes);
-            if let Some(file) = worker.file_of(stream) {
+        splitter.finish(|piece| {
+            let seq = ring.push(origin, piece);
+            if let Some(file) = file_of(files, origin.stream) {
+                file.tick(clock.now());
                 // Completed, so that the next run begins on a line of its own.
                 file.push(piece.bytes, true);
+                reads.note_file(id.0 as usize, file);
             }
-            let bytes = piece.bytes.to_vec();
-            fresh.push(Line { seq, at, generation: generation.0, stream, partial: true, bytes });
+            fresh.extend(origin.lines(piece, seq));
         });
-        self.show(service, &fresh);
+        self.show(id, &fresh);
     }
 
     fn close_output(&mut self, token: usize) {
         self.finish_line(token);
         self.tell_lost();
         if let Some(output) = self.outputs.remove(&token) {
-            if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
-                worker.pipes.retain(|t| *t != token);
-            }
             let fd = output.pipe.as_raw_fd();
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+            if let Some(worker) = self.workers.get_mut(output.service.0 as usize) {
+                worker.pipes.retain(|own| *own != token);
+            }
         }
     }
 
@@ -277,8 +458,7 @@ impl Reactor {
     pub(super) fn flush_sinks(&mut self) {
         for at in 0..self.sinks.len() {
             if self.sinks[at].as_mut().is_some_and(|s| s.flush()) {
-                let waiting = self.outputs.iter().filter(|(_, o)| o.stream.index() == at).map(|(t, _)| *t);
-                self.again.extend(waiting);
+                self.reads.due.extend(self.reads.behind[at].drain(..));
                 if std::mem::take(&mut self.told_lost) {
                     self.tell_lost();
                 }
@@ -290,28 +470,47 @@ impl Reactor {
         if let Some(Lost { lines, bytes }) = self.journal.take_lost() {
             self.tell_own(What::LogDropped { stream: "events_file", lines, bytes });
         }
+        if self.reads.unwritten.is_empty() {
+            return;
+        }
         let now = self.clock.now();
-        for at in self.filed.clone() {
-            let files = self.workers[at].files.iter_mut().flatten();
-            let lost: Vec<Lost> = files.filter_map(|file| file.flush(now)).collect();
-            for lost in lost {
-                let what = What::LogDropped { stream: "file", lines: lost.lines, bytes: lost.bytes };
-                self.tell(Notice {
-                    service: Some(ServiceId(at as u32)),
-                    generation: None,
-                    pid: None,
-                    cause: None,
-                    what,
-                });
+        let mut waiting = std::mem::take(&mut self.reads.unwritten);
+        for at in waiting.drain(..) {
+            for which in 0..2 {
+                let file = self.workers.get_mut(at).and_then(|worker| worker.files[which].as_mut());
+                let Some(file) = file else { continue };
+                let lost = file.flush(now);
+                self.reads.note_file(at, file);
+                if let Some(Lost { lines, bytes }) = lost {
+                    let what = What::LogDropped { stream: "file", lines, bytes };
+                    let service = Some(ServiceId(at as u32));
+                    self.tell(Notice { service, generation: None, pid: None, cause: None, what });
+                }
             }
         }
+        if self.reads.unwritten.is_empty() {
+            // The buffer serves again.
+            self.reads.unwritten = waiting;
+        }
+    }
+
+    /// One small piece of compression. True while there is more to do.
+    pub(super) fn compress_some(&mut self) -> bool {
+        while let Some(at) = self.reads.compressing.last() {
+            let files = self.workers.get_mut(*at).map(|worker| worker.files.iter_mut().flatten());
+            if files.is_some_and(|mut files| files.any(|file| file.work())) {
+                return true;
+            }
+            self.reads.compressing.pop();
+        }
+        false
     }
 
     /// What the pipes of dead workers still hold, as far as it is not for a reader who is behind.
     pub(super) fn read_the_rest(&mut self) {
         let tokens: Vec<usize> = self.outputs.keys().copied().collect();
         for token in tokens {
-            if matches!(self.read_share(token, SHARE), Read::End | Read::Empty) {
+            if matches!(self.read_share(token, &mut Share::of(SHARE)), Read::End | Read::Empty) {
                 self.close_output(token);
             }
         }
@@ -326,7 +525,7 @@ impl Reactor {
             let tokens: Vec<usize> = self.outputs.keys().copied().collect();
             let mut moved = false;
             for token in tokens {
-                match self.read_share(token, SHARE) {
+                match self.read_share(token, &mut Share::of(SHARE)) {
                     Read::More => moved = true,
                     Read::End | Read::Empty => self.close_output(token),
                     Read::Behind => {}
@@ -379,7 +578,7 @@ impl Reactor {
     pub(super) fn register_sinks(&mut self) {
         for (sink, token) in self.sinks.iter().zip(SINKS) {
             if let Some(fd) = sink.as_ref().and_then(|s| s.wake_fd()) {
-                let interest = mio::Interest::WRITABLE;
+                let interest = Interest::WRITABLE;
                 let _ = self.poll.registry().register(&mut SourceFd(&fd), Token(token.0), interest);
             }
         }

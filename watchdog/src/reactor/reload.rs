@@ -141,7 +141,6 @@ impl Reactor {
 
     /// Who has what few have: the loop looks at these alone.
     pub(super) fn note_rare(&mut self) {
-        self.filed = (0..self.workers.len()).filter(|at| self.workers[*at].files.iter().any(Option::is_some)).collect();
         let hooked = |at: &usize| {
             let worker = &self.workers[*at];
             worker.held.is_some() || !worker.hooks.is_empty()
