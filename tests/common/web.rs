@@ -85,7 +85,14 @@ impl Web {
         let head = String::from_utf8(self.pending.drain(..end).collect()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let mut answer = Answer { status, head, body: String::new() };
-        let length: usize = answer.header("Content-Length").unwrap().parse().unwrap();
+        let length: usize = match answer.header("Content-Length") {
+            Some(length) => length.parse().unwrap(),
+            None => {
+                assert_eq!(answer.header("Transfer-Encoding").as_deref(), Some("chunked"), "{}", answer.head);
+                let body = if bodiless { Vec::new() } else { self.pieces() };
+                return Some(Answer { body: String::from_utf8(body).unwrap(), ..answer });
+            }
+        };
         if !bodiless {
             while self.pending.len() < length {
                 assert!(self.more(), "the body ended after {} of {length} bytes", self.pending.len());
@@ -93,6 +100,30 @@ impl Web {
             answer.body = String::from_utf8(self.pending.drain(..length).collect()).unwrap();
         }
         Some(answer)
+    }
+
+    /// A body in pieces, each with its length in front.
+    fn pieces(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match self.pending.windows(2).position(|w| w == b"\r\n") {
+                    Some(at) => break at,
+                    None => assert!(self.more(), "the body ended after {} bytes", body.len()),
+                }
+            };
+            let length = usize::from_str_radix(std::str::from_utf8(&self.pending[..end]).unwrap(), 16).unwrap();
+            while self.pending.len() < end + 2 + length + 2 {
+                assert!(self.more(), "the body ended after {} bytes", body.len());
+            }
+            let piece: Vec<u8> = self.pending.drain(..end + 2 + length + 2).skip(end + 2).collect();
+            let (bytes, line_end) = piece.split_at(length);
+            assert_eq!(line_end, b"\r\n");
+            body.extend_from_slice(bytes);
+            if length == 0 {
+                return body;
+            }
+        }
     }
 
     pub fn answer(&mut self) -> Option<Answer> {

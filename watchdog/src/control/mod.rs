@@ -15,9 +15,9 @@ pub(crate) use ask::{Ask, AskError, Verb, is_pattern, matches};
 pub(crate) use explain::{explain, why_not};
 pub(crate) use journal::{Entry, Journal};
 pub(crate) use sentence::sentence;
-pub(crate) use server::{Server, Turn, ask_error, error, item, ok};
+pub(crate) use server::{Server, Turn, ask_error, error, item, ok, ok_line};
 pub(crate) use shapes::{
-    Frame, health_of, heartbeat, millis, oom_shape, probes_of, service, status, tree, waited, why,
+    Frame, about, health_of, heartbeat, millis, oom_shape, probes_of, service, status, tree, waited, why,
 };
 pub(crate) use socket::{BindError, Bound, Home, already_runs, bind, bind_in, private_dir};
 pub(crate) use told::{event, line};

@@ -20,6 +20,8 @@ const MAX_CLIENTS: usize = 64;
 const MAX_REQUEST: usize = 64 * 1024;
 /// What a client may leave unread.
 const MAX_UNREAD: usize = 512 * 1024;
+/// Room for answers that a client keeps from one to the next.
+const KEPT_ROOM: usize = 4096;
 /// A client that says nothing for so long is dropped, unless it waits or follows.
 const IDLE: Duration = Duration::from_secs(30);
 /// Requests of one client that are served in one turn; the others wait, and so do its next ones while it has not read
@@ -45,6 +47,8 @@ struct Client {
     peer: (i32, u32),
     inbox: Vec<u8>,
     outbox: Vec<u8>,
+    /// Bytes at its beginning that are written.
+    written: usize,
     heard: Duration,
     /// How many answers it waits for and streams it follows: silence is right then.
     open: usize,
@@ -138,6 +142,7 @@ impl Server {
                 peer,
                 inbox,
                 outbox,
+                written: 0,
                 heard: now,
                 open: 0,
                 ended: false,
@@ -200,6 +205,18 @@ impl Server {
     pub(crate) fn say(&mut self, token: usize, value: &Value) {
         if let Some(client) = self.clients.get_mut(&token) {
             client.say(value);
+            client.write();
+        }
+    }
+
+    /// An answer that is a line of text already.
+    pub(crate) fn say_text(&mut self, token: usize, text: String) {
+        if let Some(client) = self.clients.get_mut(&token) {
+            match client.outbox.is_empty() && !client.dead {
+                // It may be large: it becomes the outbox and is not copied into it.
+                true => client.outbox = text.into_bytes(),
+                false => client.say_bytes(text.as_bytes()),
+            }
             client.write();
         }
     }
@@ -300,19 +317,20 @@ impl Client {
             return;
         }
         // What it has not read counts, not how long this answer is: that of a thousand services is longer.
-        if self.outbox.len() > MAX_UNREAD {
+        if self.outbox.len() - self.written > MAX_UNREAD {
             self.dead = true;
             return;
+        }
+        if self.written > MAX_UNREAD {
+            self.outbox.drain(..std::mem::take(&mut self.written));
         }
         self.outbox.extend_from_slice(bytes);
     }
 
     fn write(&mut self) {
-        while !self.outbox.is_empty() {
-            match self.stream.write(&self.outbox) {
-                Ok(n) if n > 0 => {
-                    self.outbox.drain(..n);
-                }
+        while let Some(rest) = self.outbox.get(self.written..).filter(|rest| !rest.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(n) if n > 0 => self.written += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Ok(_) | Err(_) => {
@@ -320,6 +338,12 @@ impl Client {
                     return;
                 }
             }
+        }
+        // A large answer gives its room back.
+        self.written = 0;
+        match self.outbox.capacity() > KEPT_ROOM {
+            true => self.outbox = Vec::new(),
+            false => self.outbox.clear(),
         }
     }
 }
@@ -356,7 +380,19 @@ pub(crate) fn ask_error(e: &AskError) -> Value {
 /// An answer that all is well.
 #[must_use]
 pub(crate) fn ok(id: &Value, result: Value) -> Value {
-    json!({"id": id, "ok": true, "result": result})
+    let mut all = json!({"id": id, "ok": true});
+    // Not through the macro, which makes a copy of it: it may be large.
+    all["result"] = result;
+    all
+}
+
+/// The same as a line, of a result that is written behind the beginning that is handed out.
+pub(crate) fn ok_line(id: &Value, room: usize, result: impl FnOnce(&mut String)) -> String {
+    let mut text = format!("{{\"id\":{id},\"ok\":true,\"result\":");
+    text.reserve(room);
+    result(&mut text);
+    text.push_str("}\n");
+    text
 }
 
 /// Lines of a stream, each of an item that is text already: what many follow is made text once for all.
@@ -374,6 +410,13 @@ pub(crate) fn item(id: &Value, item: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_that_is_text_already_is_the_same_line() {
+        let (id, result) = (json!("a\"b"), json!({"services": [{"name": "x\ny"}], "instance": null}));
+        let text = ok_line(&id, 0, |text| text.push_str(&result.to_string()));
+        assert_eq!(text.into_bytes(), line(&ok(&id, result)));
+    }
 
     #[test]
     fn items_that_are_text_already_are_the_same_lines() {

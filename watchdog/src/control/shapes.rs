@@ -5,6 +5,7 @@ use crate::signal_name;
 use crate::spec::{Instance, MemoryLimit, ProbeSpec};
 use crate::sys::clock::rfc3339;
 use serde_json::{Value, json};
+use std::fmt::Write;
 use std::time::{Duration, SystemTime};
 
 /// What a shape is made from: the services, and now on both clocks.
@@ -39,6 +40,14 @@ impl Frame<'_> {
         millis(self.now.since(at))
     }
 
+    /// These services, in the order of their places.
+    pub(crate) fn picked(&self, pick: &[ServiceId]) -> impl Iterator<Item = &Service> {
+        let mut places: Vec<usize> = pick.iter().map(|id| id.0 as usize).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().filter_map(|at| self.services.get(at))
+    }
+
     pub(super) fn name(&self, id: Option<ServiceId>) -> Option<&str> {
         id.and_then(|id| self.services.get(id.0 as usize)).map(|s| s.spec.name.as_str())
     }
@@ -49,31 +58,47 @@ pub(crate) fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// `status`.
+/// The watchdog itself, in `status`.
 #[must_use]
-pub(crate) fn status(
+pub(crate) fn about(
     frame: &Frame<'_>,
     instance: &Instance,
     control: Option<&std::path::Path>,
     http: Option<&str>,
     ending: bool,
-    pick: &[ServiceId],
 ) -> Value {
-    let services: Vec<Value> =
-        frame.services.iter().filter(|s| pick.contains(&s.id)).map(|s| service(frame, s)).collect();
     json!({
-        "instance": {
-            "name": instance.name,
-            "pid": nix::unistd::getpid().as_raw(),
-            "version": instance.version,
-            "state": if ending { "stopping" } else { "running" },
-            "uptime_ms": millis(frame.now.0),
-            "control": control.map(|p| p.to_string_lossy()),
-            "http": http,
-            "file": instance.file.as_ref().map(|p| p.to_string_lossy()),
-        },
-        "services": services,
+        "name": instance.name,
+        "pid": nix::unistd::getpid().as_raw(),
+        "version": instance.version,
+        "state": if ending { "stopping" } else { "running" },
+        "uptime_ms": millis(frame.now.0),
+        "control": control.map(|p| p.to_string_lossy()),
+        "http": http,
+        "file": instance.file.as_ref().map(|p| p.to_string_lossy()),
     })
+}
+
+/// `status`, as it stands in the answer: service by service, because of thousands the shapes are many times as large as the
+/// text. `more` is known of a service beside its own state.
+pub(crate) fn status(
+    frame: &Frame<'_>,
+    about: &Value,
+    pick: &[ServiceId],
+    more: impl Fn(ServiceId, &mut Value),
+    text: &mut String,
+) {
+    // Writing to a text does not fail.
+    let _ = write!(text, "{{\"instance\":{about},\"services\":[");
+    for (n, s) in frame.picked(pick).enumerate() {
+        let mut shape = service(frame, s);
+        more(s.id, &mut shape);
+        if n > 0 {
+            text.push(',');
+        }
+        let _ = write!(text, "{shape}");
+    }
+    text.push_str("]}");
 }
 
 /// S: one service.
@@ -224,10 +249,15 @@ pub(crate) fn why(frame: &Frame<'_>, s: &Service) -> String {
 #[must_use]
 pub(crate) fn health_of(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
     // One that is not wanted up is no trouble.
-    let minded = |s: &&Service| pick.contains(&s.id) && (pick.len() == 1 || s.is_minded());
-    let worst = frame.services.iter().rev().filter(minded).max_by_key(|s| s.health(frame.now));
+    let minded = |s: &&Service| pick.len() == 1 || s.is_minded();
+    // Of those that are equally bad the first.
+    let worst = frame
+        .picked(pick)
+        .filter(minded)
+        .map(|s| (s.health(frame.now), s))
+        .reduce(|a, b| if b.0 > a.0 { b } else { a });
     match worst {
-        Some(s) => health(frame, s),
+        Some((_, s)) => health(frame, s),
         None => json!({
             "service": null, "health": "unknown", "reason": "there is no service that is wanted", "state": null,
             "wanted": false,
@@ -238,8 +268,8 @@ pub(crate) fn health_of(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
 /// `tree`: who needs whom, and who waits for whom.
 #[must_use]
 pub(crate) fn tree(frame: &Frame<'_>, pick: &[ServiceId]) -> Value {
-    let picked = frame.services.iter().filter(|s| pick.contains(&s.id));
-    let all: Vec<Value> = picked
+    let all: Vec<Value> = frame
+        .picked(pick)
         .map(|s| {
             let place = &s.spec.place;
             let requires: Vec<Value> = place

@@ -1,6 +1,7 @@
 //! One connection: reads a request, writes its answer, and only then reads the next one. Whoever asks faster than it reads
 //! waits in its own socket.
 
+use super::pieces::{Next, Piece};
 use super::request::{HEAD_MAX, Hosts, Read, Request, read};
 use super::response::{Response, stream_head};
 use mio::event::Source;
@@ -38,8 +39,21 @@ pub(crate) enum Step {
     More,
     /// It waits for this answer ([`Conn::bring`]).
     Asked(Request),
+    /// Its answer comes in pieces, and what follows this one is not written yet.
+    Reads(Rc<Piece>),
     /// What came was refused with this status.
     Refused(u16),
+}
+
+/// How far a round of writing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// There is no more of it.
+    All,
+    /// Enough for this turn.
+    Enough,
+    /// The other side takes no more now.
+    Blocked,
 }
 
 /// TCP or Unix: no difference from here on.
@@ -113,6 +127,8 @@ pub(super) struct Conn {
     request: Option<Request>,
     head: Vec<u8>,
     body: Rc<[u8]>,
+    /// The piece that the body is, of an answer that comes in pieces.
+    piece: Option<Rc<Piece>>,
     sent: usize,
     keep: bool,
     /// All that was asked for was answered, and taken as far as can be seen.
@@ -131,6 +147,7 @@ impl Conn {
             request: None,
             head: Vec::new(),
             body: Rc::new([]),
+            piece: None,
             sent: 0,
             keep: false,
             ordered: false,
@@ -163,12 +180,16 @@ impl Conn {
             match self.phase {
                 Phase::Idle | Phase::Reading => return self.next_request(now, hosts),
                 Phase::Writing => match self.send() {
-                    Some(true) => self.answered(now),
-                    Some(false) => return Step::More,
-                    None => return Step::Rest,
+                    Sent::All => match self.go_on() {
+                        Next::There(_) => {}
+                        Next::Unwritten => return self.piece.clone().map_or(Step::Rest, Step::Reads),
+                        Next::End => self.answered(now),
+                    },
+                    Sent::Enough => return Step::More,
+                    Sent::Blocked => return Step::Rest,
                 },
                 Phase::Streaming => {
-                    let more = self.send() == Some(false);
+                    let more = self.send() == Sent::Enough;
                     return if self.drop_the_rest() || more { Step::More } else { Step::Rest };
                 }
                 Phase::Parting => return if self.drop_the_rest() { Step::More } else { Step::Rest },
@@ -237,14 +258,45 @@ impl Conn {
         self.keep = request.keep && !self.ended;
         self.head = response.head(self.keep);
         self.body = if request.head_only { Rc::new([]) } else { response.body.clone() };
+        (self.piece, self.sent) = (None, 0);
+        self.enter(Phase::Writing, now);
+    }
+
+    /// The same in pieces, of which this is the first.
+    pub(super) fn bring_pieces(&mut self, first: &Rc<Piece>, now: Duration) {
+        let Some(request) = self.request.take().filter(|_| self.phase == Phase::Waiting) else { return };
+        self.keep = request.keep && !self.ended;
+        self.head = Response::head_of_pieces(self.keep);
+        self.piece = Some(first.clone()).filter(|_| !request.head_only);
+        self.body = self.piece.as_ref().map_or_else(|| Rc::new([]) as Rc<[u8]>, |piece| piece.bytes.clone());
         self.sent = 0;
         self.enter(Phase::Writing, now);
+    }
+
+    /// All there was is sent: the next piece takes its place, if there is one.
+    fn go_on(&mut self) -> Next {
+        let next = self.piece.as_ref().map_or(Next::End, |piece| piece.next());
+        if let Next::There(piece) = &next {
+            self.head.clear();
+            (self.body, self.piece, self.sent) = (piece.bytes.clone(), Some(piece.clone()), 0);
+        }
+        next
+    }
+
+    /// Whether the answer that it waits for may come in pieces.
+    pub(super) fn takes_pieces(&self) -> bool {
+        self.request.as_ref().is_some_and(|request| request.pieces)
+    }
+
+    /// What it was reading has no rest.
+    pub(super) fn break_off(&mut self) {
+        self.phase = Phase::Gone;
     }
 
     /// The answer begins, and goes on with what is pushed. False: nobody waits for one, or only for its head.
     pub(super) fn begin_stream(&mut self, now: Duration) -> bool {
         let Some(request) = self.request.take().filter(|_| self.phase == Phase::Waiting) else { return false };
-        (self.head, self.body, self.sent) = (stream_head(), Rc::new([]), 0);
+        (self.head, self.body, self.piece, self.sent) = (stream_head(), Rc::new([]), None, 0);
         self.inbox.clear();
         self.keep = false;
         self.enter(if request.head_only { Phase::Writing } else { Phase::Streaming }, now);
@@ -272,13 +324,12 @@ impl Conn {
 
     /// An answer after which nothing follows.
     pub(super) fn say_last(&mut self, response: &Response, now: Duration) {
-        let last = Request { path: String::new(), head_only: false, keep: false, post: None };
+        let last = Request { path: String::new(), head_only: false, pieces: false, keep: false, post: None };
         self.inbox.clear();
         self.begin(&last, response, now);
     }
 
-    /// Some(true): all of it is sent; Some(false): enough for this turn; None: the other side takes no more now.
-    fn send(&mut self) -> Option<bool> {
+    fn send(&mut self) -> Sent {
         let mut left = WRITE_PER_TURN;
         loop {
             let from = match self.sent.checked_sub(self.head.len()) {
@@ -287,10 +338,10 @@ impl Conn {
             };
             let piece = &from[..from.len().min(left)];
             if from.is_empty() {
-                return Some(true);
+                return Sent::All;
             }
             if piece.is_empty() {
-                return Some(false);
+                return Sent::Enough;
             }
             match self.stream.write(piece) {
                 Ok(n) if n > 0 => {
@@ -298,17 +349,17 @@ impl Conn {
                     left -= n;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Sent::Blocked,
                 Ok(_) | Err(_) => {
                     self.phase = Phase::Gone;
-                    return None;
+                    return Sent::Blocked;
                 }
             }
         }
     }
 
     fn answered(&mut self, now: Duration) {
-        (self.head, self.body) = (Vec::new(), Rc::new([]));
+        (self.head, self.body, self.piece) = (Vec::new(), Rc::new([]), None);
         self.served = true;
         if self.keep {
             return self.enter(Phase::Idle, now);

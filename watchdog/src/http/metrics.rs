@@ -21,7 +21,6 @@ pub(super) struct Family {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
     /// Labels of its samples beside the bounds of a histogram.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what docs/metrics.md says, which a test compares"))]
     pub(super) labels: &'static [&'static str],
     pub(super) help: &'static str,
     fill: fn(&Family, &View<'_>, &mut Text),
@@ -123,15 +122,56 @@ pub(super) static FAMILIES: &[Family] = &[
         help: "When the watchdog began, seconds since 1970.", fill: start_time },
 ];
 
+/// Services between two looks at how long a piece has become.
+const STRIDE: usize = 64;
+
+/// How far a page is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    family: usize,
+    /// The next service of it.
+    service: usize,
+    /// Which order of services that holds for; `None`: nothing is written.
+    layout: Option<u64>,
+}
+
+impl Place {
+    pub(super) fn layout(self) -> Option<u64> {
+        self.layout
+    }
+}
+
 /// All of it.
 pub(super) fn page(view: &View<'_>) -> String {
-    let mut text = Text::default();
-    for family in FAMILIES {
-        text.family(family.name, family.kind, family.help);
-        (family.fill)(family, view, &mut text);
+    let mut text = String::new();
+    write_on(view, Place::default(), usize::MAX, &mut text);
+    text
+}
+
+/// Goes on with a page until it is at its end or so many bytes are written. `None`: it is at its end.
+pub(super) fn write_on(view: &View<'_>, from: Place, full: usize, out: &mut String) -> Option<Place> {
+    let mut text = Text { out: std::mem::take(out) };
+    let mut at = Place { layout: Some(view.layout), ..from };
+    let count = view.frame.services.len();
+    while let Some(family) = FAMILIES.get(at.family) {
+        if at.service == 0 {
+            text.family(family.name, family.kind, family.help);
+        }
+        let last = match family.labels.first() == Some(&"service") {
+            true => at.service.saturating_add(STRIDE).min(count),
+            false => count,
+        };
+        (family.fill)(family, &View { part: (at.service, last), ..*view }, &mut text);
+        (at.family, at.service) = if last >= count { (at.family + 1, 0) } else { (at.family, last) };
+        if text.out.len() >= full {
+            *out = text.out;
+            return Some(at);
+        }
     }
+    // Names that workers chose belong together whoever has them: no part of the services for itself.
     workers::merge(view, &mut text);
-    text.out
+    *out = text.out;
+    None
 }
 
 fn flag(yes: bool) -> f64 {

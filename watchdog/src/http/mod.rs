@@ -12,6 +12,7 @@
 mod assets;
 mod conn;
 mod metrics;
+mod pieces;
 mod request;
 mod response;
 mod router;
@@ -22,11 +23,12 @@ mod text;
 mod workers;
 
 pub(crate) use conn::Step;
+pub(crate) use pieces::Piece;
 pub(crate) use request::Hosts;
 #[cfg(feature = "fuzzing")]
 pub(crate) use request::{Read, read};
 pub(crate) use response::Response;
-pub(crate) use router::{Deed, Page, View, Who, answer, forbidden, page};
+pub(crate) use router::{Deed, Metrics, Page, View, Who, answer, forbidden, metrics, page};
 pub(crate) use server::{Counts, Listener, Server};
 pub(crate) use stream::{comment, message, rows};
 pub(crate) use tally::{FRESH, Over, Readings, Tally};

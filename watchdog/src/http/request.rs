@@ -21,6 +21,8 @@ pub(crate) struct Request {
     pub path: String,
     /// HEAD: everything but the body.
     pub head_only: bool,
+    /// It takes an answer in pieces (HTTP/1.1).
+    pub pieces: bool,
     /// Another one may follow on this connection.
     pub keep: bool,
     /// A deed that is asked for.
@@ -137,8 +139,9 @@ fn parse(head: &[u8], hosts: Hosts) -> Result<Request, Refusal> {
     addressed(request.headers, authority, version, hosts)?;
     let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
     let keep = version == 1 && !says_close(request.headers);
+    let pieces = version == 1;
     let post = deed.then(|| posted(request.headers));
-    Ok(Request { path, head_only: method == "HEAD", keep, post })
+    Ok(Request { path, head_only: method == "HEAD", keep, pieces, post })
 }
 
 /// A browser says from whose page a request comes; a program does not, and needs not.
@@ -245,7 +248,10 @@ mod tests {
     fn a_request_is_its_path_and_whether_another_may_follow() {
         let text = b"\r\nHEAD /ready/web%400?x=1 HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nContent-Length: 0\r\n\r\nGET";
         let Read::Whole(request, length) = read(text, Hosts::Loopback) else { panic!("no request") };
-        assert_eq!(request, Request { path: "/ready/web%400".into(), head_only: true, keep: true, post: None });
+        assert_eq!(
+            request,
+            Request { path: "/ready/web%400".into(), head_only: true, pieces: true, keep: true, post: None }
+        );
         assert_eq!(&text[length..], b"GET");
         for last in ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.1\r\nHost: [::1]\r\nConnection: x, Close\r\n\r\n"] {
             let Read::Whole(request, _) = read(last.as_bytes(), Hosts::Loopback) else { panic!("{last}") };

@@ -41,17 +41,25 @@ impl Response {
         Response { status: refusal.status, content_type: "text/plain; charset=utf-8", body, policy: DATA }
     }
 
-    /// The head. No answer may be kept or guessed at, run or shown in a frame by somebody else.
+    /// The head of the same in pieces, which say themselves how long they are.
+    pub(super) fn head_of_pieces(keep: bool) -> Vec<u8> {
+        Response::metrics(String::new()).head_with("Transfer-Encoding: chunked", keep)
+    }
+
+    /// The head.
     pub(super) fn head(&self, keep: bool) -> Vec<u8> {
+        self.head_with(&format!("Content-Length: {}", self.body.len()), keep)
+    }
+
+    /// No answer may be kept or guessed at, run or shown in a frame by somebody else.
+    fn head_with(&self, length: &str, keep: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         // Writing to a text does not fail.
         let _ = write!(
             head,
-            "Content-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
+            "Content-Type: {}\r\n{length}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
              Referrer-Policy: no-referrer\r\nContent-Security-Policy: {}\r\n",
-            self.content_type,
-            self.body.len(),
-            self.policy
+            self.content_type, self.policy
         );
         match self.status {
             401 => head.push_str("WWW-Authenticate: Bearer\r\n"),

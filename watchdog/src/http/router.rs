@@ -1,17 +1,19 @@
 //! Which page a path is, and what stands on it. Pure: a function of the path and of what is known.
 
 use super::assets::Asset;
-use super::metrics;
+use super::metrics::page as all_metrics;
+use super::pieces::Piece;
 use super::request::{DEEDS, Post};
 use super::response::Response;
 use super::server::Counts;
 use super::tally::{Readings, Tally};
-use crate::control::{Frame, health_of, millis, status, why as said};
+use crate::control::{Frame, about, health_of, millis, service, why as said};
 use crate::machine::*;
 use crate::spec::Instance;
 use crate::sys::reading::Reading;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::rc::Rc;
 
 /// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +103,10 @@ pub(crate) struct View<'a> {
     pub counts: &'a Counts,
     /// How many there are.
     pub active: usize,
+    /// The services that are looked at, by place: from the first number up to before the second.
+    pub part: (usize, usize),
+    /// Changes with the places of services.
+    pub layout: u64,
 }
 
 /// The page of a path.
@@ -170,11 +176,30 @@ impl Page {
     }
 }
 
+/// The metrics: of few services as one answer, of many in pieces.
+#[derive(Clone, Debug)]
+pub(crate) enum Metrics {
+    /// All of them.
+    Whole(Response),
+    /// The first piece.
+    Pieces(Rc<Piece>),
+}
+
+/// `/metrics`. `whole`: for a client that takes no pieces (HTTP/1.0).
+#[must_use]
+pub(crate) fn metrics(view: &View<'_>, whole: bool) -> Metrics {
+    match Piece::first(view) {
+        Ok(text) => Metrics::Whole(Response::metrics(text)),
+        Err(_) if whole => Metrics::Whole(Response::metrics(all_metrics(view))),
+        Err(piece) => Metrics::Pieces(piece),
+    }
+}
+
 /// The answer of a page.
 #[must_use]
 pub(crate) fn answer(page: &Page, view: &View<'_>) -> Response {
     let who = match page {
-        Page::Metrics => return Response::metrics(metrics::page(view)),
+        Page::Metrics => return Response::metrics(all_metrics(view)),
         Page::File(file) => return file.response(),
         // What is more than a function of the view is answered by the loop.
         Page::Stream(_) | Page::Explain(_) | Page::Report(_) | Page::Do(..) | Page::Nowhere => {
@@ -238,7 +263,8 @@ fn yes_or_no(yes: bool) -> u16 {
 impl<'a> View<'a> {
     /// The services that are there.
     pub(super) fn services(&self) -> impl Iterator<Item = &'a Service> {
-        self.frame.services.iter().filter(|s| !s.removed)
+        let (from, to) = self.part;
+        self.frame.services.iter().take(to).skip(from).filter(|s| !s.removed)
     }
 
     /// `None`: nobody has this name.
@@ -262,12 +288,14 @@ fn health(view: &View<'_>, pick: &[&Service]) -> Response {
 /// `status`, and what there is to say of the watchdog itself.
 fn detailed(view: &View<'_>) -> Response {
     let all: Vec<ServiceId> = view.services().map(|s| s.id).collect();
-    let mut value = status(&view.frame, view.instance, view.control, Some(view.http), view.ending, &all);
-    if let Some(services) = value["services"].as_array_mut() {
-        for (shown, s) in services.iter_mut().zip(view.services()) {
-            fill(shown, view.readings, s);
-        }
-    }
+    let shape = |s: &Service| {
+        let mut shown = service(&view.frame, s);
+        fill(&mut shown, view.readings, s);
+        shown
+    };
+    let services: Vec<Value> = view.services().map(shape).collect();
+    let mut value = json!({"instance": about(&view.frame, view.instance, view.control, Some(view.http), view.ending)});
+    value["services"] = services.into();
     let own = view.own;
     let found = health_of(&view.frame, &all);
     value["health"] = found["health"].clone();

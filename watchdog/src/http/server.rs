@@ -1,6 +1,7 @@
 //! The listener and its connections: bounded in number; whoever does nothing makes room for whoever comes.
 
 use super::conn::{Conn, Phase, Step, Stream};
+use super::pieces::Piece;
 use super::request::{Hosts, Refusal};
 use super::response::Response;
 use mio::net::{TcpListener, UnixListener};
@@ -8,6 +9,7 @@ use mio::{Interest, Registry, Token};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Connections at the same time.
@@ -181,7 +183,7 @@ impl Server {
         loop {
             match conn.serve(now, self.hosts) {
                 Step::Refused(status) => note(&mut self.counts, status),
-                step @ (Step::Rest | Step::More | Step::Asked(_)) => return step,
+                step @ (Step::Rest | Step::More | Step::Asked(_) | Step::Reads(_)) => return step,
             }
         }
     }
@@ -192,6 +194,24 @@ impl Server {
             note(&mut self.counts, response.status);
             conn.bring(response, now);
         }
+    }
+
+    /// Whether the answer that it waits for may come in pieces.
+    pub(crate) fn takes_pieces(&self, token: usize) -> bool {
+        self.conns.get(&token).is_some_and(Conn::takes_pieces)
+    }
+
+    /// The same in pieces: the first of them.
+    pub(crate) fn answer_in_pieces(&mut self, token: usize, first: &Rc<Piece>, now: Duration) {
+        if let Some(conn) = self.conns.get_mut(&token) {
+            note(&mut self.counts, 200);
+            conn.bring_pieces(first, now);
+        }
+    }
+
+    /// The rest of what it is reading cannot be written: better no end than a wrong one.
+    pub(crate) fn break_off(&mut self, token: usize) {
+        self.conns.entry(token).and_modify(Conn::break_off);
     }
 
     /// Brings an answer that goes on to one that waits for it. False: it goes on for nobody, or there is no room for it.

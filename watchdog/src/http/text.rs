@@ -84,7 +84,28 @@ impl Text {
     }
 }
 
+/// Below it every whole number is what it looks like.
+const WHOLE: f64 = 9_007_199_254_740_992.0;
+
+fn whole(mut n: u64, out: &mut String) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(n % 10).unwrap_or(0);
+        n /= 10;
+        if n == 0 {
+            break;
+        }
+    }
+    digits[at..].iter().for_each(|digit| out.push(char::from(*digit)));
+}
+
 fn number(value: f64, out: &mut String) {
+    // Most numbers are counts: those take a fraction of the time.
+    if (0.0..WHOLE).contains(&value) && value.trunc() == value {
+        return whole(value as u64, out);
+    }
     let _ = match value {
         v if v == f64::INFINITY => write!(out, "+Inf"),
         v if v == f64::NEG_INFINITY => write!(out, "-Inf"),
@@ -94,6 +115,10 @@ fn number(value: f64, out: &mut String) {
 
 /// A line is a line, and a quote ends a label, whatever somebody else has chosen as a name.
 fn escape(text: &str, quotes: bool, out: &mut String) {
+    // Names of services and most others.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'\\' && b != b'"') {
+        return out.push_str(text);
+    }
     for c in text.chars() {
         match c {
             '\\' => out.push_str("\\\\"),

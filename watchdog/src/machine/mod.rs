@@ -14,6 +14,7 @@ mod heartbeat;
 mod judge;
 mod lanes;
 mod limits;
+mod names;
 mod news;
 mod notices;
 mod probing;

@@ -4,6 +4,7 @@ use super::clients::Waiter;
 use super::dues::Dues;
 use super::ending::Ending;
 use super::graph::Graph;
+use super::names::Names;
 use super::service::{Dice, Service};
 use super::tally::Tally;
 use super::time::{MonoTime, Timer};
@@ -50,6 +51,10 @@ pub struct Supervisor {
     pub(super) todo: Todo,
     /// How many are where.
     pub(super) tally: Tally,
+    /// Services by name.
+    pub(super) names: Names,
+    /// Counts up whenever services may have come to other places.
+    pub(super) layout: u64,
     /// Those of whose trees something is being ended, their main process being gone.
     pub(super) swept: BTreeSet<usize>,
     /// Until when all has to be ready.
@@ -77,6 +82,8 @@ impl Supervisor {
             swept: BTreeSet::new(),
             todo: Todo::default(),
             tally: Tally::default(),
+            names: Names::default(),
+            layout: 0,
             until_ready: setup.until_ready.map(|d| MonoTime::ZERO.after(d)),
             waiters: Vec::new(),
             ending: None,
@@ -94,6 +101,8 @@ impl Supervisor {
     pub(super) fn link(&mut self) {
         self.graph = Graph::new(self.services.iter().map(|s| s.next.as_deref().unwrap_or(&s.spec)));
         self.dues.resize(self.services.len());
+        self.layout = self.layout.wrapping_add(1);
+        self.names = Names::of(&self.services);
         self.tally = Tally::of(self.services.iter());
         for (s, node) in self.services.iter_mut().zip(&self.graph.nodes) {
             // Also one that only others need: whether they do is known when all have been looked at.
@@ -134,6 +143,23 @@ impl Supervisor {
     /// The services, to look at.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// The services of this name: one, or all replicas; also what is not in the file any more.
+    pub fn named(&self, name: &str) -> Vec<ServiceId> {
+        let is = |s: &Service| s.spec.name == name || (s.spec.replica.is_some() && s.spec.base == name);
+        let like = self.names.like(&self.services, name).filter_map(|id| self.services.get(at(id)));
+        let found: Vec<ServiceId> = like.filter(|s| is(s)).map(|s| s.id).collect();
+        match found.is_empty() {
+            false => found,
+            // A host program may have named them in its own way.
+            true => self.services.iter().filter(|s| is(s)).map(|s| s.id).collect(),
+        }
+    }
+
+    /// Another number whenever services may have come to other places.
+    pub fn layout(&self) -> u64 {
+        self.layout
     }
 
     /// Those of whose trees something is being ended, each with the generation that has left it.

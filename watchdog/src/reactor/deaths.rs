@@ -161,12 +161,20 @@ impl Reactor {
 
     /// Those of our children who are.
     pub(super) fn strangers_of(&self, mut children: Vec<i32>) -> Vec<i32> {
-        if children.len() > self.mains.len() || children.iter().any(|p| !self.mains.contains_key(p)) {
+        if children.len() > self.mains.len() || self.has_strangers(&children) {
             let helpers = self.helpers();
             children.retain(|p| !self.mains.contains_key(p) && !helpers.contains(p));
             return children;
         }
         Vec::new()
+    }
+
+    /// Both in order, side by side: with thousands of children that takes a fraction of a search for each.
+    fn has_strangers(&self, children: &[i32]) -> bool {
+        let mut children = children.to_vec();
+        children.sort_unstable();
+        let mut mains = self.mains.keys();
+        children.iter().any(|child| mains.by_ref().find(|main| *main >= child) != Some(child))
     }
 
     /// As PID 1: who would be killed by the kernel if we left now.

@@ -62,6 +62,7 @@ impl Reactor {
                 |s: &&Service| matches(name, &s.spec.name) || (s.spec.replica.is_some() && matches(name, &s.spec.base));
             return all.filter(of).map(|s| s.id).collect();
         }
-        all.filter(|s| s.spec.name == name || (s.spec.replica.is_some() && s.spec.base == name)).map(|s| s.id).collect()
+        let found = self.machine.named(name).into_iter();
+        found.filter(|id| self.machine.services().get(id.0 as usize).as_ref().is_some_and(there)).collect()
     }
 }

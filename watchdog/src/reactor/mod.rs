@@ -133,14 +133,14 @@ struct Ticketed {
 struct Follower {
     client: usize,
     id: Value,
-    /// None named: all, also those that a reload will add.
+    /// In order. None named: all, also those that a reload will add.
     services: Vec<ServiceId>,
     events: bool,
 }
 
 impl Follower {
     fn follows(&self, id: ServiceId) -> bool {
-        self.services.is_empty() || self.services.contains(&id)
+        self.services.is_empty() || self.services.binary_search(&id).is_ok()
     }
 }
 

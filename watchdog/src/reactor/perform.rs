@@ -354,10 +354,7 @@ impl Reactor {
         };
         let name = |id: ServiceId| frame.services.get(id.0 as usize).map_or("", |s| s.spec.name.as_str());
         let id = &waiting.id;
-        let asked = || {
-            let all = frame.services.iter().filter(|s| waiting.services.contains(&s.id));
-            all.map(|s| service(&frame, s)).collect::<Vec<_>>()
-        };
+        let asked = || frame.picked(&waiting.services).map(|s| service(&frame, s)).collect::<Vec<_>>();
         let value: Value = match reply {
             Reply::Done { services } if services.is_empty() => ok(id, json!({})),
             Reply::Done { .. } => ok(id, json!({"services": asked()})),

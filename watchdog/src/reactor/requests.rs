@@ -7,9 +7,12 @@ use crate::control::{
 use crate::machine::*;
 use crate::spec::{Autostart, Form, LogMode};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Lines or events shown when no number was asked for.
 const LAST: usize = 100;
+/// Bytes of a service in `status`, about.
+const SHAPE: usize = 900;
 /// Longest word of an operator, as in docs/protocol.md.
 const WORD_MAX: usize = 4096;
 
@@ -46,7 +49,7 @@ impl Reactor {
             return Ok(services.map(|s| s.id).collect());
         }
         let looks = matches!(ask.verb, Verb::Status | Verb::Tree | Verb::Explain | Verb::Logs);
-        let mut picked = Vec::new();
+        let (mut picked, mut seen) = (Vec::new(), BTreeSet::new());
         for name in &ask.services {
             let mut named = self.named(name, looks);
             if named.is_empty() {
@@ -55,7 +58,7 @@ impl Reactor {
             if is_pattern(name) {
                 self.keep_those_meant(ask.verb, &mut named);
             }
-            picked.extend(named.into_iter().filter(|id| !picked.contains(id)).collect::<Vec<_>>());
+            picked.extend(named.into_iter().filter(|id| seen.insert(*id)));
         }
         Ok(picked)
     }
@@ -111,11 +114,20 @@ impl Reactor {
                 }
                 let path = self.server.as_ref().map(|s| s.path());
                 let (http, ending) = (self.web.as_ref().map(super::web::Web::at), self.machine.is_ending());
-                let mut value = control::status(&self.frame(), &self.instance, path, http, ending, &services);
-                if watched {
-                    self.show_usage(&services, ask.switch("mean")?, &mut value);
+                let mean = watched && ask.switch("mean")?;
+                let frame = self.frame();
+                let about = control::about(&frame, &self.instance, path, http, ending);
+                let more = |id, shape: &mut Value| {
+                    if watched {
+                        self.show_usage(id, mean, shape);
+                    }
+                };
+                let write = |text: &mut String| control::status(&frame, &about, &services, more, text);
+                let text = control::ok_line(&ask.id, services.len().saturating_mul(SHAPE), write);
+                if let Some(server) = self.server.as_mut() {
+                    server.say_text(client, text);
                 }
-                return Ok(Some(ok(&ask.id, value)));
+                return Ok(None);
             }
             Verb::Explain => {
                 let why_not = ask.switch("why_not")?;
@@ -159,9 +171,7 @@ impl Reactor {
     pub(super) fn explain(&self, services: &[ServiceId], why_not: bool) -> Value {
         let frame = self.frame();
         let all: Vec<Value> = frame
-            .services
-            .iter()
-            .filter(|s| services.contains(&s.id))
+            .picked(services)
             .map(|s| {
                 let hook = self.start_hook(s.id);
                 let text = match why_not {
@@ -189,7 +199,8 @@ impl Reactor {
     fn logs(&mut self, client: usize, ask: &Ask, services: Vec<ServiceId>) -> Result<Option<Value>, AskError> {
         let (follow, n) = (ask.switch("follow")?, ask.count("n")?.unwrap_or(LAST));
         let all = self.machine.services();
-        let open = all.iter().find(|s| services.contains(&s.id) && s.spec.log.mode == LogMode::Inherit);
+        let frame = self.frame();
+        let open = frame.picked(&services).find(|s| s.spec.log.mode == LogMode::Inherit);
         if let Some(service) = open {
             let message =
                 format!("output of {} is not captured (log = inherit): use --log tee or capture", service.spec.name);
@@ -220,7 +231,8 @@ impl Reactor {
         }
         if follow {
             server.set_open(client, true, now);
-            let services = if ask.services.is_empty() { Vec::new() } else { services };
+            let mut services = if ask.services.is_empty() { Vec::new() } else { services };
+            services.sort_unstable();
             self.followers.push(Follower { client, id: ask.id.clone(), services, events });
         } else {
             server.say(client, &ok(&ask.id, json!({})));

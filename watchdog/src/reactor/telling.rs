@@ -132,6 +132,7 @@ impl Reactor {
     fn is_news(&self, service: Option<ServiceId>) -> bool {
         let by_rule = |s: &Service| s.left_too_early() || s.run.as_ref().is_some_and(|r| r.doomed.is_some());
         let services = self.machine.services();
-        services.iter().any(|s| s.book.total > 0) || services.iter().any(|s| Some(s.id) == service && by_rule(s))
+        let own = service.and_then(|id| services.get(id.0 as usize));
+        own.is_some_and(by_rule) || services.iter().any(|s| s.book.total > 0)
     }
 }

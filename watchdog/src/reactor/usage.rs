@@ -51,25 +51,20 @@ impl Reactor {
         Some((id, process.generation))
     }
 
-    /// Puts what was seen into the answer of `status`, whose services are these, in this order. `mean`: of one that was not
-    /// looked at before, and that no limit has measured, the CPU time since its start.
-    pub(super) fn show_usage(&self, services: &[ServiceId], mean: bool, status: &mut Value) {
+    /// Puts what was seen of a service into its shape in `status`. `mean`: of one that was not looked at before, and that no
+    /// limit has measured, the CPU time since its start.
+    pub(super) fn show_usage(&self, id: ServiceId, mean: bool, shape: &mut Value) {
         let Some(watched) = self.watched.as_ref() else { return };
-        let shapes = status["services"].as_array_mut().into_iter().flatten();
-        let mut ids = services.to_vec();
-        ids.sort_unstable();
-        for (id, shape) in ids.into_iter().zip(shapes) {
-            let alive = self.running(id).map(|(_, generation)| generation);
-            let Some(seen) = watched.seen.get(&id).filter(|seen| Some(seen.generation) == alive) else { continue };
-            shape["memory"]["rss_bytes"] = seen.usage.rss_bytes.into();
-            let percent = |permille: u32| f64::from(permille) / 10.0;
-            match seen.usage.cpu_permille() {
-                Some(permille) => shape["cpu"]["percent"] = percent(permille).into(),
-                None if mean && shape["cpu"]["percent"].is_null() => {
-                    shape["cpu"]["percent"] = self.mean_share(id, seen).map(percent).into();
-                }
-                None => {}
+        let alive = self.running(id).map(|(_, generation)| generation);
+        let Some(seen) = watched.seen.get(&id).filter(|seen| Some(seen.generation) == alive) else { return };
+        shape["memory"]["rss_bytes"] = seen.usage.rss_bytes.into();
+        let percent = |permille: u32| f64::from(permille) / 10.0;
+        match seen.usage.cpu_permille() {
+            Some(permille) => shape["cpu"]["percent"] = percent(permille).into(),
+            None if mean && shape["cpu"]["percent"].is_null() => {
+                shape["cpu"]["percent"] = self.mean_share(id, seen).map(percent).into();
             }
+            None => {}
         }
     }
 

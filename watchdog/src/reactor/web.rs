@@ -5,10 +5,10 @@
 use super::pages::Pages;
 use super::{HTTP, Reactor};
 use crate::control::{self, Home};
-use crate::http::{self, Counts, Hosts, Listener, Over, Page, Readings, Response, Step, Tally, View};
+use crate::http::{self, Counts, Hosts, Listener, Metrics, Over, Page, Piece, Readings, Step, Tally, View};
 use crate::machine::*;
 use crate::spec::{Http, HttpControl, Instance, MemoryLimit};
-use crate::sys::reading;
+use crate::sys::reading::{self, Reading};
 use mio::Poll;
 use nix::sys::socket::{Backlog, listen};
 use std::net::SocketAddr;
@@ -19,6 +19,8 @@ use std::time::Duration;
 const REQUESTS_PER_TURN: usize = 8;
 /// Connections that the kernel holds for us until we take them.
 const QUEUE: i32 = 4096;
+/// Pieces of long pages that are written in one turn, whoever reads them: a few milliseconds.
+const PIECES_PER_TURN: usize = 32;
 /// Measuring goes on in the next turn after this time.
 const PORTION: Duration = Duration::from_millis(2);
 
@@ -30,8 +32,12 @@ pub(super) struct Web {
     home: Option<Home>,
     tally: Tally,
     readings: Readings,
-    /// The metrics as they were last written, and when.
-    metrics: Option<(Duration, Response)>,
+    /// The metrics as they were last written, and when; of a long page no more than its first pieces.
+    metrics: Option<(Duration, Metrics)>,
+    /// What the watchdog itself used then.
+    own: Option<Reading>,
+    /// Pieces that may still be written in this turn.
+    pieces_left: usize,
     /// Services are being measured: the place of the next one.
     pub(super) round: Option<usize>,
     /// Who waits for that.
@@ -59,7 +65,20 @@ pub(super) fn open(instance: &Instance, control: Option<&Path>, poll: &Poll) -> 
     let server = http::Server::new(listener, hosts, poll.registry(), HTTP).map_err(|e| format!("http {at}: {e}"))?;
     log::info!("health and metrics at {}", shown(http, &at));
     let (tally, readings, waiting) = Default::default();
-    Ok(Some(Web { server, at, home, tally, readings, metrics: None, round: None, waiting, pages, tell_state: false }))
+    Ok(Some(Web {
+        server,
+        at,
+        home,
+        tally,
+        readings,
+        metrics: None,
+        own: None,
+        pieces_left: 0,
+        round: None,
+        waiting,
+        pages,
+        tell_state: false,
+    }))
 }
 
 fn shown(http: &Http, at: &str) -> String {
@@ -130,6 +149,7 @@ impl Reactor {
     pub(super) fn on_web(&mut self, tokens: &[mio::Token]) {
         let Some(mut web) = self.web.take() else { return };
         let now = self.clock.now();
+        web.pieces_left = PIECES_PER_TURN;
         let mut all = web.server.sweep(self.poll.registry(), now);
         if tokens.contains(&HTTP) {
             let (new, more) = web.server.accept(self.poll.registry(), now, &mut self.next_token);
@@ -174,6 +194,8 @@ impl Reactor {
                     }
                     self.deliver(web, token, &page, now);
                 }
+                Step::Reads(_) if web.pieces_left == 0 => break,
+                Step::Reads(piece) => self.write_piece(web, token, &piece),
                 Step::More => break,
                 Step::Rest | Step::Refused(_) => return,
             }
@@ -216,32 +238,55 @@ impl Reactor {
     fn deliver(&mut self, web: &mut Web, token: usize, page: &Page, now: Duration) {
         let response = match page {
             Page::Stream(who) => return self.begin_stream(web, token, who, now),
+            Page::Metrics => return self.deliver_metrics(web, token, now),
             Page::Explain(name) => self.explained(name),
             Page::Report(name) => self.reported(name),
             Page::Health(_)
             | Page::Detailed
             | Page::Ready(_)
             | Page::Alive(_)
-            | Page::Metrics
             | Page::File(_)
             | Page::Do(..)
-            | Page::Nowhere => self.written(web, page),
+            | Page::Nowhere => {
+                let counts: Counts = web.server.counts().clone();
+                http::answer(page, &self.view(web, &counts, page.wants_readings()))
+            }
         };
         web.server.answer(token, &response, now);
     }
 
-    /// A page. The metrics of many services are large: they are written once for all who ask within a second.
-    fn written(&self, web: &mut Web, page: &Page) -> Response {
-        let now = self.clock.now();
-        if let Some((_, response)) = web.metrics.as_ref().filter(|(at, _)| *page == Page::Metrics && young(now, *at)) {
-            return response.clone();
+    /// The metrics are written once for all who ask within a second, but for a page that is too long to be kept.
+    fn deliver_metrics(&self, web: &mut Web, token: usize, now: Duration) {
+        let whole = !web.server.takes_pieces(token);
+        let known = web.metrics.take().filter(|(at, known)| match known {
+            Metrics::Whole(_) => young(now, *at),
+            Metrics::Pieces(_) => young(now, *at) && !whole,
+        });
+        let (at, metrics) = known.unwrap_or_else(|| {
+            web.own = reading::own();
+            (now, http::metrics(&self.view_in_part(web, &web.server.counts().clone()), whole))
+        });
+        match &metrics {
+            Metrics::Whole(response) => web.server.answer(token, response, now),
+            Metrics::Pieces(first) => web.server.answer_in_pieces(token, first, now),
         }
-        let counts: Counts = web.server.counts().clone();
-        let response = http::answer(page, &self.view(web, &counts, page.wants_readings()));
-        if *page == Page::Metrics {
-            web.metrics = Some((now, response.clone()));
+        web.metrics = Some((at, metrics));
+    }
+
+    /// The next piece of a page, now that one of its readers has come to it.
+    fn write_piece(&self, web: &mut Web, token: usize, piece: &Piece) {
+        web.pieces_left -= 1;
+        if !piece.write_next(&self.view_in_part(web, &web.server.counts().clone())) {
+            web.server.break_off(token);
         }
-        response
+        if piece.is_long() {
+            web.metrics = None;
+        }
+    }
+
+    /// With what was read of the watchdog itself when the page was begun.
+    fn view_in_part<'a>(&'a self, web: &'a Web, counts: &'a Counts) -> View<'a> {
+        View { own: web.own, ..self.view(web, counts, false) }
     }
 
     pub(super) fn view<'a>(&'a self, web: &'a Web, counts: &'a Counts, measured: bool) -> View<'a> {
@@ -256,6 +301,8 @@ impl Reactor {
             own: measured.then(reading::own).flatten(),
             counts,
             active: web.server.active(),
+            part: (0, usize::MAX),
+            layout: self.machine.layout(),
         }
     }
 
