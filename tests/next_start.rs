@@ -96,7 +96,7 @@ fn of_a_fast_loop_the_newest_reports_are_kept() {
     assert_eq!(kept, [58, 59, 60, 61], "{}", ended.story());
 }
 
-/// Section 6: whoever asks for the last report gets that of the death that was told last
+/// Section 6: a question for the last report is answered with that of the death that was told last
 #[test]
 fn a_report_that_is_asked_for_is_there() {
     let dog = at_once(20).worker(["exit", "3"]).spawn();

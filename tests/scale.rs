@@ -47,7 +47,7 @@ fn a_reload_of_one_of_many_touches_that_one_alone() {
         after.iter().filter(|(name, is)| before.get(*name) != Some(is)).map(|(n, _)| &**n).collect();
     assert_eq!(differ, ["s77"]);
     let about: BTreeSet<String> = dog.events()[told..].iter().map(|e| e["service"].to_string()).collect();
-    assert_eq!(about, BTreeSet::from(["\"s77\"".to_owned(), "null".to_owned()]), "nobody else is told of");
+    assert_eq!(about, BTreeSet::from(["\"s77\"".to_owned(), "null".to_owned()]), "no other is told of");
     dog.stop();
 }
 
@@ -148,7 +148,7 @@ fn metrics_that_are_read_over_a_reload_are_whole_or_broken_off() {
 }
 
 /// `status` of many services is one answer with each of them once, in the order of the file; a name of one is found among them,
-/// and so are a pattern and a name that nobody has.
+/// and so are a pattern and a name that no service has.
 #[test]
 fn status_of_many_services_is_whole_and_finds_one() {
     let dog = large();
@@ -161,6 +161,6 @@ fn status_of_many_services_is_whole_and_finds_one() {
     assert_eq!(one["services"][0]["name"], names[700]);
     let some = dog.verb(&["status", "--json", "*0007"]).code(0).json();
     assert_eq!(some["services"].as_array().unwrap().len(), 1);
-    assert!(dog.verb(&["status", "nobody"]).code(3).err.contains("no service \"nobody\" here"));
+    assert!(dog.verb(&["status", "none"]).code(3).err.contains("no service \"none\" here"));
     dog.stop();
 }

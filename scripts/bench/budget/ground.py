@@ -79,6 +79,6 @@ class Ground:
             raise SystemExit(f"budgets: {command} ended with {done.returncode}: {done.stderr.strip()}")
         with open(out) as file:
             found = trace.calls(file.read())
-        # Its execve is that of whoever starts it.
+        # Its execve belongs to the process that starts it.
         own = [call for call in found if call.pid == found[0].pid][1:]
         return own, [call for call in found if call.pid != found[0].pid]

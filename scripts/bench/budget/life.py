@@ -128,7 +128,7 @@ class Life:
 
 
 def drain(stream):
-    """Reads what the watchdog writes; nobody wants it."""
+    """Reads what the watchdog writes, and drops it."""
     while os.read(stream.fileno(), 1 << 20):
         pass
     stream.close()

@@ -80,7 +80,7 @@ def instructions(ground):
 
 
 def stepped(life, path):
-    """So far; waits until somebody counts, and the watchdog waits in its loop."""
+    """So far; waits until the tracer counts, and the watchdog waits in its loop."""
     end = time.monotonic() + PATIENCE
     while not (os.path.exists(path) and os.path.getsize(path) and trace.tracer(life.pid)):
         if time.monotonic() > end:

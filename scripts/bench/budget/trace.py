@@ -80,6 +80,6 @@ def wakeups(pid):
 
 
 def tracer(pid):
-    """The pid of who traces it; 0: nobody does."""
+    """The pid of its tracer; 0: none."""
     with open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("TracerPid"))

@@ -85,11 +85,11 @@ fn fits(what: &str, path: &Path) -> Result<(), BindError> {
     Ok(())
 }
 
-/// Binds and listens in a directory that is held; `what` it is for is said in errors; `unique`: nobody else can want this path. A socket that nobody answers
-/// on is replaced; anything else at the path is left alone.
+/// Binds and listens in a directory that is held; `what` it is for is said in errors; `unique`: no other watchdog can want this
+/// path. A socket that is not answered is replaced; anything else at the path is left alone.
 ///
 /// # Errors
-/// In use, not a socket, somebody else's, too long, or what the kernel says.
+/// In use, not a socket, of another user, too long, or what the kernel says.
 pub(crate) fn bind_in(place: Place, what: &str, path: &Path, unique: bool) -> Result<Bound, BindError> {
     let wrong = |why: String| BindError::Place(format!("{what} {}: {why}", path.display()));
     fits(what, path)?;

@@ -168,7 +168,7 @@ pub(super) fn write_on(view: &View<'_>, from: Place, full: usize, out: &mut Stri
             return Some(at);
         }
     }
-    // Names that workers chose belong together whoever has them: no part of the services for itself.
+    // Names that workers chose belong together, whichever service has them: no part of the services for itself.
     workers::merge(view, &mut text);
     *out = text.out;
     None

@@ -51,7 +51,7 @@ impl Response {
         self.head_with(&format!("Content-Length: {}", self.body.len()), keep)
     }
 
-    /// No answer may be kept or guessed at, run or shown in a frame by somebody else.
+    /// No answer may be kept or guessed at, run or shown in a frame by another page.
     fn head_with(&self, length: &str, keep: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         // Writing to a text does not fail.

@@ -55,7 +55,7 @@ impl Http {
         }
     }
 
-    /// Ends by itself: an answer that cannot be judged after so many bytes is too long. Not inlined: its buffer would be part
+    /// Ends by itself: an answer that says nothing after so many bytes is too long. Not inlined: its buffer would be part
     /// of the frame of every turn, and a frame is touched page by page.
     #[inline(never)]
     fn listen(&mut self) -> Option<Seen> {

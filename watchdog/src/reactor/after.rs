@@ -239,7 +239,7 @@ impl Reactor {
         self.close_what_waits();
     }
 
-    /// Tells what has happened so far: somebody is answered.
+    /// Tells what has happened so far, before an answer is given.
     pub(super) fn tell_what_waits(&mut self) {
         for unread in std::mem::take(&mut self.after.unread) {
             let oom = self.oom(&unread);

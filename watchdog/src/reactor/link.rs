@@ -168,7 +168,7 @@ impl Places {
         }
     }
 
-    /// Makes the one of the next generation. Its name is random and told to nobody before that generation is started.
+    /// Makes the one of the next generation. Its name is random and not told before that generation is started.
     pub(super) fn prepare(&mut self, service: ServiceId, spec: &Spec) {
         if matches!(spec.dialects.notify, Some(NotifyAt::Own)) && !self.ready.contains_key(&service) {
             let owner = self.owner(spec);
@@ -334,7 +334,7 @@ impl Link {
         }
     }
 
-    /// Whether closing it closes nothing that somebody has sent.
+    /// Whether closing it closes nothing that was sent.
     pub(super) fn holds_nothing(&self) -> bool {
         self.brought.is_empty() && self.is_empty()
     }

@@ -26,7 +26,7 @@ const TURN_TIME: Duration = Duration::from_millis(10);
 /// Of one read: as much as a pipe holds by default, and at first no more than a page, which most never fill.
 const PIECE: usize = 64 * 1024;
 const FIRST_PIECE: usize = 4 * 1024;
-/// Of one read where somebody follows: each line of it becomes a text of its own.
+/// Of one read that has followers: each line of it becomes a text of its own.
 const FOLLOWED_PIECE: usize = 16 * 1024;
 /// What a pipe of a dead worker holds at most. Heirs may write on and on, so more is not waited for.
 const LAST: usize = 4 * 1024 * 1024;

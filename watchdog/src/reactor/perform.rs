@@ -97,7 +97,7 @@ impl Reactor {
                 None
             }
             Action::Answer { ticket, reply } => {
-                // Whoever is told the outcome has been told what led to it.
+                // What led to an outcome is told before it.
                 self.tell_what_waits();
                 self.answer(ticket, reply);
                 None

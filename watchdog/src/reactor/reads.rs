@@ -45,7 +45,7 @@ pub(super) struct Share {
     pub(super) bytes: usize,
     pub(super) until: Duration,
     /// Not until the kernel says that nothing is left: a read that was given less than it has room for has emptied the pipe,
-    /// and whoever writes more wakes us. Only where a worker has set its end to packets (O_DIRECT) such a read may leave
+    /// and the next write wakes us. Only where a worker has set its end to packets (O_DIRECT) such a read may leave
     /// something, which comes with what is written next, or at the end.
     pub(super) short: bool,
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 const REQUESTS_PER_TURN: usize = 8;
 /// Connections that the kernel holds for us until we take them.
 const QUEUE: i32 = 4096;
-/// Pieces of long pages that are written in one turn, whoever reads them: a few milliseconds.
+/// Pieces of long pages that are written in one turn, to all readers together: a few milliseconds.
 const PIECES_PER_TURN: usize = 32;
 /// Measuring goes on in the next turn after this time.
 const PORTION: Duration = Duration::from_millis(2);

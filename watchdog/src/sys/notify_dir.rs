@@ -29,7 +29,7 @@ pub(crate) struct NotifyDir {
     runtime: Option<PathBuf>,
     own: Option<PathBuf>,
     others: Option<PathBuf>,
-    /// Those of which nobody has looked yet what others have left there.
+    /// Those that have not been searched yet for what others have left there.
     untidy: Vec<PathBuf>,
     /// Made for this run alone, and removed with it.
     private: Option<PathBuf>,
@@ -91,7 +91,7 @@ impl NotifyDir {
         }
     }
 
-    /// A name that nobody has.
+    /// A name that no file has.
     fn path(&mut self, others: bool) -> io::Result<PathBuf> {
         self.count += 1;
         // Only whoever may use the socket could use its name, so a kernel without random bytes is no reason to fail.
