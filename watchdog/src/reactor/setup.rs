@@ -140,6 +140,7 @@ impl Reactor {
             reads: Default::default(),
             links: BTreeMap::new(),
             places,
+            naming: Default::default(),
             closers: Default::default(),
             scratch: Vec::new(),
             heard: Vec::new(),
@@ -330,7 +331,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
         first_look: None,
         gathered: None,
         slept: clock::slept_offset(),
-        main_next: None,
+        named: Default::default(),
     })
 }
 
