@@ -269,6 +269,37 @@ fn descriptors_on_the_channel_are_closed() {
     dog.stop().count("proto-error", 0);
 }
 
+/// H1: data out of band is passed over by a read and freed with the descriptors that came along, unless it is asked for among the
+/// rest. Failed before: `status` had no answer for as long as the connection lingers
+#[test]
+fn a_descriptor_out_of_band_whose_close_waits_holds_nothing_up() {
+    let steps = ["hello", "urgent:behind", "node-urgent:behind", "status:after", "sleep:1000000"];
+    let hostile = format!("[service.hostile]\ndialects = [\"native\", \"node\"]\n{}\n", talking(&steps));
+    let beating = "[service.neighbour]\nheartbeat_interval = \"1s\"\nheartbeat_timeout = \"3s\"\n".to_string();
+    let text = format!("{hostile}{beating}{}\n", talking(&["n-beats:50:100000"]));
+    let dog = Run::quick_file(&text).spawn();
+    dog.wait_service("hostile", "its last word", |s| s["status_text"] == "after");
+    dog.wait_service("neighbour", "a beat", |s| s["heartbeat"]["last_ms"].as_i64().is_some_and(|ms| ms < 400));
+    dog.stop().count("hang", 0).count("proto-error", 0).count("kill-escalated", 0);
+}
+
+/// H1: the same when it is the last that a worker sends. Failed before: the socket was taken for empty and closed in the loop
+#[test]
+fn descriptors_out_of_band_do_not_hold_up_the_end_of_a_run() {
+    for step in ["urgent", "node-urgent"] {
+        let run = Run::quick().flag("--restart", "always").flag("--restart-limit", "0").flag("--crash-loop-limit", "0");
+        let dog = run.flag("--dialects", "native,node").talks(&["hello", step, "keeper", "exit:3"]).spawn();
+        dog.event("exit", 3);
+        assert!(dog.status()["generation"].as_i64().unwrap() >= 3, "{step}");
+        dog.stop();
+    }
+}
+
+/// The scripted victim as a service of a file.
+fn talking(steps: &[&str]) -> String {
+    common::file::victim(&[&["talk"], steps].concat())
+}
+
 /// Hundreds of generations leave no descriptor behind
 #[test]
 fn channels_are_closed_with_their_generation() {

@@ -30,8 +30,10 @@ fn beside(dog: &Dog) -> Run {
     Run::new().env("WATCHDOG_RUNTIME_DIR", dog.path("run")).env("TERM", "screen")
 }
 
-/// `watchdog top` in a terminal of people.
+/// `watchdog top` in a terminal of people, when there is a watchdog to ask.
 fn top(dog: &Dog, width: &str, height: &str) -> Tmux {
+    let is_socket = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|end| end == "sock");
+    wait_for("the control socket", || std::fs::read_dir(dog.path("run")).ok()?.flatten().find(is_socket));
     Tmux::of(beside(dog), &[watchdog(), "top"], width, height)
 }
 

@@ -45,6 +45,12 @@ fn send_lingering(bytes: &[u8]) {
     sys::close(which);
 }
 
+/// With copies of this one.
+pub(crate) fn send_descriptors(which: i32, count: usize) {
+    let socket = UnixDatagram::unbound().unwrap();
+    sys::send_descriptors(sys::raw(&socket), Some(&address()), b"WATCHDOG=1", which, count);
+}
+
 /// `notify-once TEXT [--times N] [--lingering]`: datagrams from whoever runs this; 1 if it may not send them. With the
 /// last it stays.
 pub(crate) fn once(args: &crate::Args) -> i32 {

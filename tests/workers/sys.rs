@@ -332,8 +332,25 @@ pub(crate) fn send_descriptors(
     which: i32,
     count: usize,
 ) {
+    send_descriptors_with(libc::MSG_NOSIGNAL, socket, to, bytes, which, count);
+}
+
+/// One of them with a byte that is out of band, which an ordinary read passes over.
+pub(crate) fn send_out_of_band(socket: i32, bytes: &[u8], which: i32) {
+    send_descriptors_with(libc::MSG_NOSIGNAL | libc::MSG_OOB, socket, None, bytes, which, 1);
+}
+
+/// And with these flags. What is refused is sent to no one.
+pub(crate) fn send_descriptors_with(
+    flags: i32,
+    socket: i32,
+    to: Option<&std::os::unix::net::SocketAddr>,
+    bytes: &[u8],
+    which: i32,
+    count: usize,
+) {
     use std::os::linux::net::SocketAddrExt;
-    // SAFETY: every pointer leads to a local that outlives the call; the control buffer has room for `count` <= 16.
+    // SAFETY: every pointer leads to a local that outlives the call; the control buffer has room for `count` <= 253.
     unsafe {
         let mut address: libc::sockaddr_un = std::mem::zeroed();
         address.sun_family = libc::AF_UNIX as u16;
@@ -349,7 +366,7 @@ pub(crate) fn send_descriptors(
             length += offset + name.len();
         }
         let mut part = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
-        let mut control = [0_u64; 32];
+        let mut control = [0_u64; 160];
         let mut message: libc::msghdr = std::mem::zeroed();
         if to.is_some() {
             message.msg_name = (&raw mut address).cast();
@@ -366,7 +383,7 @@ pub(crate) fn send_descriptors(
         for at in 0..count {
             libc::CMSG_DATA(header).cast::<i32>().add(at).write_unaligned(which);
         }
-        libc::sendmsg(socket, &message, libc::MSG_NOSIGNAL);
+        libc::sendmsg(socket, &message, flags);
     }
 }
 

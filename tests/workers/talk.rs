@@ -6,8 +6,8 @@
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
 //! `stopping`, `reloading`, `extend:MS`, `health:NAME=pass,NAME=WHY`,
 //! `metrics:NAME=N`, `histogram:NAME=N,M` (so many up to 0.5, so many above), `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
-//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `lingering` (a descriptor whose close waits), `close`,
-//! `heir` and `thief` (children with the channel); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
+//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `lingering` (a descriptor whose close waits), `urgent[:behind]` and `node-urgent[:behind]` (the same out of band, on either channel, with words behind it), `fill:N:TIMES` (messages with N copies of it on all channels), `close`,
+//! `heir` and `thief` (children with the channel), `keeper` (a child that says nothing and outlives a TERM); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
 //! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
 
 use crate::sys::{self, mono_ns};
@@ -56,6 +56,26 @@ fn pong(nonce: u64) -> Vec<u8> {
 
 fn ms(word: &str) -> Duration {
     Duration::from_millis(word.parse().unwrap_or_else(|_| panic!("milliseconds: {word:?}")))
+}
+
+/// The channel in Node's dialect.
+fn node_channel() -> i32 {
+    std::env::var("NODE_CHANNEL_FD").unwrap().parse().unwrap()
+}
+
+/// A descriptor whose close waits, with the last byte and out of band; and the same bytes once more `behind` it, so that an
+/// ordinary read passes over it.
+fn out_of_band(fd: i32, bytes: &[u8], behind: bool) {
+    let which = sys::lingering();
+    sys::behind_the_back_of_the_parent(|| {
+        let (last, first) = bytes.split_last().unwrap();
+        sys::try_write(fd, first);
+        sys::send_out_of_band(fd, &[*last], which);
+        sys::close(which);
+        if behind {
+            sys::try_write(fd, bytes);
+        }
+    });
 }
 
 fn for_ever() -> ! {
@@ -148,9 +168,19 @@ impl Talker<'_> {
                     sys::close(which);
                 });
             }
+            "urgent" => out_of_band(self.fd, &frame(4, &[]), value == "behind"),
+            "node-urgent" => out_of_band(node_channel(), b"{\"type\":\"beat\"}\n", value == "behind"),
+            "fill" => self.fill(value),
             "close" => sys::close(self.fd),
             "heir" => self.heir(),
             "thief" => self.thief(),
+            "keeper" => {
+                _ = sys::fork(|| {
+                    sys::setsid();
+                    sys::set_action(libc::SIGTERM, true);
+                    for_ever()
+                })
+            }
             "sleep" => std::thread::sleep(ms(value)),
             "spin" => spin(time()),
             "stop-self" => sys::send(sys::pid(), libc::SIGSTOP),
@@ -171,6 +201,19 @@ impl Talker<'_> {
         while count == 0 || sent < count {
             self.send(&many);
             sent += 4096;
+        }
+    }
+
+    /// N descriptors whose close waits with one message on each channel, and that so many times.
+    fn fill(&self, value: &str) {
+        let (count, times) = value.split_once(':').unwrap();
+        for _ in 0..times.parse::<u64>().unwrap() {
+            let which = sys::lingering();
+            let count = count.parse().unwrap();
+            sys::send_descriptors(self.fd, None, &frame(4, &[]), which, count);
+            sys::send_descriptors(node_channel(), None, b"{\"type\":\"beat\"}\n", which, count);
+            notify::send_descriptors(which, count);
+            sys::close(which);
         }
     }
 

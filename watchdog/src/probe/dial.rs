@@ -1,10 +1,12 @@
 //! A connection, made without waiting: to the first of several addresses that takes one.
 
 use super::{Seen, reason};
+use crate::sys::channel;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// A connection that is being made.
@@ -46,7 +48,7 @@ impl Dial {
     /// To a path.
     pub(crate) fn unix(path: &Path, registry: &Registry, token: Token) -> Result<Dial, Seen> {
         let place = path.display().to_string();
-        let mut stream = UnixStream::connect(path).map_err(|e| match e.kind() == ErrorKind::WouldBlock {
+        let mut stream = connected(path).map_err(|e| match e.kind() == ErrorKind::WouldBlock {
             // Unlike TCP there is no handshake to wait for: either it is queued, or there is no room.
             true => Seen::failure(format!("{place}: its queue is full")),
             false => refused(&place, &e),
@@ -58,6 +60,7 @@ impl Dial {
 
     /// The next address.
     fn next(&mut self, registry: &Registry, token: Token) -> Result<(), Seen> {
+        // Of several addresses none is a path, and so nothing is left of it.
         self.end(registry);
         while let Some(address) = self.left.next() {
             self.place = address.to_string();
@@ -99,12 +102,19 @@ impl Dial {
         &self.place
     }
 
-    /// Takes it out of the loop and closes it.
-    pub(crate) fn end(&mut self, registry: &Registry) {
-        match self.line.take() {
-            Some(Line::Tcp(mut stream)) => drop(registry.deregister(&mut stream)),
-            Some(Line::Unix(mut stream)) => drop(registry.deregister(&mut stream)),
-            None => {}
+    /// Takes it out of the loop and closes it. Some: the server has sent something, and descriptors may be among it, so it is
+    /// to be closed elsewhere.
+    pub(crate) fn end(&mut self, registry: &Registry) -> Option<OwnedFd> {
+        match self.line.take()? {
+            Line::Tcp(mut stream) => {
+                let _ = registry.deregister(&mut stream);
+                None
+            }
+            Line::Unix(mut stream) => {
+                let _ = registry.deregister(&mut stream);
+                let stream = OwnedFd::from(stream);
+                (!channel::is_empty_for_good(stream.as_fd(), true)).then_some(stream)
+            }
         }
     }
 
@@ -125,6 +135,10 @@ impl Dial {
             None => Err(ErrorKind::NotConnected.into()),
         }
     }
+}
+
+fn connected(path: &Path) -> io::Result<UnixStream> {
+    channel::dial(path).map(|stream| UnixStream::from_std(stream.into()))
 }
 
 impl Line {

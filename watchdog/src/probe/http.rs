@@ -6,6 +6,7 @@ use super::dial::{Dial, Step};
 use crate::spec::HttpCheck;
 use mio::{Registry, Token};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
 
 /// Bytes of one read.
 const PIECE: usize = 16 * 1024;
@@ -84,8 +85,8 @@ impl Http {
         format!("{}: {how}", self.asked)
     }
 
-    pub(crate) fn end(&mut self, registry: &Registry) {
-        self.dial.end(registry);
+    pub(crate) fn end(&mut self, registry: &Registry) -> Option<OwnedFd> {
+        self.dial.end(registry)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::machine::Outcome;
 use crate::spec::Check;
 pub(crate) use crate::sys::reason;
 use mio::{Registry, Token};
+use std::os::fd::OwnedFd;
 
 /// Longest message of a try, characters.
 const MESSAGE: usize = 200;
@@ -96,8 +97,8 @@ impl Errand {
         }
     }
 
-    /// Takes its socket out of the loop.
-    pub(crate) fn end(&mut self, registry: &Registry) {
+    /// Takes its socket out of the loop. Some: it is to be closed elsewhere.
+    pub(crate) fn end(&mut self, registry: &Registry) -> Option<OwnedFd> {
         match self {
             Errand::Dial(dial) => dial.end(registry),
             Errand::Http(http) => http.end(registry),

@@ -323,6 +323,11 @@ impl Reactor {
             let _ = signals::kill(pid, libc::SIGKILL);
             killed = true;
         }
+        // What these have not closed is closed by our own end, which waits for no peer.
+        for pid in self.closers.pids() {
+            let _ = signals::kill(pid, libc::SIGKILL);
+            killed = true;
+        }
         self.forget_strangers();
         if self.end_all_orphans() || killed {
             self.settle(&mut events);

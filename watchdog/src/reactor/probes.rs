@@ -213,7 +213,10 @@ impl Reactor {
     fn end_try(&mut self, token: usize) -> Option<Try> {
         let mut one = self.tries.remove(token)?;
         match &mut one.errand {
-            Kind::Socket(errand) => errand.end(self.poll.registry()),
+            Kind::Socket(errand) => {
+                let left = errand.end(self.poll.registry());
+                self.close_elsewhere(one.which.service, token, left.into_iter().collect());
+            }
             Kind::Command(exec) => {
                 exec.close(self.poll.registry());
                 if self.tries.by_pid.remove(&exec.pid).is_some() {

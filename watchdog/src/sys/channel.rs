@@ -4,7 +4,7 @@
 use super::fds;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::sockopt::{OobInline, PassCred};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind, connect, recv, setsockopt, shutdown, socket,
     socketpair,
@@ -12,7 +12,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, fchmod, fstat};
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,29 @@ pub(crate) struct Received {
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    nothing_out_of_band(&ours)?;
+    Ok((ours, theirs))
+}
+
+/// What the other side sends out of band is data as any other. Else a read would pass over it, the kernel would close the
+/// descriptors that came along in our place, and a look would take the socket for empty.
+fn nothing_out_of_band(stream: &OwnedFd) -> io::Result<()> {
+    Ok(setsockopt(stream, OobInline, &true)?)
+}
+
+/// A connection to a server at this path, which is not ours and is not to send us descriptors: it cannot where the kernel
+/// refuses them (Linux 6.16). Never waits, also not for what is read and written.
+///
+/// # Errors
+/// WouldBlock when the queue of the server is full; nothing listens there; no descriptors.
+pub(crate) fn dial(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nothing_out_of_band(&stream)?;
+    let _ = fds::refuse_descriptors(stream.as_fd());
+    connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(stream)
 }
 
 /// The file of a socket: removed with this value.

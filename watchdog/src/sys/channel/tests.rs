@@ -176,6 +176,48 @@ fn what_is_left_in_a_socket_is_seen_without_taking_it() {
     drop((reader, theirs));
 }
 
+/// H1. Failed before: the look saw nothing, and the read passed over it and had the kernel close what came along.
+#[test]
+fn what_comes_out_of_band_is_seen_and_read_with_its_descriptors() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (ours, theirs) = pair().unwrap();
+    let rights = [writer.as_raw_fd()];
+    for byte in [b"a", b"b", b"c"] {
+        let with = [ControlMessage::ScmRights(&rights)];
+        sendmsg::<()>(theirs.as_raw_fd(), &[IoSlice::new(byte)], &with, MsgFlags::MSG_OOB, None).unwrap();
+    }
+    for byte in [b"a", b"b"] {
+        let mut buffer = [0; 8];
+        let got = receive(ours.as_fd(), &mut buffer).unwrap();
+        assert_eq!((&buffer[..got.bytes], got.descriptors.len()), (&byte[..], 1));
+    }
+    assert!(!is_empty_for_good(ours.as_fd(), true));
+    assert_eq!(receive(ours.as_fd(), &mut [0; 8]).unwrap().descriptors.len(), 1);
+    assert!(is_empty_for_good(ours.as_fd(), true));
+    drop((reader, theirs));
+}
+
+/// H1: the server of a probe may be another user's. Failed before: closing the connection closed what it had sent.
+#[test]
+fn a_server_that_is_dialled_sends_no_descriptors_or_is_closed_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("server");
+    let listener = UnixListener::bind(&path).unwrap();
+    for flags in [MsgFlags::empty(), MsgFlags::MSG_OOB] {
+        let connection = dial(&path).unwrap();
+        let refuses = fds::refuse_descriptors(connection.as_fd());
+        let (taken, _) = listener.accept().unwrap();
+        let rights = [taken.as_raw_fd()];
+        let with = [ControlMessage::ScmRights(&rights)];
+        let sent = sendmsg::<()>(taken.as_raw_fd(), &[IoSlice::new(b"x")], &with, flags, None);
+        assert!(!refuses || sent == Err(Errno::EPERM), "{sent:?}");
+        assert_eq!(is_empty_for_good(connection.as_fd(), true), refuses);
+    }
+    let connection = dial(&path).unwrap();
+    listener.accept().unwrap().0.write_all(b"x").unwrap();
+    assert!(!is_empty_for_good(connection.as_fd(), true), "what is left may hold descriptors");
+}
+
 #[test]
 fn a_socket_that_refuses_descriptors_hands_that_on_to_its_connections() {
     let dir = tempfile::tempdir().unwrap();
