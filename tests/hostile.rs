@@ -260,7 +260,7 @@ fn a_half_closed_client_is_answered() {
 }
 
 /// M4: MAINPID in every line of a flood costs a few looks at the processes that are named, and holds up neither questions nor
-/// the beats of another service. Counted in reads: a look at a process this deep is more than a hundred. Failed before: a look
+/// the beats of another service. Counted in reads: a look at a process this deep is hundreds of them. Failed before: a look
 /// for each line
 #[test]
 fn a_flood_of_main_pids_is_a_few_looks() {

@@ -1,5 +1,5 @@
 //! MAINPID: whom a worker names as its main process for when the present one ends. Whether that one is of its tree takes up
-//! to a hundred reads in `/proc`, and a datagram has room for many names: so of all that is heard of a service at once only
+//! to hundreds of reads in `/proc`, and a datagram has room for many names: so of all that is heard of a service at once only
 //! the last counts, and of those only a few in a second are looked at. The newest of the others waits until that is allowed
 //! again, or until the main process ends: the last word wins.
 
