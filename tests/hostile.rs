@@ -1,4 +1,4 @@
-//! Hostile and careless clients of the control socket: they get an answer or a closed door, and harm nobody (CTL-*).
+//! Hostile and careless clients of the control socket, and a worker that is worse: they get an answer or a closed door, and harm nobody (CTL-*).
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod common;
@@ -257,6 +257,28 @@ fn a_half_closed_client_is_answered() {
     std::io::Read::read_to_string(&mut client, &mut answer).unwrap();
     assert!(answer.contains("\"ok\":true"), "{answer:?}");
     dog.stop();
+}
+
+/// M4: MAINPID in every line of a flood costs a few looks at the processes that are named, and holds up neither questions nor
+/// the beats of another service. Counted in reads: a look at a process this deep is hundreds of them. Failed before: a look
+/// for each line
+#[test]
+fn a_flood_of_main_pids_is_a_few_looks() {
+    const DATAGRAMS: u64 = 1000;
+    let mains = format!("n-mains:{DATAGRAMS}");
+    let flood = common::file::victim(&["talk", "deep:70", &mains, "n:STATUS=flooded", "n-mains:1000000000"]);
+    let beats = common::file::victim(&["talk", "hello", "serve"]);
+    let rules = "heartbeat_interval = \"500ms\"\nheartbeat_timeout = \"5s\"";
+    let dog = Run::quick_file(&format!("[service.a]\n{flood}\n[service.b]\n{beats}\n{rules}\n")).spawn();
+    dog.wait_service("a", "the flood", |s| s["status_text"] == "flooded");
+    let reads = procs::reads(dog.pid());
+    assert!(reads < 64 * DATAGRAMS, "{reads} reads, fewer than lines were wanted");
+    for _ in 0..20 {
+        assert_eq!(dog.service("b")["state"], "running");
+    }
+    assert!(procs::alive(dog.pid_of("a", 1)), "it floods");
+    assert!(dog.events_of("hang").is_empty(), "{:?}", dog.events_of("hang"));
+    dog.stop().count("hang", 0);
 }
 
 /// The only socket in the runtime directory of a run.

@@ -496,6 +496,19 @@ fn a_worker_that_hands_over_to_its_child_goes_on_under_its_pid() {
     assert!(ended.of("exit")[0]["uptime_ms"].as_u64().unwrap() >= 1400, "{}", ended.story());
 }
 
+/// M4: of more names than are looked at, the last one is the main process
+#[test]
+fn the_last_of_many_that_are_named_takes_over() {
+    let mut steps = vec!["hand-over:1500:7"];
+    for _ in 0..12 {
+        // heard one by one
+        steps.extend(["n:MAINPID=%P", "barrier", "n:MAINPID=%F", "barrier"]);
+    }
+    steps.push("exit:0");
+    let ended = Run::once().talks(&steps).run().code(7).count("spawn", 1).count("exit", 1);
+    assert!(ended.of("exit")[0]["uptime_ms"].as_u64().unwrap() >= 1400, "{}", ended.story());
+}
+
 /// The same: it is the one that is stopped, and the one that is started again when it fails
 #[test]
 fn the_child_that_was_handed_over_to_is_stopped_and_restarted() {

@@ -94,6 +94,12 @@ pub fn status_field(pid: i32, key: &str) -> u64 {
     line.and_then(|v| v.split_whitespace().next()?.parse().ok()).unwrap_or_else(|| panic!("no {key} of {pid}"))
 }
 
+/// Calls of read(2) and its like that a process has made.
+pub fn reads(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("syscr: ")?.parse().ok()).unwrap()
+}
+
 /// User and system time of a process in clock ticks (10 ms).
 pub fn cpu_ticks(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! Steps of `talk` in the dialect of sd_notify(3), and ways to be ready that are no dialect.
 //!
 //! `n:TEXT` (a datagram; `|` parts its lines, `%P` is the own pid, `%F` that of the last fork), `n-beats:MS:N`, `zero`,
-//! `huge`, `n-flood:N`, `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
-//! (a child that lives on), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
+//! `huge`, `n-flood:N`, `n-mains:N` (datagrams of nothing but MAINPID, of the last two that `deep` forked), `n-descriptors:N`, `barrier`, `child:TEXT` and `brief-child:TEXT` (a child sends it and ends), `fork`
+//! (a child that lives on), `deep:N` (N of them, each the child of the one before), `hand-over:MS:CODE` (the same, ends after MS with CODE), `fd:TEXT` (on
 //! WATCHDOG_READY_FD), `heir-waits:CODE` (a child that ends with CODE at its first TERM, or with 99 if there is a second one),
 //! `daemon:MS:CODE` (as `hand-over`, forked twice and in a session of its own), `n-lingering:TEXT` (with a descriptor whose close waits), `recycle` (another child with the pid of the last, which is
 //! killed), `say:TEXT` and `err:TEXT` (a line of output), `listen:PORT`, `listen6:PORT`, `child-listen:PORT`.
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 static FORKED: AtomicI32 = AtomicI32::new(0);
+/// The parent of that one, where `deep` forked it.
+static PARENT: AtomicI32 = AtomicI32::new(0);
 
 /// The address in NOTIFY_SOCKET.
 fn address() -> SocketAddr {
@@ -87,6 +89,19 @@ fn forked(talker: &Talker<'_>, life: impl FnOnce() -> i32) {
     talker.log(&format!("forked {pid}"));
 }
 
+/// So many more generations; the last but one says who it and its child are.
+fn deeper(more: u32, to: i32) {
+    let child = sys::fork(|| {
+        if more > 1 {
+            deeper(more - 1, to);
+        }
+        live()
+    });
+    if more == 1 {
+        sys::write_fd(to, &[sys::pid().to_le_bytes(), child.to_le_bytes()].concat());
+    }
+}
+
 pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
     match name {
         "n" => {
@@ -154,6 +169,17 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
                 let _ = socket.send_to_addr(b"WATCHDOG=1", &address());
             }
         }
+        "n-mains" => {
+            let socket = UnixDatagram::unbound().unwrap();
+            let last = FORKED.load(Ordering::Relaxed);
+            let two = format!("MAINPID={}\nMAINPID={last}\n", PARENT.load(Ordering::Relaxed)).repeat(32);
+            // each datagram ends with another one than the datagram before
+            let turned = two.split_once('\n').map(|(first, rest)| format!("{rest}{first}\n")).unwrap();
+            for n in 0..value.parse::<u64>().unwrap() {
+                let text = if n % 2 == 0 { &two } else { &turned };
+                let _ = socket.send_to_addr(text.as_bytes(), &address());
+            }
+        }
         "n-descriptors" => {
             let socket = UnixDatagram::unbound().unwrap();
             for _ in 0..value.parse::<u64>().unwrap() {
@@ -187,6 +213,16 @@ pub(crate) fn step(talker: &Talker<'_>, name: &str, value: &str) {
             sys::wait(child, 0);
         }
         "fork" => forked(talker, || live()),
+        "deep" => {
+            let (mine, theirs) = sys::pipe();
+            deeper(value.parse().unwrap(), theirs);
+            let mut pids = [0; 8];
+            assert_eq!(sys::read_fd(mine, &mut pids), 8);
+            let [parent, last] = [0, 4].map(|at| i32::from_le_bytes(pids[at..at + 4].try_into().unwrap()));
+            PARENT.store(parent, Ordering::Relaxed);
+            FORKED.store(last, Ordering::Relaxed);
+            talker.log(&format!("forked {last}"));
+        }
         "hand-over" => {
             let (time, code) = pair(value);
             forked(talker, || {

@@ -25,7 +25,7 @@ pub(super) struct Successor {
 
 impl Successor {
     /// What it is, if it still is: as long as it can be signalled, its number is its own.
-    fn stat(&self) -> Option<proc::Stat> {
+    pub(super) fn stat(&self) -> Option<proc::Stat> {
         let stat = proc::stat(self.pid)?;
         signals::pidfd_send(self.pidfd.as_fd(), 0).ok().map(|()| stat)
     }
@@ -101,8 +101,14 @@ impl Reactor {
     pub(super) fn passes_on(&mut self, id: ServiceId) -> bool {
         let me = self.me;
         let goes_on = self.machine.services().get(id.0 as usize).is_some_and(Service::may_hand_over);
+        if goes_on {
+            // What it said last may have had to wait.
+            self.look_at_named(id);
+        }
         let Some(worker) = self.workers.get_mut(id.0 as usize) else { return false };
-        let Some(successor) = worker.main_next.take().filter(|_| goes_on) else { return false };
+        let next = worker.named.take_next();
+        worker.named.forget();
+        let Some(successor) = next.filter(|_| goes_on) else { return false };
         let Some(now) = successor.stat().filter(|s| s.ppid == me && s.state != b'Z') else { return false };
         let Successor { pid: next, pidfd } = successor;
         if self.mains.contains_key(&next) {

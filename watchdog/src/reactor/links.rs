@@ -2,13 +2,11 @@
 //! Nothing a worker sends or leaves unread can hold the loop up or grow without bound.
 
 use super::Reactor;
-use super::inspect::Successor;
 use super::link::{Came, Heard, Link};
 use crate::dialect::{lanes, native, node, notify};
 use crate::machine::*;
-use crate::spec::Form;
 use crate::sys::channel;
-use crate::sys::{clock, fds, proc, signals, spawn, tree};
+use crate::sys::clock;
 use mio::unix::SourceFd;
 use mio::{Interest, Token};
 use std::io::ErrorKind;
@@ -27,8 +25,6 @@ const LAST_SHARES: usize = 64;
 const OUTBOX: usize = 64 * 1024;
 /// Senders that may not speak for a worker are told of at most so often.
 const DENIED_EVERY: Duration = Duration::from_secs(1);
-/// Parents looked at from a process up to the main process.
-const DEPTH: usize = 64;
 /// Descriptors of a dead worker that are taken from its channel before the rest is left to whoever closes it.
 const LAST_DESCRIPTORS: usize = 512;
 /// A memory file that holds no more than this is closed at once: freeing it takes no time.
@@ -134,6 +130,7 @@ impl Reactor {
             self.give(id, generation, dialect, one);
         }
         self.heard = heard;
+        self.note_main(id);
         if foreign > 0 {
             self.feed(Event::Foreign { service: id, generation, count: foreign as u64 });
         }
@@ -180,7 +177,11 @@ impl Reactor {
     /// One thing that came over a channel.
     fn give(&mut self, service: ServiceId, generation: Generation, dialect: Dialect, came: Came) {
         match came {
-            Came::News(News::MainPid(pid)) => self.note_main(service, generation, pid),
+            Came::News(News::MainPid(pid)) => {
+                if let Some(worker) = self.workers.get_mut(service.0 as usize) {
+                    worker.named.say(generation, pid);
+                }
+            }
             Came::News(news) => {
                 if let (News::Beat | News::Pong(_), Some(worker)) = (&news, self.workers.get_mut(service.0 as usize)) {
                     worker.slept = clock::slept_offset();
@@ -195,26 +196,6 @@ impl Reactor {
                 }
             }
         }
-    }
-
-    /// Whether a process belongs to the tree of the worker: it is the main process, descends from it, or bears its marks, as
-    /// what is left of a tree does. Asked for a process that was named, never for one that names itself.
-    fn is_of_tree(&self, id: ServiceId, pid: i32) -> bool {
-        let Some(worker) = self.workers.get(id.0 as usize) else { return false };
-        let Some(main) = worker.proc.as_ref().map(|p| p.pid).filter(|_| pid > 1) else { return false };
-        if pid == main {
-            return true;
-        }
-        let mut at = pid;
-        for _ in 0..DEPTH {
-            match proc::stat(at).map(|s| s.ppid) {
-                Some(parent) if parent == main => return true,
-                Some(parent) if parent > 1 && parent != self.me => at = parent,
-                _ => break,
-            }
-        }
-        // It has lost its parents, as a daemon has: its group, its session or its environment say whose it is.
-        tree::Marks { all_mine: false, ..worker.marks.clone() }.own(pid)
     }
 
     fn deny(&mut self, id: ServiceId, sender: i32, uid: u32) {
@@ -238,26 +219,6 @@ impl Reactor {
     pub(super) fn is_denied_first(&self, notice: &Notice) -> bool {
         let worker = notice.service.and_then(|id| self.workers.get(id.0 as usize));
         worker.is_none_or(|w| w.denied.said.is_none() || w.denied.said != notice.generation)
-    }
-
-    /// MAINPID: believed only of a living process of the worker's tree that is not the main process of another service, and
-    /// acted upon when the main process ends. From here on the process is held, and not its number.
-    fn note_main(&mut self, id: ServiceId, generation: Generation, pid: i32) {
-        if self.main_of(id, generation).is_none() || pid == self.me || self.mains.get(&pid).is_some_and(|of| *of != id)
-        {
-            return;
-        }
-        let Some(before) = proc::stat(pid).filter(|s| s.state != b'Z' && s.state != b'X') else { return };
-        let Ok(pidfd) = signals::pidfd_open(pid) else { return };
-        let pidfd = if self.instance.form == Form::Prefix { pidfd } else { fds::raise(pidfd, spawn::FLOOR) };
-        // The descriptor stands for the process that is looked at only if that has not been replaced meanwhile.
-        let same = |s: proc::Stat| s.start == before.start && s.state != b'Z';
-        if self.is_of_tree(id, pid)
-            && proc::stat(pid).is_some_and(same)
-            && let Some(worker) = self.workers.get_mut(id.0 as usize)
-        {
-            worker.main_next = Some(Successor { pid, pidfd });
-        }
     }
 
     // --- lanes ---

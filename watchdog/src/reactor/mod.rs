@@ -17,6 +17,7 @@ mod launch;
 mod launching;
 mod link;
 mod links;
+mod main_pid;
 mod measure;
 mod orphans;
 mod outputs;
@@ -119,7 +120,7 @@ struct Worker {
     /// How long the machine had slept at its last sign of life.
     slept: Duration,
     /// Its own word for who is the main process when the present one ends (MAINPID).
-    main_next: Option<inspect::Successor>,
+    named: main_pid::Named,
 }
 
 /// A client that waits for the machine's answer.
@@ -169,6 +170,8 @@ struct Reactor {
     links: BTreeMap<usize, Box<link::Link>>,
     /// Where notify sockets are made.
     places: link::Places,
+    /// Whose main process was named more often than is looked at.
+    naming: BTreeSet<ServiceId>,
     /// Descriptors that came over channels.
     closers: closers::Closers,
     /// What is read from a channel, and what it said: kept, so that a beat allocates nothing.
@@ -334,6 +337,7 @@ impl Reactor {
             .chain(self.pending.due())
             .chain(self.after.due())
             .chain(self.tidy_due)
+            .chain(self.named_deadline())
             .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .chain(self.web.as_ref().and_then(web::Web::next_deadline))
             .min();
@@ -380,6 +384,7 @@ impl Reactor {
         for token in tokens.iter().filter(|t| t.0 >= FIRST_TOKEN) {
             self.serve_link(token.0);
         }
+        self.look_at_those_named();
         self.read_outputs(tokens);
         if tokens.iter().any(|t| SINKS.contains(t)) {
             self.flush_sinks();

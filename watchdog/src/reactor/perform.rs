@@ -187,7 +187,7 @@ impl Reactor {
         if let Some(worker) = self.workers.get_mut(id.0 as usize) {
             worker.told.clear();
             worker.told_group = None;
-            worker.main_next = None;
+            worker.named.forget();
             worker.proc = Some(proc);
             worker.group = group;
             worker.marks = marks;

@@ -141,6 +141,7 @@ impl Reactor {
             links: BTreeMap::new(),
             places,
             closers: Closers::new(fds::limit()),
+            naming: Default::default(),
             scratch: Vec::new(),
             heard: Vec::new(),
             spare: Actions::new(),
@@ -335,7 +336,7 @@ pub(super) fn worker(spec: &Spec) -> Result<Worker, FileError> {
         first_look: None,
         gathered: None,
         slept: clock::slept_offset(),
-        main_next: None,
+        named: Default::default(),
     })
 }
 
