@@ -295,6 +295,33 @@ fn descriptors_out_of_band_do_not_hold_up_the_end_of_a_run() {
     }
 }
 
+/// H1: a message whose descriptors have no room is closed in our place, at least in part. Failed before: with a limit that only
+/// a privileged one could raise the loop stood still
+#[test]
+fn more_descriptors_than_there_is_room_for_hold_nothing_up() {
+    let steps = ["hello", "fill", "note:sent", "n:STATUS=after", "sleep:1000000"];
+    let hostile = |n: u32| {
+        let log = format!("[service.hostile{n}]\ndialects = [\"native\", \"node\", \"notify\"]\n");
+        log + &talking(&steps) + "\n"
+    };
+    let beating = "[service.neighbour]\nheartbeat_interval = \"1s\"\nheartbeat_timeout = \"3s\"\n".to_string();
+    let text = (1..=3).map(hostile).collect::<String>() + &beating + &talking(&["n-beats:50:100000"]) + "\n";
+    let run = Run::quick_file(&text);
+    std::fs::set_permissions(run.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let mut arranged = vec!["--rlimit", "7=1024:1024"];
+    if common::is_root() {
+        arranged.extend(["--uid", "65534"]);
+    }
+    let dog = run.arranged(arranged).spawn();
+    for n in 1..=3 {
+        dog.wait_service(&format!("hostile{n}"), "its last word", |s| s["status_text"] == "after");
+    }
+    dog.wait_service("neighbour", "a beat", |s| s["heartbeat"]["last_ms"].as_i64().is_some_and(|ms| ms < 400));
+    let settled = within(Duration::from_secs(30), || procs::fd_count(dog.pid()) < 200);
+    assert!(settled, "{} descriptors", procs::fd_count(dog.pid()));
+    dog.stop().count("hang", 0).count("proto-error", 0).count("kill-escalated", 0);
+}
+
 /// The scripted victim as a service of a file.
 fn talking(steps: &[&str]) -> String {
     common::file::victim(&[&["talk"], steps].concat())

@@ -45,10 +45,10 @@ fn send_lingering(bytes: &[u8]) {
     sys::close(which);
 }
 
-/// With copies of this one.
-pub(crate) fn send_descriptors(which: i32, count: usize) {
+/// With these descriptors.
+pub(crate) fn send_all(flags: i32, bytes: &[u8], all: &[i32]) -> bool {
     let socket = UnixDatagram::unbound().unwrap();
-    sys::send_descriptors(sys::raw(&socket), Some(&address()), b"WATCHDOG=1", which, count);
+    sys::send_all(flags, sys::raw(&socket), Some(&address()), bytes, all)
 }
 
 /// `notify-once TEXT [--times N] [--lingering]`: datagrams from whoever runs this; 1 if it may not send them. With the

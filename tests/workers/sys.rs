@@ -332,25 +332,24 @@ pub(crate) fn send_descriptors(
     which: i32,
     count: usize,
 ) {
-    send_descriptors_with(libc::MSG_NOSIGNAL, socket, to, bytes, which, count);
+    send_all(libc::MSG_NOSIGNAL, socket, to, bytes, &vec![which; count]);
 }
 
 /// One of them with a byte that is out of band, which an ordinary read passes over.
 pub(crate) fn send_out_of_band(socket: i32, bytes: &[u8], which: i32) {
-    send_descriptors_with(libc::MSG_NOSIGNAL | libc::MSG_OOB, socket, None, bytes, which, 1);
+    send_all(libc::MSG_NOSIGNAL | libc::MSG_OOB, socket, None, bytes, &[which]);
 }
 
-/// And with these flags. What is refused is sent to no one.
-pub(crate) fn send_descriptors_with(
+/// And all of these, with these flags. False: it was not sent.
+pub(crate) fn send_all(
     flags: i32,
     socket: i32,
     to: Option<&std::os::unix::net::SocketAddr>,
     bytes: &[u8],
-    which: i32,
-    count: usize,
-) {
+    all: &[i32],
+) -> bool {
     use std::os::linux::net::SocketAddrExt;
-    // SAFETY: every pointer leads to a local that outlives the call; the control buffer has room for `count` <= 253.
+    // SAFETY: every pointer leads to a local that outlives the call; the control buffer has room for 253 of them.
     unsafe {
         let mut address: libc::sockaddr_un = std::mem::zeroed();
         address.sun_family = libc::AF_UNIX as u16;
@@ -375,15 +374,15 @@ pub(crate) fn send_descriptors_with(
         message.msg_iov = &mut part;
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = libc::CMSG_SPACE((count * 4) as u32) as _;
+        message.msg_controllen = libc::CMSG_SPACE((all.len() * 4) as u32) as _;
         let header = libc::CMSG_FIRSTHDR(&message);
         (*header).cmsg_level = libc::SOL_SOCKET;
         (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN((count * 4) as u32) as _;
-        for at in 0..count {
-            libc::CMSG_DATA(header).cast::<i32>().add(at).write_unaligned(which);
+        (*header).cmsg_len = libc::CMSG_LEN((all.len() * 4) as u32) as _;
+        for (at, one) in all.iter().enumerate() {
+            libc::CMSG_DATA(header).cast::<i32>().add(at).write_unaligned(*one);
         }
-        libc::sendmsg(socket, &message, flags);
+        libc::sendmsg(socket, &message, flags) >= 0
     }
 }
 

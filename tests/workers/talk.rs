@@ -6,7 +6,7 @@
 //! Steps: `hello[:VERSION]`, `ready`, `takes` (the word Shutdown), `status:TEXT`, `beat`, `beats:MS:N`, `pong:NONCE`,
 //! `stopping`, `reloading`, `extend:MS`, `health:NAME=pass,NAME=WHY`,
 //! `metrics:NAME=N`, `histogram:NAME=N,M` (so many up to 0.5, so many above), `panic:TEXT`, `stack:THREAD:TEXT`, `serve[:MS[:DELAY]]` (answers pings), `deaf[:MS]` (reads and does not answer),
-//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `lingering` (a descriptor whose close waits), `urgent[:behind]` and `node-urgent[:behind]` (the same out of band, on either channel, with words behind it), `fill:N:TIMES` (messages with N copies of it on all channels), `close`,
+//! `unasked:MS`, `replay:MS`, `double:MS`, `drip:MS` (ways to answer); `bytes:HEX`, `body:N` (a frame of that length), `flood:N`, `descriptors:N`, `lingering` (a descriptor whose close waits), `urgent[:behind]` and `node-urgent[:behind]` (the same out of band, on either channel, with words behind it), `fill` (as many descriptors as go with one message, on all channels), `close`,
 //! `heir` and `thief` (children with the channel), `keeper` (a child that says nothing and outlives a TERM); `sleep:MS`, `spin[:MS]`, `stop-self`, `exit:N`, `note:TEXT`,
 //! `term` (waits for TERM, which is blocked from the start on), and those of [`crate::notify`].
 
@@ -170,7 +170,7 @@ impl Talker<'_> {
             }
             "urgent" => out_of_band(self.fd, &frame(4, &[]), value == "behind"),
             "node-urgent" => out_of_band(node_channel(), b"{\"type\":\"beat\"}\n", value == "behind"),
-            "fill" => self.fill(value),
+            "fill" => self.fill(),
             "close" => sys::close(self.fd),
             "heir" => self.heir(),
             "thief" => self.thief(),
@@ -204,17 +204,32 @@ impl Talker<'_> {
         }
     }
 
-    /// N descriptors whose close waits with one message on each channel, and that so many times.
-    fn fill(&self, value: &str) {
-        let (count, times) = value.split_once(':').unwrap();
-        for _ in 0..times.parse::<u64>().unwrap() {
-            let which = sys::lingering();
-            let count = count.parse().unwrap();
-            sys::send_descriptors(self.fd, None, &frame(4, &[]), which, count);
-            sys::send_descriptors(node_channel(), None, b"{\"type\":\"beat\"}\n", which, count);
-            notify::send_descriptors(which, count);
-            sys::close(which);
-        }
+    /// As many descriptors as go with one message, on each channel. The first and the last of them are such that the close waits:
+    /// the first keeps those after it open, the last is what there is no room for. Sent by a child, which may have to wait when it
+    /// closes its own.
+    fn fill(&self) {
+        let (mine, theirs) = sys::pipe();
+        sys::fork(|| {
+            let flags = libc::MSG_NOSIGNAL;
+            let node = b"{\"type\":\"beat\"}\n";
+            let send = |channel: usize, all: &[i32]| match channel {
+                0 => sys::send_all(flags, self.fd, None, &frame(4, &[]), all),
+                1 => sys::send_all(flags, node_channel(), None, node, all),
+                _ => notify::send_all(flags, b"WATCHDOG=1", all),
+            };
+            let message = || [&[sys::lingering()][..], &[0; 250], &[sys::lingering()]].concat();
+            let all: Vec<Vec<i32>> = (0..3).map(|_| message()).collect();
+            for (channel, all) in all.iter().enumerate() {
+                // A user may have so many on their way, and no more before some have arrived.
+                while !send(channel, all) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            sys::write_fd(theirs, b"x");
+            all.iter().flatten().filter(|fd| **fd > 2).for_each(|fd| sys::close(*fd));
+            for_ever()
+        });
+        sys::read_fd(mine, &mut [0]);
     }
 
     /// A child that keeps the channel and goes on speaking on it.

@@ -1,11 +1,11 @@
 //! Descriptors that workers have sent: closed by processes of ours, one for each channel at a time. A channel is not read
 //! meanwhile, so what a worker sends holds up itself alone.
 
-use super::Reactor;
+use super::{Reactor, setup};
 use crate::machine::ServiceId;
 use crate::sys::closer::Closer;
-use crate::sys::signals;
-use std::collections::{BTreeMap, VecDeque};
+use crate::sys::{fds, signals};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const SHORT: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_millis(100);
 /// Processes at the same time.
 const MOST: usize = 64;
+/// Descriptors of one message (SCM_MAX_FD), and those that starts and clients may need meanwhile.
+const NEEDED: u64 = 253 + 64;
 /// A service whose earlier runs have left so many channels with descriptors that cannot be closed is not heard any more.
 const TOO_MANY: usize = 4;
 
@@ -46,9 +48,52 @@ pub(super) struct Closers {
     at_work: BTreeMap<i32, Work>,
     waiting: VecDeque<Batch>,
     retry: Option<Duration>,
+    /// Channels whose next message brings descriptors for which there was no room.
+    resting: BTreeSet<usize>,
+    /// The number of descriptors that we may have.
+    limit: u64,
+}
+
+/// Whether descriptors may come: those of a message for which there is no room in our table are closed by the kernel in our
+/// place, and we wait.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    limit: u64,
+    /// With closers.
+    held: u64,
+    /// Our own at most.
+    own: u64,
+}
+
+impl Room {
+    /// `brought`: those that are here already. While none is, one message may come: where there never is room, no channel
+    /// would be heard again.
+    pub(super) fn is_there(self, brought: usize) -> bool {
+        let sent = self.held.saturating_add(brought as u64);
+        let fits = |open: u64| open.saturating_add(NEEDED) <= self.limit;
+        // Few have a limit for which they have to be counted.
+        sent == 0 || fits(self.own.saturating_add(sent)) || fds::open().is_some_and(fits)
+    }
 }
 
 impl Closers {
+    /// `limit`: descriptors that we may have.
+    pub(super) fn new(limit: u64) -> Closers {
+        Closers { limit, ..Closers::default() }
+    }
+
+    /// What there is room for beside those that wait to be closed.
+    pub(super) fn room(&self, services: u64) -> Room {
+        let waiting = self.waiting.iter().map(|batch| batch.descriptors.len());
+        let held = self.at_work.values().map(|work| work.closer.count()).chain(waiting).sum::<usize>() as u64;
+        Room { limit: self.limit, held, own: setup::own_descriptors(services) }
+    }
+
+    /// This channel is heard again when there is room.
+    pub(super) fn rest(&mut self, token: usize) {
+        self.resting.insert(token);
+    }
+
     /// They are no part of any tree.
     pub(super) fn pids(&self) -> impl Iterator<Item = i32> {
         self.at_work.keys().copied()
@@ -144,6 +189,9 @@ impl Reactor {
         {
             link.closing = false;
             self.again.push(token);
+        }
+        if !self.closers.resting.is_empty() && self.closers.room(self.workers.len() as u64).is_there(0) {
+            self.again.extend(std::mem::take(&mut self.closers.resting));
         }
         true
     }

@@ -224,6 +224,8 @@ pub(super) enum Heard {
     More,
     /// Nothing more before what came along is closed.
     Brought,
+    /// What comes next brings descriptors, for which there is no room now.
+    Full,
     /// Nothing more now.
     Empty,
     /// The other end is closed.
@@ -238,8 +240,20 @@ impl Link {
         Link { fd: raised(self.fd), theirs: self.theirs.map(raised), ..self }
     }
 
-    /// One read, and what it brought.
-    pub(super) fn hear(&mut self, buffer: &mut [u8], out: &mut Vec<Came>, taken: &mut usize) -> Heard {
+    /// To be said before it is heard.
+    ///
+    /// # Errors
+    /// There is no way to read all that the worker sends.
+    pub(super) fn nothing_out_of_band(&self) -> io::Result<()> {
+        match self.ear {
+            Ear::Native(_) | Ear::Node(_) => channel::nothing_out_of_band(self.fd.as_fd()),
+            // A pipe and datagrams have nothing of the kind.
+            Ear::Notify | Ear::Fd(_) => Ok(()),
+        }
+    }
+
+    /// One read, and what it brought. `room`: it may bring descriptors.
+    pub(super) fn hear(&mut self, buffer: &mut [u8], out: &mut Vec<Came>, taken: &mut usize, room: bool) -> Heard {
         if let Ear::Fd(line) = &mut self.ear {
             let read = match nix::unistd::read(&self.fd, buffer) {
                 Ok(0) => return Heard::End,
@@ -255,8 +269,14 @@ impl Link {
             out.extend(news.into_iter().map(Came::News));
             return Heard::More;
         }
-        let mut received = match channel::receive(self.fd.as_fd(), buffer) {
-            Ok(received) => received,
+        let stream = !matches!(self.ear, Ear::Notify);
+        let received = match room {
+            true => channel::receive(self.fd.as_fd(), buffer).map(Some),
+            false => channel::receive_bare(self.fd.as_fd(), buffer, stream),
+        };
+        let mut received = match received {
+            Ok(Some(received)) => received,
+            Ok(None) => return Heard::Full,
             Err(e) if e.kind() == ErrorKind::WouldBlock => return Heard::Empty,
             Err(e) if e.kind() == ErrorKind::Interrupted => return Heard::More,
             // Of a datagram socket it is no end.

@@ -51,7 +51,8 @@ impl Reactor {
             self.next_token += 1;
             let token = self.next_token;
             let fd = link.fd.as_raw_fd();
-            if self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE).is_err() {
+            let register = || self.poll.registry().register(&mut SourceFd(&fd), Token(token), Interest::READABLE);
+            if link.nothing_out_of_band().and_then(|()| register()).is_err() {
                 continue;
             }
             if let Some(worker) = self.workers.get_mut(id.0 as usize) {
@@ -108,15 +109,18 @@ impl Reactor {
         let mut heard = std::mem::take(&mut self.heard);
         buffer.resize(PIECE, 0);
         let (id, generation, dialect) = (link.service, link.generation, link.ear.dialect());
-        let mut taken = 0;
+        let (mut taken, room) = (0, self.closers.room(self.workers.len() as u64));
+        let mut has_room = room.is_there(link.brought.len());
         let how = loop {
             if taken >= SHARE || heard.len() >= NEWS {
                 break Heard::More;
             }
-            match link.hear(&mut buffer, &mut heard, &mut taken) {
+            match link.hear(&mut buffer, &mut heard, &mut taken, has_room) {
                 Heard::More => {}
-                Heard::Brought if last && link.brought.len() < LAST_DESCRIPTORS => {}
-                other @ (Heard::Brought | Heard::Empty | Heard::End | Heard::Bad(_)) => break other,
+                Heard::Brought if last && link.brought.len() < LAST_DESCRIPTORS => {
+                    has_room = room.is_there(link.brought.len());
+                }
+                other @ (Heard::Brought | Heard::Full | Heard::Empty | Heard::End | Heard::Bad(_)) => break other,
             }
         };
         self.scratch = buffer;
@@ -134,6 +138,8 @@ impl Reactor {
             Heard::More => return true,
             // What came with it was heard: now it is closed, and then there may be more.
             Heard::Brought => self.close_what_it_brought(token),
+            // Of a dead one what it had brought before is closed with its channel.
+            Heard::Full => self.closers.rest(token),
             Heard::Empty => {}
             Heard::End => self.lose(token, id, generation, dialect, None),
             Heard::Bad(why) => self.lose(token, id, generation, dialect, Some(why)),

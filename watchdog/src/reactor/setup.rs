@@ -1,5 +1,6 @@
 //! From specs to a running loop: everything that can go wrong before the first worker, in one place, with one line each.
 
+use super::closers::Closers;
 use super::link::Places;
 use super::upward::Upward;
 use super::{CONTROL, FIRST_TOKEN, Reactor, SIGNALS, Worker, last_words, launch, measure, reload, web};
@@ -27,8 +28,7 @@ use std::time::{Duration, SystemTime};
 /// Descriptors that one service may take: its pidfd, two pipes of output, two ends of its channel, its notify socket, its
 /// log file, a probe under way.
 const DESCRIPTORS_OF_ONE: u64 = 9;
-/// Descriptors of one message over each of its channels: those for which there is no room are closed by the kernel in our
-/// place, and we wait.
+/// Descriptors of one message over each of its channels. With room for them no channel rests for those of others.
 const SENT_BY_ONE: u64 = 3 * 253;
 /// The kernel's own limit (fs.nr_open) unless it was changed.
 const KERNELS_LIMIT: u64 = 1 << 20;
@@ -140,8 +140,8 @@ impl Reactor {
             reads: Default::default(),
             links: BTreeMap::new(),
             places,
+            closers: Closers::new(fds::limit()),
             naming: Default::default(),
-            closers: Default::default(),
             scratch: Vec::new(),
             heard: Vec::new(),
             spare: Actions::new(),
@@ -218,9 +218,14 @@ fn take_descriptors(form: Form, specs: &[Box<Spec>]) -> Result<Vec<i32>, String>
     .map_err(|e| e.to_string())
 }
 
+/// More than the watchdog itself has open.
+pub(super) fn own_descriptors(services: u64) -> u64 {
+    DESCRIPTORS_OF_ONE * services + DESCRIPTORS_OF_OURS
+}
+
 /// What the watchdog needs, and beside it what so many workers may send at once.
 fn descriptors_for(services: u64) -> u64 {
-    let needed = DESCRIPTORS_OF_ONE * services + DESCRIPTORS_OF_OURS;
+    let needed = own_descriptors(services);
     needed.max(KERNELS_LIMIT.min(needed + SENT_BY_ONE * services))
 }
 

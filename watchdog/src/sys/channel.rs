@@ -41,15 +41,17 @@ pub(crate) struct Received {
 /// # Errors
 /// EMFILE, ENFILE, ENOMEM.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-    nothing_out_of_band(&ours)?;
-    Ok((ours, theirs))
+    Ok(socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
 /// What the other side sends out of band is data as any other. Else a read would pass over it, the kernel would close the
-/// descriptors that came along in our place, and a look would take the socket for empty.
-fn nothing_out_of_band(stream: &OwnedFd) -> io::Result<()> {
-    Ok(setsockopt(stream, OobInline, &true)?)
+/// descriptors that came along in our place, and a look would take the socket for empty. To be said before the first read, and
+/// true also of what has come before: so a start does not wait for it.
+///
+/// # Errors
+/// This is no socket.
+pub(crate) fn nothing_out_of_band(stream: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(setsockopt(&stream, OobInline, &true)?)
 }
 
 /// A connection to a server at this path, which is not ours and is not to send us descriptors: it cannot where the kernel
@@ -60,7 +62,7 @@ fn nothing_out_of_band(stream: &OwnedFd) -> io::Result<()> {
 pub(crate) fn dial(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    nothing_out_of_band(&stream)?;
+    nothing_out_of_band(stream.as_fd())?;
     let _ = fds::refuse_descriptors(stream.as_fd());
     connect(stream.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(stream)
@@ -159,6 +161,17 @@ pub(super) fn clear_stale(path: &Path) -> io::Result<()> {
 /// WouldBlock when there is nothing; what the other side did to the socket.
 pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
     fds::receive(fd, buffer)
+}
+
+/// The same of what brings no descriptors. None: what comes next brings some, and stays where it is. `stream`: which kind of
+/// socket it is.
+///
+/// # Errors
+/// As above.
+pub(crate) fn receive_bare(fd: BorrowedFd<'_>, buffer: &mut [u8], stream: bool) -> io::Result<Option<Received>> {
+    let Some(bytes) = fds::bare(fd, buffer, stream)? else { return Ok(None) };
+    // No more than was seen: what came meanwhile may bring some.
+    fds::receive(fd, buffer.get_mut(..bytes).unwrap_or_default()).map(Some)
 }
 
 /// Sends what goes without waiting and says how much that is.

@@ -77,6 +77,11 @@ impl Closer {
         self.begun.number().load(Ordering::Acquire) as usize
     }
 
+    /// How many it was given.
+    pub(crate) fn count(&self) -> usize {
+        self.numbers.len()
+    }
+
     /// Those that it had not begun when it ended. To be called when it was reaped.
     pub(crate) fn rest(self) -> Vec<OwnedFd> {
         let rest = self.numbers.get(self.begun()..).unwrap_or_default();

@@ -143,28 +143,50 @@ const CONTROL_WORDS: usize = 140;
 /// # Errors
 /// WouldBlock when there is nothing; what the other side did to the socket.
 pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut received = Received { bytes: 0, truncated: false, credentials: None, descriptors: Vec::new() };
     // Words, because control messages are aligned to them.
-    let mut control = [0u64; CONTROL_WORDS];
+    let flags = receive_with(fd, buffer, &mut [0; CONTROL_WORDS], libc::MSG_CMSG_CLOEXEC, &mut received)?;
+    received.truncated = flags & libc::MSG_TRUNC != 0;
+    Ok(received)
+}
+
+/// Room for the credentials of the sender, and for nothing beside them.
+const CREDENTIALS_WORDS: usize = 4;
+
+/// How many bytes can be taken that bring no descriptors. None: there are some among those that a read would take. Takes nothing
+/// and opens nothing. `stream`: the kernel names no senders here.
+///
+/// # Errors
+/// As above.
+pub(crate) fn bare(fd: BorrowedFd<'_>, buffer: &mut [u8], stream: bool) -> io::Result<Option<usize>> {
+    let mut received = Received { bytes: 0, truncated: false, credentials: None, descriptors: Vec::new() };
+    let mut control = [0; CREDENTIALS_WORDS];
+    let control = if stream { &mut [][..] } else { &mut control[..] };
+    let flags = receive_with(fd, buffer, control, libc::MSG_PEEK | libc::MSG_CMSG_CLOEXEC, &mut received)?;
+    // What there is no room for is not opened, and said to have been cut off.
+    Ok((flags & libc::MSG_CTRUNC == 0).then_some(received.bytes))
+}
+
+fn receive_with(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    control: &mut [u64],
+    flags: libc::c_int,
+    received: &mut Received,
+) -> io::Result<libc::c_int> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zeros is a valid msghdr: no name, no parts, no control.
     let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = mem::size_of_val(&control) as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    message.msg_controllen = mem::size_of_val(control) as _;
     // SAFETY: the parts of the message point to memory that is ours, writable for the lengths given, and outlives the call.
-    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
-    let Ok(bytes) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
-    let mut received = Received {
-        bytes,
-        truncated: message.msg_flags & libc::MSG_TRUNC != 0,
-        credentials: None,
-        descriptors: Vec::new(),
-    };
+    let got = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags | libc::MSG_DONTWAIT) };
+    received.bytes = usize::try_from(got).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has filled the message and set the length of its control part, which `control` still holds.
-    unsafe { unpack(&message, &mut received) };
-    Ok(received)
+    unsafe { unpack(&message, received) };
+    Ok(message.msg_flags)
 }
 
 /// Takes credentials and descriptors out of the control messages.
@@ -289,6 +311,19 @@ fn shut_on_exec(fd: i32) -> bool {
         let flags = libc::fcntl(fd, libc::F_GETFD);
         flags >= 0 && flags & libc::FD_CLOEXEC == 0 && libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) == 0
     }
+}
+
+/// The number of descriptors that we may have.
+pub(crate) fn limit() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+}
+
+/// And of those that are open; None where there is no /proc. For where few may be: before Linux 6.2 they are counted one by one.
+pub(crate) fn open() -> Option<u64> {
+    let folder = "/proc/self/fd";
+    let size = std::fs::metadata(folder).ok()?.len();
+    if size > 0 { Some(size) } else { std::fs::read_dir(folder).ok().map(|all| all.count() as u64) }
 }
 
 /// No core of ours: the soft limit is one byte. Not none, because a kernel that hands cores to a program (core_pattern with

@@ -186,6 +186,7 @@ fn what_comes_out_of_band_is_seen_and_read_with_its_descriptors() {
         let with = [ControlMessage::ScmRights(&rights)];
         sendmsg::<()>(theirs.as_raw_fd(), &[IoSlice::new(byte)], &with, MsgFlags::MSG_OOB, None).unwrap();
     }
+    nothing_out_of_band(ours.as_fd()).unwrap();
     for byte in [b"a", b"b"] {
         let mut buffer = [0; 8];
         let got = receive(ours.as_fd(), &mut buffer).unwrap();
@@ -195,6 +196,31 @@ fn what_comes_out_of_band_is_seen_and_read_with_its_descriptors() {
     assert_eq!(receive(ours.as_fd(), &mut [0; 8]).unwrap().descriptors.len(), 1);
     assert!(is_empty_for_good(ours.as_fd(), true));
     drop((reader, theirs));
+}
+
+/// H1: where there is no room for descriptors, what brings some stays where it is, and what brings none is heard.
+#[test]
+fn what_brings_descriptors_can_be_left_where_it_is() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (socket, sender) = with_sender();
+    let (ours, theirs) = pair().unwrap();
+    nothing_out_of_band(ours.as_fd()).unwrap();
+    sender.send(b"bare").unwrap();
+    send(theirs.as_fd(), b"bare").unwrap();
+    for (fd, to, stream) in [(&socket, sender.as_raw_fd(), false), (&ours, theirs.as_raw_fd(), true)] {
+        let mut buffer = [0; 8];
+        let got = receive_bare(fd.as_fd(), &mut buffer, stream).unwrap().expect("no descriptors");
+        assert_eq!((&buffer[..got.bytes], got.credentials.is_some()), (&b"bare"[..], !stream));
+        for count in [1, 4, 5] {
+            send_rights(&to, b"x", &vec![writer.as_raw_fd(); count]);
+            assert!(receive_bare(fd.as_fd(), &mut buffer, stream).unwrap().is_none());
+            assert_eq!(receive(fd.as_fd(), &mut buffer).unwrap().descriptors.len(), count);
+        }
+        assert_eq!(kind(receive_bare(fd.as_fd(), &mut buffer, stream)), ErrorKind::WouldBlock);
+    }
+    drop(theirs);
+    assert_eq!(receive_bare(ours.as_fd(), &mut [0; 8], true).unwrap().unwrap().bytes, 0, "the end");
+    drop(reader);
 }
 
 /// H1: the server of a probe may be another user's. Failed before: closing the connection closed what it had sent.
