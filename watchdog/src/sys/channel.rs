@@ -60,6 +60,7 @@ pub(crate) fn nothing_out_of_band(stream: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// WouldBlock when the queue of the server is full; nothing listens there; no descriptors.
 pub(crate) fn dial(path: &Path) -> io::Result<OwnedFd> {
+    fits(path).map_err(|_| io::Error::new(ErrorKind::InvalidInput, "the path is too long for a socket"))?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     nothing_out_of_band(stream.as_fd())?;
