@@ -7,33 +7,105 @@ from bench import BEFORE, OURS
 # `scripts/bench/scale --render` write the pages anew from their data, without measuring.
 MISSED = {
     # docs/benchmarks.md
-    "prefix": None,
-    "faults": None,
-    "pss": None,
-    "anonymous": None,
+    "prefix": (
+        "What the peers do not have is the control socket and the worker's notify socket: two files on a disk file "
+        "system are made and removed (`--control off` beside it shows the first), and a binary that is loaded at "
+        "another address at each start has its pointers written. Tried, and in: what a run calls side by side, one copy "
+        "of the environment, no look at /proc before the first worker ends, descriptors that are left to the end of the "
+        "process."
+    ),
+    "faults": (
+        "A third is chosen: the binary is position-independent (its addresses are random), so each page of static "
+        "tables, vtables and panic locations is written at its start. Tried, and in: relocations in their short form, "
+        "settings and words of other supervisors as texts in place of pointers, what a run calls side by side, no "
+        "buffers in the frame of a turn. The rest is half a megabyte of functions whose rare branches stand between "
+        "what is needed; to be split off next."
+    ),
+    "pss": (
+        "Nearly all of it is clean code that only a second watchdog shares: the large functions of the loop hold their "
+        "rare branches, and each fault maps the pages around it. Tried, and in: what a run calls side by side, size "
+        "before speed for all but the engine, no tables for unwinding. To be split off next: the rare branches."
+    ),
+    "anonymous": (
+        "Half of it are tables that a position-independent binary writes at its start; then come the stack, the heap "
+        "and what is kept for the next start. Tried, and in: texts in place of pointers, smaller frames, one copy of "
+        "the environment, no copy of /proc/vmstat."
+    ),
     "wakeups": None,
-    "binary": None,
-    "settled": None,
-    "crash": None,
+    "binary": (
+        "One program holds everything: the view of many services, drill, simulator, installer, pages of help, HTTP and "
+        "TOML. About a tenth is the symbolizer that std links into every program for its panic messages, and a "
+        "twentieth sorting that the compiler makes anew for each type. Tried, and in: size before speed, one unit of "
+        "code for all crates, no tables for unwinding."
+    ),
+    "settled": (
+        "Before the next exec stand seven calls of the watchdog and nine of the child, where the limit has three: the "
+        "signal is read, the channels of the dead worker are heard to their end, the next one gets its own, its group, "
+        "its limits and its mask. All evidence is taken after the exec. On a busy machine this row is mostly the wait "
+        "for a processor."
+    ),
+    "crash": (
+        "As for the settled worker; the report, the log line and the counters of each death are made between two starts "
+        "and share the two processors with the worker."
+    ),
     "zombies": None,
-    "inherit": None,
-    "tee": None,
+    "inherit": (
+        "The worker writes into the pipe itself; this is the noise of the machine."
+    ),
+    "tee": (
+        "Every byte passes through one more process, which keeps the last lines as well: a read and a write for each "
+        "pipe-full ([output.md](output.md))."
+    ),
     # docs/scale.md
-    "start-100": None,
-    "stop-100": None,
-    "back-100": None,
-    "start-1000": None,
-    "stop-1000": None,
-    "pss-1000": None,
-    "each": None,
+    "start-100": (
+        "Each service has a channel, a notify socket with a file of its own and two pipes, which the limit has not."
+    ),
+    "stop-100": (
+        "What each service leaves is looked for, its socket file is removed, and its end is told, where the limit only "
+        "waits."
+    ),
+    "back-100": (
+        "Each death is told, counted and reported, and each start makes its channels and its socket file anew."
+    ),
+    "start-1000": (
+        "Each service has a channel, a notify socket with a file of its own and two pipes, which the limit has not; the "
+        "kernel's part of it, the files and sockets, is more than half."
+    ),
+    "stop-1000": (
+        "What each service leaves is looked for, its socket file is removed, and its end is told, where the limit only "
+        "waits."
+    ),
+    "pss-1000": (
+        "Half a megabyte of code more than one service needs, and 4 to 5 KiB for each: its settings, its state, its "
+        "sockets."
+    ),
+    "each": (
+        "A service that says nothing has its settings, its state, and the paths of its sockets; what services have "
+        "alike stands once."
+    ),
     "idle-1000": None,
-    "beats": None,
-    "flat-start": None,
-    "flat-stop": None,
-    "flat-back": None,
-    "flat-reload": None,
-    "flat-status": None,
-    "flat-metrics": None,
+    "beats": (
+        "Each beat is three calls of the watchdog and its share of a turn."
+    ),
+    "flat-start": (
+        "The kernel's own part grows: its list of our children, the directory of the sockets, the page cache of a busy "
+        "machine."
+    ),
+    "flat-stop": (
+        "The kernel's own part grows: each wait looks at its list of our children."
+    ),
+    "flat-back": (
+        "The kernel's own part grows: each wait looks at its list of our children."
+    ),
+    "flat-reload": (
+        "A reload reads the whole file."
+    ),
+    "flat-status": (
+        "One answer holds all services."
+    ),
+    "flat-metrics": (
+        "One page holds all services; it comes in pieces, and its reader's own time counts."
+    ),
 }
 NO_WORDS = "not explained yet (`MISSED` in scripts/bench/page.py)."
 
