@@ -1,4 +1,4 @@
-//! MAINPID: whom a worker names as its main process for when the present one ends. Whether that one is of its tree takes up
+//! MAINPID: the process that a worker names as its main one for when the present one ends. Whether that one is of its tree takes up
 //! to hundreds of reads in `/proc`, and a datagram has room for many names: so of all that is heard of a service at once only
 //! the last counts, and of those only a few in a second are looked at. The newest of the others waits until that is allowed
 //! again, or until the main process ends: the last word wins.
@@ -172,7 +172,7 @@ mod tests {
     fn looks_are_few_in_a_second_and_what_waits_has_its_time() {
         let mut named = Named::default();
         assert_eq!((0..1000).filter(|_| named.may_look(HEARD)).count(), LOOKS as usize);
-        assert_eq!(named.due(), None, "nothing waits: nobody is woken");
+        assert_eq!(named.due(), None, "nothing waits: no deadline");
         named.waiting = Some(successor(std::process::id()));
         let due = named.due().unwrap();
         assert!(!named.may_look(due - Duration::from_nanos(1)));
