@@ -68,6 +68,7 @@ fn zombies_of_a_living_parent_are_its_own() {
     let dog = Run::quick().worker(["zombies", "50", "--kind", "own"]).spawn();
     dog.wait_out("made");
     let worker = dog.worker_pid(1);
+    wait_for("all to be dead", || (zombies_of(worker) == 50).then_some(()));
     stays("they stay with their parent", Duration::from_millis(300), || zombies_of(worker) == 50);
     dog.stop().count("spawn", 1);
 }
