@@ -27,6 +27,14 @@ OURS, BEFORE = "watchdog", "watchdog before"
 AT_ONCE = ["--restart-delay", "0", "--restart-limit", "0", "--crash-loop-limit", "0"]
 
 
+def in_memory():
+    """Where sockets are: /run is a file system in memory wherever systemd starts the machine. Where it is none, as in many containers,
+    another one takes its place: what a file system on a disk does to make a name is no matter of a supervisor."""
+    usual = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
+    kinds = {place: file_system(place) for place in (usual, "/dev/shm")}
+    return next((place for place, kind in kinds.items() if kind == "tmpfs"), usual)
+
+
 class Bench:
     """One run: what is measured, where its files are, how long it may take."""
 
@@ -34,9 +42,7 @@ class Bench:
         self.quick = quick
         self.begun = time.monotonic()
         self.dir = tempfile.mkdtemp(prefix="watchdog-bench-")
-        # Beside the default place of the control sockets, so that it is the same file system, but with no other lock in it.
-        default = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "/tmp")
-        self.runtime = os.path.join(default, f"watchdog-bench-{os.getpid()}")
+        self.runtime = os.path.join(in_memory(), f"watchdog-bench-{os.getpid()}")
         try:
             self.prepare(before, before_commit)
         except BaseException:
