@@ -60,7 +60,9 @@ fn panicked(info: &std::panic::PanicHookInfo<'_>) {
 
 fn run(command: Command) -> u8 {
     if let Command::Supervise { flags, command } = command {
-        return supervise(&flags, command);
+        let status = supervise(&flags, command);
+        logging::flush();
+        watchdog_engine::end(status);
     }
     run_other(command)
 }

@@ -5,11 +5,14 @@
 mod common;
 
 use common::web::{Web, get, page, timed};
-use common::{Dog, Run, procs};
+use common::{Dog, Run, procs, skip, within};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Services with a process.
@@ -162,5 +165,56 @@ fn status_of_many_services_is_whole_and_finds_one() {
     let some = dog.verb(&["status", "--json", "*0007"]).code(0).json();
     assert_eq!(some["services"].as_array().unwrap().len(), 1);
     assert!(dog.verb(&["status", "none"]).code(3).err.contains("no service \"none\" here"));
+    dog.stop();
+}
+
+/// All die at once where there are few descriptors to spare: what the dead have left is closed before the next ones need the
+/// numbers.
+#[test]
+fn a_storm_of_deaths_takes_no_more_descriptors_than_there_were() {
+    let at_once = "[defaults]\nrestart_delay = \"0s\"\n";
+    let dog = Run::quick_file(&format!("{at_once}{}", file_of_many(MANY, 0, 0))).spawn();
+    dog.event("ready", MANY);
+    let pids: Vec<i64> = processes(&dog).values().filter_map(|(pid, _)| pid.as_i64()).collect();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", dog.pid())).unwrap();
+    let highest: u64 = open.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).max().unwrap();
+    let limit = format!("--nofile={}:", highest + MANY as u64 / 4);
+    let limited = Command::new("prlimit").args(["--pid", &dog.pid().to_string(), &limit]).status();
+    assert!(limited.unwrap().success());
+    // While it does not run, all of them die: one turn has all deaths.
+    dog.signal(Signal::SIGSTOP);
+    for pid in &pids {
+        kill(Pid::from_raw(i32::try_from(*pid).unwrap()), Signal::SIGKILL).unwrap();
+    }
+    dog.signal(Signal::SIGCONT);
+    dog.event("spawn", 2 * MANY);
+    dog.stop().count("spawn-failed", 0);
+}
+
+/// Memory and time of all services are measured in portions; our children that are no main process are looked for once.
+#[test]
+fn metrics_of_many_services_look_for_orphans_once() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("needs strace");
+    }
+    let dog = Run::quick_file(&file_of_many(MANY, 0, 0)).with_http().spawn();
+    dog.event("ready", MANY);
+    let (trace, pid) = (dog.path("trace"), dog.pid().to_string());
+    let mut strace = Command::new("strace");
+    strace.args(["-e", "trace=openat", "-o"]).arg(&trace).args(["-p", &pid]).env("WDTEST", &dog.run.mark);
+    let mut strace = strace.stderr(Stdio::null()).spawn().unwrap();
+    let traced = within(Duration::from_secs(5), || procs::status_field(dog.pid(), "TracerPid") != 0);
+    let mut web = Web::connect(&dog.http());
+    web.send(&get("/metrics"));
+    let answer = web.answer().unwrap();
+    let _ = kill(Pid::from_raw(strace.id().cast_signed()), Signal::SIGINT);
+    let _ = strace.wait();
+    assert!(answer.body.contains("watchdog_service_resident_memory_bytes"), "{}", answer.body.len());
+    if !traced {
+        return skip("this machine does not let us trace");
+    }
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let own = format!("\"/proc/{pid}/task/{pid}/children\"");
+    assert_eq!(text.lines().filter(|line| line.contains(&own)).count(), 1, "{} lines", text.lines().count());
     dog.stop();
 }

@@ -33,7 +33,7 @@ struct Line {
 
 /// Reads what stands behind a verb.
 pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Fault> {
-    let control = Control { verb: verb.name, ..Control::default() };
+    let control = Control { verb: &verb.name, ..Control::default() };
     let (words, flags, up) = (Vec::new(), Vec::new(), Up::default());
     let (install, drill) = (Install::default(), Drill::default());
     let mut line =
@@ -41,7 +41,7 @@ pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Faul
     loop {
         if verb.takes_a_program() && at_dashes(&mut line.parser) {
             let command = behind_dashes(&mut line.parser)?;
-            match verb.name {
+            match &*verb.name {
                 "install" => line.install.command = command,
                 _ => line.drill.command = command,
             }
@@ -59,22 +59,23 @@ pub(super) fn parse(verb: &'static Verb, parser: Parser) -> Result<Command, Faul
 
 impl Line {
     /// One flag or word.
+    #[inline(never)]
     fn given(&mut self, given: Given) -> Result<(), Fault> {
         let verb = self.verb;
         match given {
             Given::Word(word) => self.words.push(utf8(word)?),
-            Given::Short(c) => match verb.options.iter().find(|o| o.short == Some(c)) {
+            Given::Short(c) => match verb.options().find(|o| o.short == Some(c)) {
                 Some(option) => self.option(option)?,
                 None => return Err(Fault::usage(format!("{}: -{c}: unknown flag", verb.name))),
             },
-            Given::Long(name) => match verb.options.iter().find(|o| o.long == name) {
+            Given::Long(name) => match verb.options().find(|o| o.long == *name) {
                 Some(option) => self.option(option)?,
                 None if verb.settings => {
                     let flag = setting(&mut self.parser, &name)?;
                     self.flags.push(flag);
                 }
                 None => {
-                    let known = verb.options.iter().map(|o| o.long);
+                    let known = verb.options().map(|o| &*o.long);
                     let fault = Fault::usage(format!("{}: --{name}: unknown flag", verb.name));
                     return Err(fault.or_nearest(nearest(&name, known).map(|n| format!("--{n}"))));
                 }
@@ -86,12 +87,12 @@ impl Line {
     /// One option and its value.
     fn option(&mut self, option: &Opt) -> Result<(), Fault> {
         if option.value.is_empty() {
-            self.switch(option.long);
+            self.switch(&option.long);
             return Ok(());
         }
-        let given = value(&mut self.parser, &format!("--{}", option.long), option.value)?;
+        let given = value(&mut self.parser, &format!("--{}", option.long), &option.value)?;
         // Paths are bytes.
-        match option.long {
+        match &*option.long {
             "instance" => self.control.instance = Some(given),
             "dir" => self.control.dir = Some(given),
             "junit" if given.is_empty() => return Err(Fault::usage("drill: --junit: an empty path")),
@@ -101,7 +102,7 @@ impl Line {
             }
             "file" => self.file = Some(given.into()),
             "root" => self.install.root = Some(given.into()),
-            _ => return self.text_option(option.long, given),
+            _ => return self.text_option(&option.long, given),
         }
         Ok(())
     }
@@ -155,9 +156,10 @@ impl Line {
     }
 
     /// The whole line as what it asks for.
+    #[inline(never)]
     fn command(self) -> Result<Command, Fault> {
         let Line { verb, control, words, flags, exits, file, up, install, drill, markdown, .. } = self;
-        match verb.name {
+        match &*verb.name {
             "up" if control.json && !up.dry_run => {
                 let what = "up: --json goes with --dry-run: lines of services are JSON by --output json";
                 Err(Fault::usage(what))
@@ -232,7 +234,7 @@ impl Line {
 
 /// The verb whose manual page is asked for.
 fn of_a_verb(word: &str) -> Result<&'static Verb, Fault> {
-    let known = || VERBS.iter().map(|verb| verb.name);
+    let known = || VERBS.iter().map(|verb| &*verb.name);
     VERBS.iter().find(|verb| verb.name == word).ok_or_else(|| {
         Fault::usage(format!("man: {word:?} is no verb")).or_nearest(nearest(word, known()).map(String::from))
     })
@@ -274,10 +276,11 @@ fn utf8(word: OsString) -> Result<String, Fault> {
 }
 
 /// Sorts the words of a control verb and says what is missing.
+#[inline(never)]
 fn control_line(verb: &'static Verb, mut control: Control, mut words: Vec<String>) -> Result<Control, Fault> {
     let needs = |what: &str| Fault::usage(format!("{0}: needs {what}: watchdog {0} {1}", verb.name, verb.arguments));
     let all = control.all;
-    match verb.name {
+    match &*verb.name {
         "ls" | "shutdown" | "tree" => no_more(verb, &words, 0)?,
         "signal" => {
             if words.is_empty() {

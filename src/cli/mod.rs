@@ -303,7 +303,7 @@ pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Command, Fault> {
     if verbs::LATER.contains(&word.as_ref()) {
         return Err(Fault::usage(format!("{word}: not in this version")));
     }
-    let known = verbs::VERBS.iter().map(|v| v.name).chain(verbs::LATER);
+    let known = verbs::VERBS.iter().map(|v| &*v.name).chain(verbs::LATER);
     let near = nearest(&word, known).filter(|_| !word.contains('/'));
     let rest: Vec<OsString> = parser.raw_args().map(Iterator::collect).unwrap_or_default();
     let fault = Fault::usage(format!("unknown verb {word:?}"));

@@ -42,7 +42,7 @@ fn flagged() -> impl Iterator<Item = &'static Setting> {
 }
 
 /// The words a value of this option may be, where they are few.
-fn option_words(option: &Opt) -> Vec<&'static str> {
+fn option_words(option: &'static Opt) -> Vec<&'static str> {
     match option.value.contains('|') {
         true => option.value.split('|').collect(),
         false => Vec::new(),
@@ -55,13 +55,13 @@ fn flags() -> String {
 }
 
 fn options(verb: &Verb) -> String {
-    let all = verb.options.iter().map(|o| format!("--{}", o.long)).chain(["--help".to_string()]);
+    let all = verb.options().map(|o| format!("--{}", o.long)).chain(["--help".to_string()]);
     all.collect::<Vec<_>>().join(" ")
 }
 
 /// The words that a verb itself takes, where they are few.
 fn arguments(verb: &Verb) -> &'static [&'static str] {
-    match verb.name {
+    match &*verb.name {
         "completions" => &["bash", "zsh", "fish"],
         "report" => &["list", "show", "last"],
         _ => &[],
@@ -71,7 +71,7 @@ fn arguments(verb: &Verb) -> &'static [&'static str] {
 /// Where the names of services stand behind a verb: from which word on, counted from 0. The program itself is asked for
 /// them.
 fn names_from(verb: &Verb) -> Option<usize> {
-    match verb.name {
+    match &*verb.name {
         "status" | "top" | "start" | "stop" | "restart" | "tell" | "reload" | "events" | "logs" | "explain"
         | "health" | "wait" => Some(0),
         "signal" | "report" => Some(1),
@@ -81,7 +81,7 @@ fn names_from(verb: &Verb) -> Option<usize> {
 
 /// Whether `-f` of this verb is a file.
 fn takes_a_file(verb: &Verb) -> bool {
-    verb.options.iter().any(|o| o.long == "file")
+    verb.options().any(|o| o.long == "file")
 }
 
 /// What bash asks the program, and where it has to look for that: beside `-i`.
@@ -129,7 +129,7 @@ end
 ";
 
 fn bash() -> String {
-    let verbs: Vec<&str> = VERBS.iter().map(|v| v.name).collect();
+    let verbs: Vec<&str> = VERBS.iter().map(|v| &*v.name).collect();
     let mut script = String::from(
         "# bash completion for watchdog\n@ask@_watchdog() {\n    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} i\n    \
          COMPREPLY=()\n    for ((i = 1; i < COMP_CWORD; i++)); do\n        if [[ ${COMP_WORDS[i]} == -- ]]; then\n            \
@@ -145,13 +145,13 @@ fn bash() -> String {
         let _ = writeln!(script, "        {}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;", setting.flag());
     }
     for (option, kind) in [("dir", "-d"), ("root", "-d"), ("file", "-f"), ("for", ""), ("output", ""), ("format", "")] {
-        let words = VERBS.iter().flat_map(|v| v.options).find(|o| o.long == option).map(|o| option_words(o));
+        let words = VERBS.iter().flat_map(Verb::options).find(|o| o.long == option).map(|o| option_words(o));
         let words = words.unwrap_or_default().join(" ");
         let reply = if kind.is_empty() { format!("-W \"{words}\"") } else { kind.to_string() };
         let _ = writeln!(script, "        --{option}) COMPREPLY=($(compgen {reply} -- \"$cur\")); return ;;");
     }
     script.push_str("        -i | --instance) _watchdog_offer instances; return ;;\n");
-    let of_files: Vec<&str> = VERBS.iter().filter(|v| takes_a_file(v)).map(|v| v.name).collect();
+    let of_files: Vec<&str> = VERBS.iter().filter(|v| takes_a_file(v)).map(|v| &*v.name).collect();
     let _ = writeln!(
         script,
         "        -f) case ${{COMP_WORDS[1]}} in {}) COMPREPLY=($(compgen -f -- \"$cur\")); return ;; esac ;;",
@@ -159,7 +159,7 @@ fn bash() -> String {
     );
     script.push_str("    esac\n");
     script.push_str("    if [[ $cur != -* ]]; then case ${COMP_WORDS[1]} in\n");
-    let named = |from| VERBS.iter().filter(move |v| names_from(v) == Some(from)).map(|v| v.name);
+    let named = |from| VERBS.iter().filter(move |v| names_from(v) == Some(from)).map(|v| &*v.name);
     let _ = writeln!(
         script,
         "        {}) if ((COMP_CWORD > 1)); then _watchdog_offer services; return; fi ;;",
@@ -201,7 +201,7 @@ fn zsh() -> String {
         "#compdef watchdog\n{ASK_ZSH}_watchdog() {{\n    local -a verbs settings watchdog_words\n    watchdog_words=($words)\n    verbs=(\n"
     );
     for verb in VERBS {
-        let _ = writeln!(script, "        '{}:{}'", verb.name, quoted(verb.meaning));
+        let _ = writeln!(script, "        '{}:{}'", verb.name, quoted(&verb.meaning));
     }
     script.push_str("    )\n    settings=(\n");
     for setting in flagged() {
@@ -221,10 +221,9 @@ fn zsh() -> String {
     );
     for verb in VERBS {
         let mut all: Vec<String> = verb
-            .options
-            .iter()
+            .options()
             .map(|o| {
-                let (equals, value) = match o.value {
+                let (equals, value) = match &*o.value {
                     "" => ("", String::new()),
                     "DIR" => ("=", ":directory:_files -/".to_string()),
                     "FILE" => ("=", ":file:_files".to_string()),
@@ -232,9 +231,9 @@ fn zsh() -> String {
                     _ if o.value.contains('|') => ("=", format!(":value:({})", option_words(o).join(" "))),
                     _ => ("=", ":value:".to_string()),
                 };
-                let long = format!("'--{}{equals}[{}]{value}'", o.long, quoted(o.meaning));
+                let long = format!("'--{}{equals}[{}]{value}'", o.long, quoted(&o.meaning));
                 match o.short {
-                    Some(short) => format!("{long} '-{short}[{}]{value}'", quoted(o.meaning)),
+                    Some(short) => format!("{long} '-{short}[{}]{value}'", quoted(&o.meaning)),
                     None => long,
                 }
             })
@@ -245,7 +244,7 @@ fn zsh() -> String {
         if !arguments(verb).is_empty() {
             all.push(format!("'1:word:({})'", arguments(verb).join(" ")));
         }
-        match verb.name {
+        match &*verb.name {
             "signal" => all.push(format!("'1:signal:({})' '*:service:_watchdog_services'", signals::names().join(" "))),
             "report" => all.push("'*:report:_watchdog_of_report'".to_string()),
             _ if names_from(verb).is_some() => all.push("'*:service:_watchdog_services'".to_string()),
@@ -267,7 +266,7 @@ fn fish() -> String {
             script,
             "complete -c watchdog -n __fish_use_subcommand -a {} -d '{}'",
             verb.name,
-            quoted(verb.meaning)
+            quoted(&verb.meaning)
         );
         if !arguments(verb).is_empty() {
             let words = arguments(verb).join(" ");
@@ -281,7 +280,7 @@ fn fish() -> String {
                 verb.name
             );
         }
-        let more = match verb.name {
+        let more = match &*verb.name {
             "signal" => signals::names().join(" "),
             "report" => "(__watchdog_offer reports)".to_string(),
             _ => String::new(),
@@ -289,14 +288,14 @@ fn fish() -> String {
         if !more.is_empty() {
             let _ = writeln!(script, "complete -c watchdog -n '__fish_seen_subcommand_from {}' -a '{more}'", verb.name);
         }
-        for option in verb.options {
+        for option in verb.options() {
             let short = option.short.map(|c| format!(" -s {c}")).unwrap_or_default();
-            let value = match option.value {
+            let value = match &*option.value {
                 "" => "",
                 "DIR" | "FILE" => " -r -F",
                 _ => " -x",
             };
-            let words = match option.value {
+            let words = match &*option.value {
                 "INSTANCE" => "(__watchdog_offer instances)".to_string(),
                 _ => option_words(option).join(" "),
             };
@@ -306,11 +305,11 @@ fn fish() -> String {
                 "complete -c watchdog -n '__fish_seen_subcommand_from {}' -l {}{short}{value}{words} -d '{}'",
                 verb.name,
                 option.long,
-                quoted(option.meaning)
+                quoted(&option.meaning)
             );
         }
     }
-    let names: Vec<&str> = VERBS.iter().filter(|v| !v.settings).map(|v| v.name).collect();
+    let names: Vec<&str> = VERBS.iter().filter(|v| !v.settings).map(|v| &*v.name).collect();
     for setting in flagged() {
         let words = words(setting);
         let value = match setting.shape {

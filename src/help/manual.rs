@@ -22,9 +22,9 @@ pub(crate) fn manual() -> String {
     );
     page.push_str(".SH VERBS\n");
     for verb in VERBS {
-        let _ = write!(page, ".TP\n.B {}\n{}.\n", escaped(&usage(verb)), escaped(verb.meaning));
-        for option in verb.options {
-            let _ = write!(page, ".br\n{}: {}.\n", escaped(&option_flag(option)), escaped(option.meaning));
+        let _ = write!(page, ".TP\n.B {}\n{}.\n", escaped(&usage(verb)), escaped(&verb.meaning));
+        for option in verb.options() {
+            let _ = write!(page, ".br\n{}: {}.\n", escaped(&option_flag(option)), escaped(&option.meaning));
         }
     }
     page.push_str(
@@ -67,18 +67,18 @@ pub(crate) fn manual() -> String {
 
 /// `watchdog man VERB`
 pub(crate) fn manual_of(verb: &Verb) -> String {
-    let (name, meaning) = (escaped(verb.name), escaped(verb.meaning));
+    let (name, meaning) = (escaped(&verb.name), escaped(&verb.meaning));
     let mut page = format!(
         ".TH WATCHDOG\\-{} 1 \"\" \"watchdog {}\"\n.SH NAME\nwatchdog\\-{name} \\- {meaning}\n.SH SYNOPSIS\n.B {}\n",
         name.to_uppercase(),
         env!("CARGO_PKG_VERSION"),
         escaped(&usage(verb))
     );
-    if !verb.options.is_empty() {
+    if verb.options().next().is_some() {
         page.push_str(".SH OPTIONS\n");
     }
-    for option in verb.options {
-        let _ = write!(page, ".TP\n.B {}\n{}.\n", escaped(&option_flag(option)), escaped(option.meaning));
+    for option in verb.options() {
+        let _ = write!(page, ".TP\n.B {}\n{}.\n", escaped(&option_flag(option)), escaped(&option.meaning));
     }
     page.push_str(".SH DESCRIPTION\n.nf\n");
     for line in exit_status(verb).trim().lines() {

@@ -49,7 +49,7 @@ pub(crate) fn page() -> String {
          watchdog VERB [OPTIONS]                    speak to a running watchdog\n\nverbs:\n",
     );
     for verb in VERBS {
-        line(&mut page, &format!("  {} {}", verb.name, verb.arguments), verb.meaning);
+        line(&mut page, &format!("  {} {}", verb.name, verb.arguments), &verb.meaning);
     }
     page.push_str(
         "\nwatchdog VERB --help shows the options of a verb; -i INSTANCE, else WATCHDOG_INSTANCE, chooses among several\n\
@@ -78,16 +78,16 @@ pub(crate) fn page() -> String {
 pub(crate) fn verb(verb: &Verb) -> String {
     let mut page = String::new();
     let _ = write!(page, "watchdog {}: {}\n\nusage: {}\n", verb.name, verb.meaning, usage(verb));
-    if !verb.options.is_empty() {
+    if verb.options().next().is_some() {
         page.push_str("\noptions:\n");
-        for option in verb.options {
-            line(&mut page, &format!("  {}", option_flag(option)), option.meaning);
+        for option in verb.options() {
+            line(&mut page, &format!("  {}", option_flag(option)), &option.meaning);
         }
     }
     if verb.settings {
         page.push_str("\nSETTINGS are those of watchdog --help; in up and check they hold for every service.\n");
     }
-    if verb.options.iter().any(|option| option.long == "output") {
+    if verb.options().any(|option| option.long == "output") {
         page.push_str(UP_SHOWS);
     }
     page.push_str(exit_status(verb));
@@ -96,7 +96,7 @@ pub(crate) fn verb(verb: &Verb) -> String {
 
 /// What its statuses mean, and what else is said below its options.
 fn exit_status(verb: &Verb) -> &'static str {
-    match verb.name {
+    match &*verb.name {
         "up" => UP_STATUS,
         "run-until-ready" => {
             "\nexit status: 0 all were ready; 1 not, and it says who and why; 125 a file that is wrong; 2 usage\n"
@@ -138,7 +138,7 @@ pub(crate) fn settings(markdown: bool) -> String {
 
 /// The usage line of a verb.
 fn usage(verb: &Verb) -> String {
-    let options = if verb.options.is_empty() { "" } else { " [OPTIONS]" };
+    let options = if verb.options().next().is_none() { "" } else { " [OPTIONS]" };
     let arguments = if verb.arguments.is_empty() { String::new() } else { format!(" {}", verb.arguments) };
     format!("watchdog {}{options}{arguments}", verb.name)
 }
@@ -209,7 +209,7 @@ mod tests {
             let is = |l: &str| l.strip_prefix(&line).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
             assert!(page().lines().any(is), "{}", setting.key);
         }
-        assert!(VERBS.iter().all(|v| !v.meaning.is_empty() && verb(v).contains(v.name)));
+        assert!(VERBS.iter().all(|v| !v.meaning.is_empty() && verb(v).contains(&*v.name)));
         assert!(page().lines().all(|l| l.chars().count() <= 132), "{:?}", page().lines().max_by_key(|l| l.len()));
     }
 
@@ -223,7 +223,7 @@ mod tests {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = completions(shell);
             assert!(TABLE.iter().all(|s| script.contains(&s.flag()[2..]) || !s.has_flag()), "{shell:?}");
-            assert!(VERBS.iter().all(|v| script.contains(v.name)), "{shell:?}");
+            assert!(VERBS.iter().all(|v| script.contains(&*v.name)), "{shell:?}");
         }
     }
 }

@@ -88,6 +88,11 @@ impl<'a> Shared<'a> {
     }
 
     fn variables(&mut self, draft: &Draft, faults: &mut Vec<Fault>) -> Vec<Variable> {
+        draft.env_files.is_empty().then(Vec::new).unwrap_or_else(|| self.read_variables(draft, faults))
+    }
+
+    #[inline(never)]
+    fn read_variables(&mut self, draft: &Draft, faults: &mut Vec<Fault>) -> Vec<Variable> {
         let mut all = Vec::new();
         for written in &draft.env_files {
             let (path, optional) = env_file::named(written);
@@ -102,6 +107,14 @@ impl<'a> Shared<'a> {
     }
 
     fn user(&mut self, draft: &Draft) -> Result<Option<Resolved>, Fault> {
+        match (&draft.user, &draft.group) {
+            (None, None) => Ok(None),
+            (Some(_), _) | (_, Some(_)) => self.looked_up(draft),
+        }
+    }
+
+    #[inline(never)]
+    fn looked_up(&mut self, draft: &Draft) -> Result<Option<Resolved>, Fault> {
         let key = (draft.user.clone(), draft.group.clone());
         let accounts = &self.world.accounts;
         let found = self.users.entry(key).or_insert_with_key(|(user, group)| {

@@ -43,6 +43,7 @@ mod web;
 pub(crate) use draft::LogFormat;
 pub(crate) use environ::Variable;
 pub(crate) use fault::{BROKEN, Fault, USAGE, status_of};
+pub(crate) use fixed::Fixed;
 pub(crate) use later::{KEYS as LATER, refusal};
 pub(crate) use nearest::nearest;
 pub(crate) use plan::plan;

@@ -7,6 +7,7 @@ const LONGEST: usize = 64;
 ///
 /// Near is one edit (insert, delete, replace, swap of neighbours) for every three letters, one at least. Case and the
 /// difference of `-` and `_` count nothing.
+#[inline(never)]
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = folded(word);
     if word.is_empty() || word.len() > LONGEST {

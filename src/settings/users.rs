@@ -54,6 +54,7 @@ impl Accounts {
     }
 
     /// A user by name, or by number: a number that no line has is a user without a name, home or other group.
+    #[inline(never)]
     fn user(&self, user: &str) -> Result<Account, Fault> {
         let number = number(user);
         let text = match (read(&self.passwd, "user"), number) {
@@ -74,6 +75,7 @@ impl Accounts {
         }
     }
 
+    #[inline(never)]
     fn gid(&self, group: &str) -> Result<u32, Fault> {
         if let Some(gid) = number(group) {
             return Ok(gid);

@@ -118,6 +118,7 @@ impl Server {
         }
     }
 
+    #[inline(never)]
     fn admit(&mut self, mut stream: UnixStream, registry: &Registry, now: Duration, token: usize, turn: &mut Turn) {
         let peer = getsockopt(&stream, PeerCredentials).map(|c| (c.pid(), c.uid())).unwrap_or((0, u32::MAX));
         if peer.1 != self.me && peer.1 != 0 {
@@ -166,6 +167,7 @@ impl Server {
     }
 
     /// Reads and writes what goes with one client. True if there is more to read.
+    #[inline(never)]
     pub(crate) fn serve(&mut self, token: usize, now: Duration, turn: &mut Turn) -> bool {
         let Some(client) = self.clients.get_mut(&token) else { return false };
         client.write();

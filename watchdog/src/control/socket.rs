@@ -153,6 +153,7 @@ fn is_socket(facts: &FileStat) -> bool {
     facts.st_mode & libc::S_IFMT == libc::S_IFSOCK
 }
 
+#[inline(never)]
 fn clear_stale(path: &Path, place: &Place) -> Result<(), String> {
     let Some(facts) = place.facts(place.name()) else { return Ok(()) };
     if !is_socket(&facts) {

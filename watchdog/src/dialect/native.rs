@@ -33,6 +33,7 @@ impl Native {
 }
 
 /// The SDK cuts what is too long; others may not, so it is cut here too.
+#[inline(never)]
 fn said(message: ToWatchdog) -> Said {
     Said::News(match message {
         ToWatchdog::Hello { .. } => News::Hello,

@@ -128,6 +128,7 @@ impl Tally {
 }
 
 impl Counted {
+    #[inline(never)]
     fn exited(&mut self, generation: Generation, exit: &Exit) {
         let end = match (exit.code, exit.signal) {
             (Some(code), _) => End::Code(code),

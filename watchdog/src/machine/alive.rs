@@ -183,6 +183,7 @@ impl Service {
     // --- what it says ---
 
     /// A worker said something. Words of one that is not alive any more, or of another generation, mean nothing.
+    #[inline(never)]
     pub fn on_news(&mut self, cx: &mut Cx<'_>, generation: Generation, dialect: Dialect, news: News) {
         let judged = self.spec.heartbeat.mode != HeartbeatMode::Off;
         let Some(run) = self.run.as_mut().filter(|r| r.generation == generation && r.alive) else { return };

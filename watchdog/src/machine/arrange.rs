@@ -81,6 +81,8 @@ impl Blockers {
     }
 }
 
+type Deed<'a> = dyn FnMut(&mut Service, &mut Cx<'_>) + 'a;
+
 impl Supervisor {
     /// One service, and afterwards everybody who has to look at it again.
     pub(super) fn with<R>(
@@ -90,9 +92,16 @@ impl Supervisor {
         out: &mut Actions,
         deed: impl FnOnce(&mut Service, &mut Cx<'_>) -> R,
     ) -> Option<R> {
-        let service = self.services.get_mut(n)?;
+        let (mut deed, mut done) = (Some(deed), None);
+        self.with_one(n, now, out, &mut |s, cx| done = deed.take().map(|deed| deed(s, cx)));
+        done
+    }
+
+    /// The same, compiled once for all deeds.
+    fn with_one(&mut self, n: usize, now: MonoTime, out: &mut Actions, deed: &mut Deed<'_>) {
+        let Some(service) = self.services.get_mut(n) else { return };
         let (before, weight) = (service.face(), service.weight());
-        let done = deed(service, &mut Cx { now, out, dice: &mut self.dice });
+        deed(service, &mut Cx { now, out, dice: &mut self.dice });
         service.remember_what_it_meets();
         self.tally.change(weight, service.weight());
         self.dues.set(n, service.due());
@@ -103,7 +112,6 @@ impl Supervisor {
         if service.face() != before {
             self.look_around(n);
         }
-        Some(done)
     }
 
     /// It and its neighbours are to be looked at.
@@ -324,6 +332,7 @@ impl Supervisor {
     }
 
     /// What keeps it from starting at this moment.
+    #[inline(never)]
     fn blockers(&self, n: usize) -> Blockers {
         let mut found = Blockers::default();
         let (Some(s), Some(node)) = (self.services.get(n), self.graph.node(n)) else { return found };

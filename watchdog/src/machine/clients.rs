@@ -44,6 +44,7 @@ enum Outlook {
 }
 
 impl Supervisor {
+    #[inline(never)]
     pub(super) fn on_asked(&mut self, now: MonoTime, ticket: Ticket, by: By, mut request: Request, out: &mut Actions) {
         if let Request::Restart { services, .. } = &mut request {
             self.add_members(services);

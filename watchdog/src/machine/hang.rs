@@ -134,6 +134,7 @@ impl Service {
     }
 
     /// The evidence is there.
+    #[inline(never)]
     pub fn on_evidence(&mut self, cx: &mut Cx<'_>, generation: Generation, mut evidence: Evidence) {
         let (interval, record) = (self.spec.heartbeat.interval, self.spec.heartbeat.on_hang == OnHang::Record);
         let State::Running { child, .. } = self.state else { return };

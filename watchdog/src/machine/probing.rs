@@ -159,6 +159,7 @@ impl Service {
     }
 
     /// A try is over.
+    #[inline(never)]
     pub fn on_probed(&mut self, cx: &mut Cx<'_>, generation: Generation, probe: u16, answer: Answer) {
         if !matches!(self.state, State::Starting { .. } | State::Running { .. }) {
             return;

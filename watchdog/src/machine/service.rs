@@ -432,6 +432,7 @@ impl Service {
     // --- time ---
 
     /// One due timer.
+    #[inline(never)]
     pub fn on_timer(&mut self, cx: &mut Cx<'_>, timer: Timer, late: Duration) {
         match (timer, self.state) {
             (Timer::StopSignal, _) => self.stop_signal_now(cx),

@@ -18,7 +18,7 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_millis(2);
 /// And the longest that it waits for that.
 const LATEST: Duration = Duration::from_millis(20);
-/// Channels that wait to be closed; with more of them none waits.
+/// Channels that wait to be closed; with more of them none waits: a storm of deaths must not take all descriptors.
 const MOST_LINKS: usize = 16;
 /// From a start to the look at what others have left.
 const TIDY_AFTER: Duration = Duration::from_millis(100);
@@ -86,6 +86,11 @@ impl After {
         self.links.push((token, link));
     }
 
+    /// More channels wait than may.
+    pub(super) fn has_too_many(&self) -> bool {
+        self.links.len() > MOST_LINKS
+    }
+
     pub(super) fn close_lanes(&mut self, id: ServiceId, file: OwnedFd) {
         self.lanes.push((id, file));
     }
@@ -106,6 +111,7 @@ impl After {
     }
 
     /// This end was a kill for want of memory: what waits to be told of it is put right.
+    #[inline(never)]
     fn amend(&mut self, id: ServiceId, generation: Generation, oom: Oom) {
         let mut end = None;
         for (at, later) in self.told.iter_mut().enumerate() {
@@ -140,7 +146,7 @@ impl Reactor {
         let since = *self.after.since.get_or_insert(now);
         let until = (now + QUIET).min(since + LATEST);
         let alone = self.only_deaths && self.hooked.is_empty();
-        if alone && self.pending.has_started() && self.after.links.len() <= MOST_LINKS && until > now {
+        if alone && self.pending.has_started() && !self.after.has_too_many() && until > now {
             if self.after.due.replace(until).is_some() {
                 // The second start so soon: there will be a third.
                 self.make_ready();

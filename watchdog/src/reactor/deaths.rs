@@ -57,6 +57,7 @@ impl Reactor {
             let Some(worker) = self.workers.get_mut(service.0 as usize) else { continue };
             let Some(proc) = worker.proc.take() else { continue };
             self.mains.remove(&dead.pid);
+            self.wakes.forget(service);
             self.last_words(service, proc.generation);
             self.tell_lines_seen();
             self.close_links(service);
@@ -93,6 +94,7 @@ impl Reactor {
     }
 
     /// A helper of ours, or an orphan that we inherited. True for the latter.
+    #[inline(never)]
     fn on_stranger(&mut self, pid: i32) -> bool {
         if let Some((service, status)) = self.give_ups.remove(&pid) {
             if let Some(failed) = status.and_then(|mut status| status.failure()) {

@@ -99,6 +99,7 @@ pub(super) fn answer_of(exec: &mut Exec, dead: &Dead) -> Seen {
 
 impl Reactor {
     /// Starts the command of a probe; its second pipe gets the token behind `token`.
+    #[inline(never)]
     pub(super) fn start_command(
         &mut self,
         id: ServiceId,

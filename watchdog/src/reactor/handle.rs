@@ -17,6 +17,7 @@ pub(crate) enum Wish {
 
 impl Reactor {
     /// All that has come.
+    #[inline(never)]
     pub(super) fn on_wishes(&mut self) {
         let Some((inbox, _)) = &self.wishes else { return };
         let wishes: Vec<Wish> = inbox.try_iter().collect();

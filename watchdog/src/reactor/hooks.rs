@@ -86,6 +86,7 @@ impl Reactor {
     }
 
     /// Gives an event to the hooks that want it.
+    #[inline(never)]
     pub(super) fn run_hooks(&mut self, service: Option<ServiceId>, event: &'static str, json: &Value) {
         let text = json.to_string();
         for at in self.hooked.clone() {

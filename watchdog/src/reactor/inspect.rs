@@ -47,6 +47,7 @@ impl Reactor {
     }
 
     /// One of the two looks; the second brings the evidence.
+    #[inline(never)]
     pub(super) fn inspect(&mut self, id: ServiceId, generation: Generation, second: bool) -> Option<Event> {
         let main = self.main_of(id, generation)?;
         let now = self.clock.now();

@@ -19,6 +19,7 @@ const LINE_MAX: usize = 1000;
 
 impl Reactor {
     /// At the very end, when all output has been read.
+    #[inline(never)]
     pub(super) fn leave_message(&self) {
         let Some(path) = &self.instance.termination_message else { return };
         let status = self.exit.unwrap_or(0);

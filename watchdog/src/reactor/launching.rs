@@ -32,6 +32,7 @@ pub(super) struct Launching {
 
 impl Reactor {
     /// Waits for the exec of a child that is on its way.
+    #[inline(never)]
     pub(super) fn await_exec(&mut self, id: ServiceId, launched: Launched, status: Status) {
         self.next_token += 1;
         let token = self.next_token;

@@ -169,6 +169,7 @@ impl Places {
     }
 
     /// Makes the one of the next generation. Its name is random and not told before that generation is started.
+    #[inline(never)]
     pub(super) fn prepare(&mut self, service: ServiceId, spec: &Spec) {
         if matches!(spec.dialects.notify, Some(NotifyAt::Own)) && !self.ready.contains_key(&service) {
             let owner = self.owner(spec);

@@ -92,6 +92,9 @@ impl Reactor {
                 false => self.close_link(token, *link),
             }
         }
+        if self.after.has_too_many() {
+            self.close_what_waits();
+        }
     }
 
     pub(super) fn close_link(&mut self, token: usize, link: Link) {
@@ -281,7 +284,17 @@ impl Reactor {
             Dialect::Notify | Dialect::Fd => return,
         }
         link.spoken = true;
-        self.flush_link(token);
+        if self.speaks_to.is_some_and(|before| before != token) {
+            self.send_words();
+        }
+        self.speaks_to = Some(token);
+    }
+
+    /// Words for one worker go out together: each call would wake it.
+    pub(super) fn send_words(&mut self) {
+        if let Some(token) = self.speaks_to.take() {
+            self.flush_link(token);
+        }
     }
 
     fn flush_link(&mut self, token: usize) {

@@ -125,6 +125,7 @@ impl Reactor {
 
     /// Whether this was a kill for want of memory. The counter of the worker's own control group says so for sure, that
     /// of ours where it has grown; that somebody on this machine was killed meanwhile is only probable.
+    #[inline(never)]
     pub(super) fn oom(&mut self, end: &Unread) -> Oom {
         let own = end.counter.as_ref().and_then(cgroup::Counter::oom_kills);
         match (own, end.foreign_kill) {

@@ -34,6 +34,7 @@ mod setup;
 mod telling;
 mod upward;
 mod usage;
+mod wakes;
 mod web;
 
 use crate::control::{Frame, Journal, Server, Turn};
@@ -56,6 +57,8 @@ pub(crate) use setup::run_all;
 
 /// Events of one poll.
 const EVENTS: usize = 256;
+/// Actions for which there is room from one turn to the next.
+const SPARE: usize = 64;
 /// Of one turn.
 const TOKENS: usize = 64 * EVENTS;
 /// A loop that comes this late to its own deadline, or a spawn that takes this long, is told of.
@@ -192,6 +195,9 @@ struct Reactor {
     oom_round: Option<measure::OomCount>,
     /// When it is looked at what watchdogs have left that were killed.
     tidy_due: Option<Duration>,
+    wakes: wakes::Wakes,
+    /// The channel that has words for its worker which are not sent yet.
+    speaks_to: Option<usize>,
     /// In this turn nothing has come but signals.
     only_deaths: bool,
     /// What waits until the starts that follow from a death are under way.
@@ -269,26 +275,17 @@ impl Reactor {
 
     /// Runs until the machine says that it is over; the status is the watchdog's.
     fn run(mut self: Box<Self>) -> u8 {
-        #[cfg(feature = "counted")]
-        crate::waste::one();
-        let mut out = Actions::new();
-        self.machine.begin(self.now(), &mut out);
-        self.starts_first();
-        self.perform(out);
-        self.finish_starts();
-        self.tend_reports();
-        self.turn_shown();
-        self.speak_upward();
+        self.begin();
         let mut events = Events::with_capacity(EVENTS);
         let mut tokens = Vec::new();
         loop {
             if let Some(status) = self.exit {
                 self.leave();
-                if self.instance.form == Form::Library {
-                    return status;
+                match self.instance.form {
+                    Form::Library => self.take_apart(),
+                    // The kernel takes all of it back at once; taking it apart piece by piece is time the caller waits.
+                    Form::Prefix | Form::Up => std::mem::forget(self),
                 }
-                // The kernel takes all of it back at once; taking it apart piece by piece is time the caller waits.
-                std::mem::forget(self);
                 return status;
             }
             self.wait(&mut events);
@@ -302,6 +299,24 @@ impl Reactor {
             #[cfg(debug_assertions)]
             Reactor::panic_if_asked();
         }
+    }
+
+    #[inline(never)]
+    fn take_apart(self: Box<Self>) {}
+
+    /// The first starts. Apart from the loop: what is on its stack here would stay for all its life.
+    #[inline(never)]
+    fn begin(&mut self) {
+        #[cfg(feature = "counted")]
+        crate::waste::one();
+        let mut out = Actions::new();
+        self.machine.begin(self.now(), &mut out);
+        self.starts_first();
+        self.perform(out);
+        self.finish_starts();
+        self.tend_reports();
+        self.turn_shown();
+        self.speak_upward();
     }
 
     /// The tests' way to see what a panic of ours does to the worker (case DEA-04), once the named file is there: a panic,
@@ -320,7 +335,7 @@ impl Reactor {
     /// Waits for the first thing to happen, without limit if nothing is due.
     fn wait(&mut self, events: &mut Events) {
         let now = self.clock.now();
-        let filing = self.compress_some();
+        let filing = self.reads.compresses() && self.compress_some();
         let busy = !self.again.is_empty() || self.reads.are_due() || filing;
         let machine = self.machine.next_deadline().map(|at| at.0);
         let server = self.server.as_ref().and_then(Server::next_deadline);
@@ -337,6 +352,7 @@ impl Reactor {
             .chain(self.pending.due())
             .chain(self.after.due())
             .chain(self.tidy_due)
+            .chain(self.wakes.due())
             .chain(self.named_deadline())
             .chain(self.upward.as_ref().and_then(upward::Upward::next_deadline))
             .chain(self.web.as_ref().and_then(web::Web::next_deadline))
@@ -399,18 +415,23 @@ impl Reactor {
             self.serve_try(token.0);
         }
         self.on_requests(tokens);
-        self.on_web(tokens);
+        if self.web.is_some() {
+            self.on_web(tokens);
+        }
         if tokens.contains(&crate::api::WAKER) {
             self.on_wishes();
         }
         self.look_at_closers();
         self.end_late_tries();
         self.end_what_tries_left();
-        self.on_env_files(tokens.contains(&ENV_FILES));
+        if self.env_files.is_some() || self.env_due.is_some() {
+            self.on_env_files(tokens.contains(&ENV_FILES));
+        }
         let mut out = std::mem::take(&mut self.spare);
         self.machine.handle_timeout(self.now(), &mut out);
         self.starts_first();
         self.perform(out);
+        self.wake_in_time();
         self.end_late_hooks();
         self.end_late_launches();
         self.free_ports();
@@ -443,6 +464,9 @@ impl Reactor {
         let mut todo = VecDeque::from(out);
         self.call_off(&mut todo);
         while let Some(action) = todo.pop_front() {
+            if !matches!(action, Action::Say { .. }) {
+                self.send_words();
+            }
             if let Some(event) = self.act(action) {
                 self.count(&event);
                 let mut more = Actions::new();
@@ -454,21 +478,26 @@ impl Reactor {
                 }
             }
         }
-        // The buffer serves again: a beat allocates nothing.
-        self.spare = Vec::from(todo);
+        self.send_words();
+        // The buffer serves again: a beat allocates nothing. What the start of all services needed is given back.
+        self.spare = Some(Vec::from(todo)).filter(|todo| todo.capacity() <= SPARE).unwrap_or_default();
         self.measure();
     }
 
     /// Starts that have not been done and are not wanted any more: a stop wins over a pending start.
     fn call_off(&mut self, todo: &mut VecDeque<Action>) {
+        if todo.iter().any(|action| matches!(action, Action::CancelSpawn { .. })) {
+            self.call_off_some(todo);
+        }
+    }
+
+    #[inline(never)]
+    fn call_off_some(&mut self, todo: &mut VecDeque<Action>) {
         let mut off = BTreeSet::new();
         for action in &*todo {
             if let Action::CancelSpawn { service, generation } = action {
                 off.insert((*service, *generation));
             }
-        }
-        if off.is_empty() {
-            return;
         }
         todo.retain(|action| {
             let Action::Spawn { service, generation } = action else { return true };
@@ -509,6 +538,7 @@ impl Reactor {
 
     /// The end of the loop: what was captured is passed on as long as somebody takes it, files are closed, the socket
     /// goes.
+    #[inline(never)]
     fn leave(&mut self) {
         self.end_all_tries();
         self.tell_what_waits();

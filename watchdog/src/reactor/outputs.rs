@@ -103,6 +103,7 @@ fn file_of(files: &mut [Option<Box<LogFile>>; 2], stream: Stream) -> Option<&mut
 }
 
 impl Reactor {
+    #[inline(never)]
     pub(super) fn register_output(&mut self, output: Output) {
         self.next_token += 1;
         let token = self.next_token;
@@ -400,6 +401,7 @@ impl Reactor {
     }
 
     /// Our own reader takes more: pass on what is held, then read the workers again.
+    #[inline(never)]
     pub(super) fn flush_sinks(&mut self) {
         for at in 0..self.sinks.len() {
             if self.sinks[at].as_mut().is_some_and(|s| s.flush()) {

@@ -230,7 +230,7 @@ impl Reactor {
         pages.tick = anybody.then_some(now + TICK);
         if pages.are_watched() {
             web.tell_state = true;
-            web.round.get_or_insert(0);
+            web.round.get_or_insert_default();
         }
         for token in web.pages.readers.iter().map(|(token, _)| *token).collect::<Vec<_>>() {
             web.push(token, http::comment(), now, &mut self.again);
@@ -314,6 +314,7 @@ impl Reactor {
     }
 
     /// Does what was asked for in this turn, now that the room of the pages is where it belongs.
+    #[inline(never)]
     pub(super) fn do_deeds(&mut self) {
         let Some(web) = self.web.as_mut() else { return };
         if web.pages.deeds.is_empty() {

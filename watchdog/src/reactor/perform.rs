@@ -205,6 +205,7 @@ impl Reactor {
     }
 
     /// Takes the descriptors of idle clients back. False where there was none to take.
+    #[inline(never)]
     fn shed_clients(&mut self) -> bool {
         let web = self.shed_web();
         let Some(server) = self.server.as_mut() else { return web };
@@ -213,6 +214,7 @@ impl Reactor {
         true
     }
 
+    #[inline(never)]
     fn signal(&mut self, id: ServiceId, generation: Generation, signal: i32, scope: Scope, wake: bool) {
         let Some(proc) = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref()) else { return };
         if proc.generation != generation {
@@ -240,7 +242,7 @@ impl Reactor {
             }
         };
         if wake {
-            self.wake(id, main, scope);
+            self.wakes.add(id, generation, scope, self.clock.now());
             if let Some(worker) = self.workers.get_mut(id.0 as usize) {
                 worker.told = pids.clone();
                 worker.told_group = (scope_word == "group").then_some(main);
@@ -275,27 +277,15 @@ impl Reactor {
         }
     }
 
-    fn signal_main(&self, id: ServiceId, signal: i32) -> Vec<i32> {
+    pub(super) fn signal_main(&self, id: ServiceId, signal: i32) -> Vec<i32> {
         let proc = self.workers.get(id.0 as usize).and_then(|w| w.proc.as_ref());
         // Not reaped yet: the number is still its own, where there is no descriptor of it.
         let reached = |p: &&Proc| signals::send(p.pid, p.pidfd.as_ref().map(AsFd::as_fd), signal).is_ok();
         proc.filter(reached).map(|p| p.pid).into_iter().collect()
     }
 
-    /// A stopped process keeps a signal pending until it is continued.
-    fn wake(&self, id: ServiceId, main: i32, scope: Scope) {
-        let stopped = |pid: i32| crate::sys::proc::stat(pid).is_some_and(|s| s.state == b'T');
-        if stopped(main) {
-            self.signal_main(id, libc::SIGCONT);
-        }
-        if scope != Scope::Main {
-            for pid in tree::descendants(&[main]).into_iter().skip(1).filter(|p| stopped(*p)) {
-                tree::signal_each(&[pid], libc::SIGCONT, false);
-            }
-        }
-    }
-
     /// All that is left of a tree whose main process is gone.
+    #[inline(never)]
     fn sweep(&mut self, id: ServiceId, generation: Generation, signal: i32) {
         let mut left = self.left(id, Rest::Some);
         if signal == libc::SIGTERM
@@ -319,6 +309,7 @@ impl Reactor {
         }
     }
 
+    #[inline(never)]
     fn run_give_up(&mut self, id: ServiceId) -> Option<Event> {
         let reports = self.report_dir();
         let Reactor { machine, spawner, give_ups, server, environment, .. } = self;
@@ -339,6 +330,7 @@ impl Reactor {
         }
     }
 
+    #[inline(never)]
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
         // What was wished is kept before anybody is told that it is done.
         self.keep_wishes();

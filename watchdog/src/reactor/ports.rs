@@ -142,6 +142,7 @@ impl Reactor {
         }
     }
 
+    #[inline(never)]
     fn say_freed(&self, freed: &Freeing) {
         let name = self.machine.services().get(freed.service.0 as usize).map_or("", |s| s.spec.name.as_str());
         let ended = freed.ended();

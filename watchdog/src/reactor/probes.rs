@@ -99,6 +99,7 @@ impl Tries {
 
 impl Reactor {
     /// Begins one try. What came of it at once, if anything did.
+    #[inline(never)]
     pub(super) fn start_probe(&mut self, id: ServiceId, generation: Generation, probe: u16) -> Option<Event> {
         let which = Which { service: id, generation, probe };
         let service = self.machine.services().get(id.0 as usize)?;
@@ -143,6 +144,7 @@ impl Reactor {
         true
     }
 
+    #[inline(never)]
     fn run_command(&mut self, which: Which, command: &[OsString], token: usize) -> Result<Exec, Seen> {
         let killed = &self.tries.killed;
         if killed.len() >= MAX_KILLED || killed.iter().any(|(_, other)| *other == which) {
@@ -330,6 +332,7 @@ impl Reactor {
     }
 
     /// A child of ours was reaped: if it looked for a file, what it has seen. False: it did not.
+    #[inline(never)]
     pub(super) fn look_ended(&mut self, dead: &Dead) -> bool {
         let Some((id, file)) = self.looks.remove(&dead.pid) else { return false };
         let spec = self.machine.services().get(id.0 as usize).map(|s| &s.spec);

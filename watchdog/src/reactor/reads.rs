@@ -24,6 +24,11 @@ pub(super) struct Reads {
 }
 
 impl Reads {
+    /// Whether there may be old files to compress.
+    pub(super) fn compresses(&self) -> bool {
+        !self.compressing.is_empty()
+    }
+
     /// After something was added to this file of that worker.
     pub(super) fn note_file(&mut self, worker: usize, file: &LogFile) {
         if file.has_news() && self.unwritten.last() != Some(&worker) {
@@ -91,6 +96,7 @@ impl Reactor {
     }
 
     /// One small piece of compression. True while there is more to do.
+    #[inline(never)]
     pub(super) fn compress_some(&mut self) -> bool {
         while let Some(at) = self.reads.compressing.last() {
             let files = self.workers.get_mut(*at).map(|worker| worker.files.iter_mut().flatten());

@@ -73,6 +73,7 @@ impl Orders {
 
 impl Reactor {
     /// Takes an order down, with what was gathered for it.
+    #[inline(never)]
     pub(super) fn take_report(&mut self, order: ReportOrder) {
         if self.instance.report_keep == 0 {
             return;
@@ -144,6 +145,7 @@ impl Reactor {
     }
 
     /// False: so many newer ones of its service wait that it would be removed again at once.
+    #[inline(never)]
     fn write_report(&mut self, mut pending: Pending) -> bool {
         let service = pending.order.service;
         let newer = self.pending.waiting.iter().filter(|p| p.order.service == service).count();

@@ -11,9 +11,9 @@ use crate::sys::reason;
 use crate::sys::watch::Watch;
 use mio::unix::SourceFd;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes read of a file of wishes.
 const STATE_MAX: u64 = 1024 * 1024;
@@ -197,6 +197,7 @@ fn read_wishes(path: &Path) -> std::io::Result<String> {
 ///
 /// # Errors
 /// Others control the file, or it is none.
+#[inline(never)]
 pub(super) fn kept_wishes(path: &Path) -> Result<Vec<(String, Goal)>, String> {
     let text = match read_wishes(path) {
         Ok(text) => text,
@@ -224,15 +225,19 @@ impl Reactor {
     /// Looks at the files of variables for changes, where a service wants that.
     pub(super) fn watch_env_files(&mut self) {
         let all = self.machine.services().iter().filter(|s| !s.removed);
-        let files: std::collections::BTreeSet<_> =
+        let files: BTreeSet<PathBuf> =
             all.filter_map(|s| s.spec.env_watch.as_ref()).flat_map(|w| w.files.iter().cloned()).collect();
-        if files.is_empty() || self.loader.is_none() {
-            self.env_files = None;
-            return;
+        self.env_files = None;
+        if !files.is_empty() && self.loader.is_some() {
+            self.watch(&files);
         }
+    }
+
+    #[inline(never)]
+    fn watch(&mut self, files: &BTreeSet<PathBuf>) {
         self.env_files = match Watch::open() {
             Ok(mut watch) => {
-                for file in &files {
+                for file in files {
                     if let Err(e) = watch.add(file) {
                         log::error!("env_watch {}: {e}: a change of it is not seen", file.display());
                     }
@@ -249,6 +254,7 @@ impl Reactor {
     }
 
     /// A change of them is a reload, a while after the last one: whoever writes several of them is done then.
+    #[inline(never)]
     pub(super) fn on_env_files(&mut self, something: bool) {
         let now = self.clock.now();
         if something && self.env_files.as_mut().is_some_and(Watch::changed) {

@@ -17,6 +17,7 @@ const SHAPE: usize = 900;
 const WORD_MAX: usize = 4096;
 
 impl Reactor {
+    #[inline(never)]
     pub(super) fn on_ask(&mut self, client: usize, ask: Ask, peer: (i32, u32)) {
         // Reports outlive the services they are about.
         let picked = if ask.verb == Verb::Report { Ok(Vec::new()) } else { self.pick(&ask) };

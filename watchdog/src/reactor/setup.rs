@@ -63,6 +63,8 @@ pub(crate) fn run_all(watchdog: Watchdog) -> u8 {
 }
 
 impl Reactor {
+    /// Apart from the loop: what is on its stack here would stay for all its life.
+    #[inline(never)]
     fn new(watchdog: Watchdog) -> Result<Box<Reactor>, String> {
         let Watchdog { instance, mut specs, loader, observer, inbox } = watchdog;
         let inherited = take_descriptors(instance.form, &specs)?;
@@ -154,6 +156,8 @@ impl Reactor {
             own_kills: Default::default(),
             oom_round: None,
             tidy_due: None,
+            wakes: Default::default(),
+            speaks_to: None,
             only_deaths: false,
             after: Default::default(),
             given: None,

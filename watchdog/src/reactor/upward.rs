@@ -169,6 +169,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+#[inline(never)]
 fn outlook(services: &[Service], ending: bool) -> Outlook {
     let (mut wanted, mut ready, mut on_the_way) = (0, 0, 0);
     let mut behind: Vec<&Service> = Vec::new();

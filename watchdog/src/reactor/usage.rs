@@ -31,6 +31,7 @@ struct Seen {
 
 impl Reactor {
     /// Measures those of these services that run and were not measured just now, in one pass.
+    #[inline(never)]
     pub(super) fn look_at_usage(&mut self, services: &[ServiceId]) {
         let now = self.clock.now();
         let mut watched = self.watched.take().unwrap_or_else(Watched::new);

@@ -38,14 +38,23 @@ pub(super) struct Web {
     own: Option<Reading>,
     /// Pieces that may still be written in this turn.
     pieces_left: usize,
-    /// Services are being measured: the place of the next one.
-    pub(super) round: Option<usize>,
+    /// Services are being measured.
+    pub(super) round: Option<Round>,
     /// Who waits for that.
     waiting: Vec<(usize, Page)>,
     /// The page for people.
     pub(super) pages: Pages,
     /// It is told of the state when all have been measured.
     pub(super) tell_state: bool,
+}
+
+/// A measurement of all services, in portions.
+#[derive(Default)]
+pub(super) struct Round {
+    /// The place of the next one.
+    next: usize,
+    /// Our children that are no main process. Looked for once: with thousands of children that takes as long as a portion may.
+    strangers: Option<Vec<i32>>,
 }
 
 /// Begins to listen where that was asked for. A place that cannot be had is the end.
@@ -90,6 +99,7 @@ fn shown(http: &Http, at: &str) -> String {
 
 type Opened = (Listener, Hosts, String, Option<Home>);
 
+#[inline(never)]
 fn tcp(address: SocketAddr) -> Result<Opened, String> {
     let wrong = |e: std::io::Error| {
         let why = errno_name(e.raw_os_error().unwrap_or(0));
@@ -109,6 +119,7 @@ fn tcp(address: SocketAddr) -> Result<Opened, String> {
     Ok((Listener::Tcp(listener), hosts, at.to_string(), None))
 }
 
+#[inline(never)]
 fn unix(path: &Path) -> Result<Opened, String> {
     let bound = control::bind("http socket", path, false).map_err(|e| e.to_string())?;
     crate::sys::panic::remember_socket(path);
@@ -146,6 +157,7 @@ impl Web {
 }
 
 impl Reactor {
+    #[inline(never)]
     pub(super) fn on_web(&mut self, tokens: &[mio::Token]) {
         let Some(mut web) = self.web.take() else { return };
         let now = self.clock.now();
@@ -189,7 +201,7 @@ impl Reactor {
                     }
                     if page.wants_readings() && !web.readings.fresh(now) {
                         web.waiting.push((token, page));
-                        web.round.get_or_insert(0);
+                        web.round.get_or_insert_default();
                         return;
                     }
                     self.deliver(web, token, &page, now);
@@ -204,12 +216,12 @@ impl Reactor {
     }
 
     /// The next portion; after the last one, the answers that waited for it.
+    #[inline(never)]
     fn measure_for(&mut self, web: &mut Web) {
         let began = self.clock.now();
-        let strangers = self.stranger_children();
-        let count = self.machine.services().len();
-        while let Some(at) = web.round.filter(|at| *at < count) {
-            web.round = Some(at + 1);
+        let Round { next, strangers } = web.round.take().unwrap_or_default();
+        let strangers = strangers.unwrap_or_else(|| self.stranger_children());
+        for at in next..self.machine.services().len() {
             let id = ServiceId(at as u32);
             let generation = self.workers.get(at).and_then(|w| w.proc.as_ref()).map(|p| p.generation);
             if let Some(generation) = generation
@@ -220,12 +232,12 @@ impl Reactor {
             }
             if self.clock.now().saturating_sub(began) >= PORTION {
                 // With all that has come meanwhile in between.
+                web.round = Some(Round { next: at + 1, strangers: Some(strangers) });
                 self.again.push(HTTP.0);
                 return;
             }
         }
         let now = self.clock.now();
-        web.round = None;
         web.readings.complete(now);
         for (token, page) in std::mem::take(&mut web.waiting) {
             self.deliver(web, token, &page, now);

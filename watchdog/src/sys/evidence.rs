@@ -94,6 +94,7 @@ pub(crate) fn look(pid: i32) -> Look {
 
 /// Takes the second look, `span` after the first.
 #[must_use]
+#[inline(never)]
 pub(crate) fn compare(before: &Look, pid: i32, span: Duration) -> Facts {
     between(before, &look(pid), pid, span, tracer(pid), pressure())
 }

@@ -78,6 +78,7 @@ impl NotifyDir {
     }
 
     /// Removes what watchdogs have left that were killed. Not needed for a start, so it is done when there is time.
+    #[inline(never)]
     pub(crate) fn tidy(&mut self) {
         for dir in std::mem::take(&mut self.untidy) {
             clear(&dir, self.me);
@@ -177,6 +178,7 @@ fn passable(dir: &Path) -> bool {
 
 /// Removes what watchdogs have left that were killed: sockets with the pid of a process that is gone (or ours, which is new)
 /// at which no process listens.
+#[inline(never)]
 fn clear(dir: &Path, me: u32) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for entry in entries.flatten().take(MAX_STALE) {

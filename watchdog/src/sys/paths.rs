@@ -493,6 +493,7 @@ impl Walk {
         self.enter(name)
     }
 
+    #[inline(never)]
     fn follow(&mut self, name: &OsStr, uid: u32) -> io::Result<()> {
         let refused = |why: &str| {
             let why = format!("{} is a symbolic link {why}, which is not followed", name.display());

@@ -11,6 +11,8 @@ const READ: usize = 8 * 1024;
 /// Bytes read at once of a file in which one line is looked for, and how often.
 const PIECE: usize = 4096;
 const MAX_PIECES: usize = 16;
+/// Bytes of /proc/PID/stat: more than it can have.
+const STAT_MAX: usize = 2048;
 /// Bytes of an environment that are looked at. A process may make it as long as it likes (PR_SET_MM_MAP).
 const ENVIRON_MAX: u64 = 256 * 1024;
 /// Bytes of a list of children.
@@ -31,6 +33,8 @@ pub(crate) struct Stat {
     pub own: u64,
     /// That of its children that ended and were waited for, with what those had of theirs.
     pub children: u64,
+    /// How many it has.
+    pub threads: u64,
     /// Start time in clock ticks since boot: with the pid, an identity.
     pub start: u64,
 }
@@ -94,7 +98,10 @@ pub(crate) fn name(pid: i32) -> Option<String> {
 /// Reads it; `None` when the process is gone or /proc is not there.
 #[must_use]
 pub(crate) fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    // 52 numbers and a name: the kernel gives it as a whole.
+    let mut line = [0; STAT_MAX];
+    let read = open(Path::new(&format!("/proc/{pid}/stat")))?.read(&mut line).ok()?;
+    parse_stat(line.get(..read)?)
 }
 
 /// Whether a process has a handler for this signal.
@@ -115,28 +122,36 @@ fn parse_stat(line: &[u8]) -> Option<Stat> {
     let ppid = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // Fields 14 to 17 and 22 of proc_pid_stat(5).
+    // Fields 14 to 17, 20 and 22 of proc_pid_stat(5).
     let mut fields = fields.skip(7);
     let mut ticks = || fields.next()?.parse::<u64>().ok();
     let own = ticks()?.saturating_add(ticks()?);
     let children = ticks()?.saturating_add(ticks()?);
-    let start = fields.nth(4)?.parse().ok()?;
-    Some(Stat { state, ppid, group, session, own, children, start })
+    let threads = fields.nth(2)?.parse().ok()?;
+    let start = fields.nth(1)?.parse().ok()?;
+    Some(Stat { state, ppid, group, session, own, children, threads, start })
 }
 
 /// Children of every thread of a process. `None` when the kernel has no such file (CONFIG_PROC_CHILDREN).
 #[must_use]
 pub(crate) fn children(pid: i32) -> Option<Vec<i32>> {
-    let mut found = Vec::new();
-    let mut readable = false;
-    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-        let Some(list) = text(thread.path().join("children"), CHILDREN_MAX) else { continue };
-        readable = true;
-        // Of one that was cut off nothing but whole numbers: each is followed by a blank.
-        let whole = list.rfind(' ').map_or("", |end| list.get(..end).unwrap_or_default());
-        found.extend(whole.split_ascii_whitespace().filter_map(|n| n.parse::<i32>().ok()));
+    let tasks = format!("/proc/{pid}/task");
+    if stat(pid)?.threads == 1 {
+        return children_of(&Path::new(&tasks).join(pid.to_string()));
     }
-    readable.then_some(found)
+    let lists = fs::read_dir(&tasks).ok()?.flatten().filter_map(|thread| children_of(&thread.path()));
+    lists.reduce(|mut all, list| {
+        all.extend(list);
+        all
+    })
+}
+
+/// Children of one thread.
+fn children_of(thread: &Path) -> Option<Vec<i32>> {
+    let list = text(thread.join("children"), CHILDREN_MAX)?;
+    // Of one that was cut off nothing but whole numbers: each is followed by a blank.
+    let whole = list.rfind(' ').map_or("", |end| list.get(..end).unwrap_or_default());
+    Some(whole.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect())
 }
 
 /// Children of a process by asking everybody who their parent is: the way without CONFIG_PROC_CHILDREN.

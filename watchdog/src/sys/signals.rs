@@ -221,6 +221,12 @@ pub(crate) fn send(pid: i32, pidfd: Option<BorrowedFd<'_>>, signal: i32) -> Resu
     }
 }
 
+/// Ends this process without what libc does at an exit.
+pub(crate) fn end(status: u8) -> ! {
+    // SAFETY: does not return, and runs nothing of ours.
+    unsafe { libc::_exit(i32::from(status)) }
+}
+
 /// Signals a pid (or, negative, a group) of which the caller knows that it is not reaped. Numbers that nix has no name
 /// for (real-time signals) are why this is not nix's `kill`.
 ///

@@ -180,6 +180,7 @@ impl<M: Message> Decoder<M> {
 }
 
 /// One body. `None`: a variant of a later version.
+#[inline(never)]
 fn decode<M: Message>(body: &[u8]) -> Result<Option<M>, FrameError> {
     let Some((variant, _)) = body.split_first_chunk::<4>() else { return Err(FrameError::Malformed) };
     if u32::from_le_bytes(*variant) >= M::VARIANTS {

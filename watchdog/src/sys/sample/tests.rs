@@ -39,7 +39,7 @@ fn group(key: u32, pids: &[i32]) -> Group<'_, u32> {
 }
 
 fn stat(ppid: i32, start: u64, own: u64, children: u64) -> Stat {
-    Stat { state: b'S', ppid, group: 1, session: 1, own, children, start }
+    Stat { state: b'S', ppid, group: 1, session: 1, own, children, threads: 1, start }
 }
 
 /// Ticks of 10 ms that two samples a second apart show, the first at 100 s after boot.
