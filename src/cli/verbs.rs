@@ -67,7 +67,7 @@ macro_rules! options {
         static OPTIONS: &[Opt] = &[$($option),*];
 
         #[derive(Clone, Copy)]
-        #[expect(non_camel_case_types, reason = "the names of the constants")]
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "the names of the constants")]
         enum Place { $($name),* }
 
         $(const $name: u8 = Place::$name as u8;)*
