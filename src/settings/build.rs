@@ -88,7 +88,10 @@ impl<'a> Shared<'a> {
     }
 
     fn variables(&mut self, draft: &Draft, faults: &mut Vec<Fault>) -> Vec<Variable> {
-        draft.env_files.is_empty().then(Vec::new).unwrap_or_else(|| self.read_variables(draft, faults))
+        match draft.env_files.as_slice() {
+            [] => Vec::new(),
+            [..] => self.read_variables(draft, faults),
+        }
     }
 
     #[inline(never)]
